@@ -51,7 +51,9 @@ def _within(low: float, high: float, *, low_open: bool = False, high_open: bool 
 def _name(value: str) -> str:
     # Names become file names: nothing that climbs out of results/ or needs quoting.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
-        raise ValueError(f"{value!r} is not a name: letters, digits, '_', '-' and '.', beginning with a letter or digit")
+        raise ValueError(
+            f"{value!r} is not a name: letters, digits, '_', '-' and '.', beginning with a letter or digit"
+        )
     return value
 
 
@@ -115,7 +117,8 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        _unique([source.name for source in self.sources])
+        if len({source.name for source in self.sources}) < len(self.sources):
+            raise ValueError("sources: two have the same name")
         if self.corrupt > 0 and not self.corruptions:
             raise ValueError("corruptions: is empty although corrupt is above 0")
         return self
@@ -190,7 +193,9 @@ class Train(Section):
     lora_rank: Count = Field(description="rank of the LoRA matrices")
     lora_alpha: Positive = Field(description="LoRA scale numerator; the update is scaled by alpha / rank")
     lora_dropout: Share = Field(description="dropout on the input of the LoRA matrices")
-    lora_targets: Annotated[list[str], Field(min_length=1), Unique] = Field(description="modules that get LoRA matrices")
+    lora_targets: Annotated[list[str], Field(min_length=1), Unique] = Field(
+        description="modules that get LoRA matrices"
+    )
 
     @model_validator(mode="after")
     def _accelerate_file(self) -> Self:
@@ -268,6 +273,8 @@ def validated(raw: Mapping[str, Any]) -> Config:
 
 def _line(detail: ErrorDetails) -> str:
     path = ".".join(str(part) for part in detail["loc"])
+    if isinstance(detail["input"], (int, float, str)):
+        path = re.sub(r"\.\d+$", "", path)  # of a list of plain values the value itself is shown, not its place
     if detail["type"] == "extra_forbidden":
         *parents, key = detail["loc"]
         near = difflib.get_close_matches(str(key), _keys(parents), n=1)

@@ -1,1 +1,1 @@
-"""One short file a stage: read inputs, call pure functions, write outputs. Run one with `python -m moesift.stages.NAME`."""
+"""One short file a stage: read inputs, call pure functions, write outputs. `python -m moesift.stages.NAME --help`."""

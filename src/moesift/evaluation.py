@@ -1,0 +1,127 @@
+"""Measuring a model: lm-eval's own tasks on local data, and the loss on held-out examples."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+import yaml
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from moesift.batches import by_token_budget, collate
+from moesift.chat import Encoded
+from moesift.errors import UserError
+from moesift.objectives import response_nats
+
+# Which data set of lm-eval's task files each folder of tasks reads, by the name it has on the hub.
+HUB_NAMES = {"mmlu/default": "cais/mmlu", "arc": "allenai/ai2_arc"}
+
+
+def localise_tasks(tables: dict[str, dict[tuple[str, str], pl.DataFrame]], out: Path) -> None:
+    """Write a folder of lm-eval's own task files that read local data: prompts and metrics stay exactly lm-eval's.
+
+    The files are copied from the installed lm-eval; only the line that names the data set changes.
+
+    Args:
+        tables: for each folder of lm-eval's tasks (a key of HUB_NAMES) its data by (configuration, split).
+        out: where to write; data below `out/data`.
+    """
+    for folder, data in tables.items():
+        place = (out / "data" / folder).resolve()
+        configurations: dict[str, list[dict[str, str]]] = {}
+        for (configuration, split), frame in data.items():
+            path = place / configuration / f"{split}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frame.write_parquet(path)
+            configurations.setdefault(configuration, []).append({"split": split, "path": f"{configuration}/{split}.parquet"})
+        card = {"configs": [{"config_name": name, "data_files": parts} for name, parts in configurations.items()]}
+        (place / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+
+        with_data = out / "tasks" / folder
+        shutil.copytree(str(files("lm_eval") / "tasks" / folder), with_data, dirs_exist_ok=True)
+        for file in with_data.rglob("*"):
+            if file.is_file():
+                text = file.read_text()
+                line = re.compile(rf"^dataset_path: {re.escape(HUB_NAMES[folder])}$", re.MULTILINE)
+                file.write_text(line.sub(f"dataset_path: {place}", text))
+
+
+def run_tasks(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    tasks: Sequence[str],
+    tasks_folder: Path | None,
+    fewshot: int,
+    limit: int | None,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Run lm-eval and return, by task and group, its metrics with standard errors, its version and question count.
+
+    Args:
+        tasks_folder: task files that take the place of those that lm-eval ships; None uses lm-eval's, from the hub.
+        limit: questions per task (of a group: per subtask); None takes all.
+
+    Raises:
+        UserError: a task is unknown or its data is not there.
+    """
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    manager = (
+        TaskManager(include_path=str(tasks_folder), include_defaults=False) if tasks_folder is not None else TaskManager()
+    )
+    if unknown := [task for task in tasks if task not in manager.all_tasks]:
+        raise UserError(f"evaluate.tasks: {', '.join(unknown)} unknown; there are {', '.join(manager.all_groups or manager.all_tasks)}")
+    found = lm_eval.simple_evaluate(
+        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
+        tasks=list(tasks),
+        num_fewshot=fewshot,
+        limit=limit,
+        bootstrap_iters=0,  # accuracies have a closed form; no task here needs the bootstrap
+        task_manager=manager,
+        random_seed=0,
+        numpy_random_seed=0,
+        torch_random_seed=0,
+        fewshot_random_seed=0,
+    )
+    counts = {name: sizes["effective"] for name, sizes in found["n-samples"].items()}
+    subtasks = found.get("group_subtasks", {})
+
+    def questions(name: str) -> int:
+        return counts[name] if name in counts else sum(questions(part) for part in subtasks[name])
+
+    return {
+        name: {
+            "metrics": {
+                key.removesuffix(",none"): value for key, value in metrics.items() if isinstance(value, float) and "," in key
+            },
+            "questions": questions(name),
+            "version": found["versions"].get(name),
+        }
+        for name, metrics in found["results"].items()
+    }
+
+
+@torch.inference_mode()
+def heldout_loss(
+    model: PreTrainedModel, examples: Sequence[Encoded], pad_id: int, token_budget: int
+) -> dict[str, float]:
+    """Return the mean loss over all response tokens of held-out examples, in nats per token, with its standard error.
+
+    The error is that of a ratio of sums over examples, which are the independent units, not tokens.
+    """
+    nats = torch.zeros(len(examples), dtype=torch.float64)
+    for indices in tqdm(by_token_budget([len(e.ids) for e in examples], token_budget), desc="held-out", disable=None):
+        batch = collate([examples[index] for index in indices], pad_id).to(model.device)
+        logits = model(batch.ids, attention_mask=batch.attention, use_cache=False).logits  # (B, T, V)
+        nats[indices] = response_nats(logits, batch).double().cpu()
+    tokens = torch.tensor([example.predicted for example in examples], dtype=torch.float64)  # (examples,)
+    mean = nats.sum() / tokens.sum()
+    error = (nats - mean * tokens).square().sum().sqrt() / tokens.sum()
+    return {"nats_per_token": mean.item(), "stderr": error.item(), "tokens": int(tokens.sum()), "examples": len(examples)}

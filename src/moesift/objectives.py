@@ -1,0 +1,69 @@
+"""What warm-up and training minimise: pure functions of tensors."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moesift.batches import Batch
+from moesift.routers import Routing
+
+
+def response_nats(logits: Tensor, batch: Batch) -> Tensor:
+    """Return the cross-entropy of each example's response tokens, summed, (B,) float32 in nats.
+
+    Token t is predicted from the logits at t - 1; padding and instructions count nothing.
+
+    Args:
+        logits: (B, T, V).
+        batch: the tokens that the logits were computed from.
+    """
+    targets = batch.ids[:, 1:].masked_fill(~batch.response[:, 1:], -100)  # (B, T-1)
+    nats = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), targets, ignore_index=-100, reduction="none")
+    return nats.sum(dim=1)  # (B, T-1) -> (B,)
+
+
+def predicted_tokens(batch: Batch) -> Tensor:
+    """Return how many response tokens of each example have a prediction, (B,) int64; a first token has none."""
+    return batch.response[:, 1:].sum(dim=1)
+
+
+def trash_shares(signals: Tensor, counted: Tensor) -> Tensor:
+    """Return the summed trash share 1 - sigmoid(s) of the counted tokens, per layer, (L,) float32.
+
+    Args:
+        signals: log odds s, (L, B, T).
+        counted: (B, T) bool.
+    """
+    return (torch.sigmoid(-signals) * counted).sum(dim=(1, 2))  # (L, B, T) -> (L,)
+
+
+def load_balance(routing: Routing, attention: Tensor) -> Tensor:
+    """Return the load balance over the quality experts of each example, (B,); 1 when the load is even.
+
+    The sequence-wise loss of DeepSeek-V3 (arXiv 2412.19437, eq. 17 to 20): sum over experts of f * P, with f the share
+    of an example's dispatches that an expert got times their number, and P its mean softmax probability. Per example,
+    so that the loss does not depend on how a batch is divided over passes and processes.
+
+    Args:
+        routing: one layer's decisions for N = B * T tokens.
+        attention: (B, T), 0 on padding.
+    """
+    examples, width = attention.shape
+    experts = routing.quality_logits.shape[-1]
+    real = attention.reshape(-1, 1).float()  # (N, 1)
+    # Trash-can experts of a partition are among the model's own: their dispatches are no load on the quality experts.
+    sent = F.one_hot(routing.experts, int(routing.experts.max()) + 1)[..., :experts].sum(dim=1)  # (N, up to E)
+    sent = F.pad(sent, (0, experts - sent.shape[-1])).float() * real  # (N, E)
+    probability = routing.quality_logits.softmax(dim=-1) * real  # (N, E)
+    load = sent.view(examples, width, experts).sum(dim=1)  # (B, E)
+    load = load * experts / load.sum(dim=-1, keepdim=True).clamp(min=1)
+    mean = probability.view(examples, width, experts).sum(dim=1) / attention.sum(dim=1, keepdim=True).clamp(min=1)
+    return (load * mean).sum(dim=-1)  # (B, E) -> (B,)
+
+
+def ascend(multipliers: Tensor, shares: Tensor, target: float, rate: float) -> Tensor:
+    """Return the multipliers after one step of dual ascent, mu + rate * (share - target), (L,).
+
+    Signed: a layer that throws away too little is paid for more, so `target` is met from both sides.
+    """
+    return multipliers + rate * (shares - target)

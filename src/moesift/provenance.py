@@ -1,0 +1,70 @@
+"""What made a result: the code of a stage as a digest, and the versions of the libraries."""
+
+import ast
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+# Configuration reaches a stage as flags only: a new key or a better message cannot change what a stage computes.
+WITHOUT_EFFECT = {"moesift", "moesift.config"}
+
+RECORDED = (
+    "moesift",
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "deepspeed",
+    "lm-eval",
+    "datasets",
+    "snakemake",
+    "polars",
+)
+
+
+def digest(stage: str) -> str:
+    """Return a digest of a stage's code: its module and every module of moesift that it imports, at any depth.
+
+    Comments, docstrings and layout do not count: a better comment retrains nothing. As a param of a Snakemake rule it
+    reruns the stage when its code changes, and only then.
+    """
+    pending, seen = [f"moesift.stages.{stage}"], dict[str, str]()
+    while pending:
+        name = pending.pop()
+        if name in seen or name in WITHOUT_EFFECT:
+            continue
+        tree = ast.parse(_file(name).read_text())
+        pending += _imports(tree)
+        seen[name] = ast.dump(_without_docstrings(tree))
+    return hashlib.sha256("\n".join(f"{name}:{seen[name]}" for name in sorted(seen)).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of moesift and of the libraries that its results depend on."""
+    return {package: version(package) for package in RECORDED}
+
+
+def _file(name: str) -> Path:
+    path = PACKAGE.joinpath(*name.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    """Return the modules of moesift that a module names in an import, wherever it stands."""
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # `from moesift import flags` names a module, `from moesift.errors import run` a function of one.
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == "moesift" and _file(name).is_file()]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree

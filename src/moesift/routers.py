@@ -1,0 +1,166 @@
+"""Trash-can experts on any Mixture-of-Experts model: the one place that knows transformers' MoE internals.
+
+transformers (pinned) keeps one contract for all of its MoE families: the class that the model names as the source of
+`router_logits` is a module whose forward returns `(logits (N, E), weights (N, K), experts (N, K))`, where N counts
+tokens, E experts and K the experts that run. `weights` multiply the experts' outputs, whatever gate made them. So a
+forward hook on the router is enough to gate the experts: nothing else of a family needs to be known.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from moesift.errors import UserError
+
+Role = Literal["appended", "partition"]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which experts do the work and which are trash cans, by index.
+
+    `appended`: all E experts of the model work and T trash rows (E ... E + T - 1) are added to the router.
+    `partition`: nothing is added; the last T of the model's own experts become trash cans, their output zeroed.
+    """
+
+    role: Role
+    quality: range
+    trash: range
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What one routed layer decided for N tokens in the last forward pass."""
+
+    quality_logits: Tensor  # (N, number of quality experts) float32
+    trash_logits: Tensor  # (N, T) float32
+    experts: Tensor  # (N, K) int64, the model's own experts that ran
+
+    @property
+    def signal(self) -> Tensor:
+        """Natural log odds of the quality experts against the trash cans, (N,) float32; see `log_odds`."""
+        return log_odds(self.quality_logits, self.trash_logits)
+
+
+def log_odds(quality_logits: Tensor, trash_logits: Tensor) -> Tensor:
+    """Return s = LSE(z) - LSE(u), the log odds that a token goes to a quality expert rather than to a trash can.
+
+    It is unbounded and does not change when all logits shift by a constant; sigmoid(s) is the keep share.
+
+    Args:
+        quality_logits: z, (..., E) float32.
+        trash_logits: u, (..., T) float32.
+
+    Returns:
+        (...,) float32, in nats.
+    """
+    return torch.logsumexp(quality_logits, dim=-1) - torch.logsumexp(trash_logits, dim=-1)
+
+
+def expert_roles(experts: int, trash_ratio: float, role: Role) -> Roles:
+    """Divide `experts` experts into quality and trash-can experts by ratio.
+
+    Raises:
+        UserError: a partition that would leave no trash-can expert, or none that works.
+    """
+    if role == "appended":
+        count = max(1, round(trash_ratio * experts))
+        return Roles(role, range(experts), range(experts, experts + count))
+    count = int(trash_ratio * experts)
+    if not 0 < count < experts:
+        raise UserError(f"warmup.trash_ratio: {trash_ratio:g} of {experts} experts makes {count} trash-can experts")
+    return Roles(role, range(experts - count), range(experts - count, experts))
+
+
+def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Return the routers of a model by module name, first layer first. Layers without a router do not appear.
+
+    Raises:
+        UserError: the model has no router.
+    """
+    recorded = (model._can_record_outputs or {}).get("router_logits")
+    router_class = getattr(recorded, "target_class", recorded)
+    routers = (
+        {name: module for name, module in model.named_modules() if isinstance(module, router_class)}
+        if router_class
+        else {}
+    )
+    if not routers:
+        raise UserError(
+            f"{type(model).__name__} ({model.name_or_path or 'no path'}) has no routers: the selector must be a "
+            "Mixture-of-Experts model, such as OLMoE, Mixtral or Qwen3-MoE"
+        )
+    return routers
+
+
+class TrashCan:
+    """Trash-can experts attached to a model, and what its routers decided in the last forward pass.
+
+    Attributes:
+        routers: the routers by module name.
+        roles: which experts are quality experts and which are trash cans, the same in every layer.
+        routing: by router name, filled by each forward pass of the model (and filled again by the recomputation of
+            gradient checkpointing: read it between forward and backward).
+    """
+
+    def __init__(self, model: PreTrainedModel, trash_ratio: float, role: Role, seed: int) -> None:
+        """Attach to `model`, in place. New trash rows are drawn with the spread of the router's own rows.
+
+        With the same spread, u is distributed as z before any training, so the keep share starts near E / (E + T).
+        """
+        self.routers = find_routers(model)
+        self.routing: dict[str, Routing] = {}
+        generator = torch.Generator().manual_seed(seed)
+        sizes = {router.weight.shape[0] for router in self.routers.values()}
+        if len(sizes) > 1:
+            raise UserError(f"{type(model).__name__}: layers with different numbers of experts ({sizes}) are unknown")
+        self.roles = expert_roles(sizes.pop(), trash_ratio, role)
+        for name, router in self.routers.items():
+            # Router arithmetic is float32 also in a bf16 model, where small updates would round away.
+            router.float()
+            router.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(), *inputs[1:]))
+            if role == "appended":
+                rows = torch.randn(len(self.roles.trash), router.weight.shape[1], generator=generator)  # (T, D)
+                rows *= router.weight.detach().std().cpu()
+                router.register_parameter("trash_weight", nn.Parameter(rows.to(router.weight.device)))
+            router.register_forward_hook(self._gate(name))
+
+    def _gate(self, name: str):
+        def hook(router: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]):
+            logits, weights, experts = output  # (N, E), (N, K), (N, K)
+            if self.roles.role == "appended":
+                hidden = inputs[0].reshape(-1, router.weight.shape[1])  # (N, D)
+                routing = Routing(logits.float(), F.linear(hidden, router.trash_weight), experts)
+                # Scaling the K weights by the keep share scales the sum over the experts' outputs by it.
+                weights = weights * torch.sigmoid(routing.signal).unsqueeze(-1)  # (N, K)
+            else:
+                first = self.roles.trash.start
+                routing = Routing(logits.float()[:, :first], logits.float()[:, first:], experts)
+                weights = weights.masked_fill(experts >= first, 0.0)  # (N, K)
+            self.routing[name] = routing
+            return logits, weights, experts
+
+        return hook
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return every parameter of the routers, trash rows included, by its name in the model."""
+        return {
+            f"{name}.{key}": parameter
+            for name, router in self.routers.items()
+            for key, parameter in router.named_parameters()
+        }
+
+    def signals(self, shape: torch.Size) -> Tensor:
+        """Return the log odds of the last forward pass, (L, *shape) float32, layers in model order."""
+        return torch.stack([self.routing[name].signal.view(shape) for name in self.routers])
+
+
+def freeze_all_but(model: nn.Module, trained: dict[str, nn.Parameter]) -> None:
+    """Let only the given parameters take gradients."""
+    model.requires_grad_(False)
+    for parameter in trained.values():
+        parameter.requires_grad_(True)

@@ -1,0 +1,62 @@
+"""Measure the target, as it is or with an adapter merged into it: lm-eval's tasks and the loss on held-out examples."""
+
+import argparse
+import json
+from pathlib import Path
+
+import polars as pl
+import torch
+from peft import PeftModel
+
+from moesift import config, flags
+from moesift.chat import encode_responses
+from moesift.errors import UserError, run
+from moesift.evaluation import heldout_loss, run_tasks
+from moesift.models import load_model
+from moesift.provenance import versions
+
+
+def main() -> None:
+    """Read the target, its adapter and the data, write one JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="the target: a directory or a name on the hub")
+    parser.add_argument("--adapter", type=Path, help="directory of an adapter; without it the target is measured untuned")
+    parser.add_argument("--heldout", type=Path, required=True, help="parquet of the held-out examples")
+    parser.add_argument("--tasks-folder", type=Path, help="task files of `evaluation_data`; without it lm-eval's own")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--label", type=json.loads, required=True, help="JSON with method, ratio and seed")
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--batch-size", type=int, required=True, help="requests that lm-eval answers at once")
+    parser.add_argument("--token-budget", type=int, required=True, help="tokens in a batch of held-out examples")
+    flags.add(parser, config.Data, "max_length")
+    flags.add(parser, config.Evaluate, "tasks", "fewshot", "limit")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+
+    model, tokenizer = load_model(args.model)
+    training = None
+    if args.adapter is not None:
+        try:
+            training = json.loads((args.adapter / "training.json").read_text())
+            model = PeftModel.from_pretrained(model, args.adapter).merge_and_unload()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{args.adapter}: not a complete adapter of `train_adapter`: {error}") from error
+    heldout = pl.read_parquet(args.heldout)["messages"].to_list()
+    examples = [example for example in encode_responses(heldout, tokenizer, args.max_length) if example is not None]
+    measured = {
+        **args.label,
+        "heldout": heldout_loss(model, examples, tokenizer.pad_token_id, args.token_budget),
+        "tasks": run_tasks(model, tokenizer, args.tasks, args.tasks_folder, args.fewshot, args.limit, args.batch_size),
+        "made_from": {
+            "model": args.model,
+            "training": training,
+            "evaluation": {key: getattr(args, key) for key in ("tasks", "fewshot", "limit", "max_length")},
+            "versions": versions(),
+        },
+    }
+    args.out.write_text(json.dumps(measured, indent=2) + "\n")
+    print(json.dumps(measured["heldout"]))
+
+
+if __name__ == "__main__":
+    run(main)

