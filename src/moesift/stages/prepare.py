@@ -1,0 +1,53 @@
+"""Prepare: rows of any instruction format -> the pool, the held-out examples and what was rejected."""
+
+import argparse
+from pathlib import Path
+
+import polars as pl
+
+from moesift import flags
+from moesift.config import Data
+from moesift.corruption import corrupt
+from moesift.errors import run
+from moesift.pool import COLUMNS, deduplicated, frequent_reasons, split, to_examples, with_content
+from moesift.sources import read_source
+from moesift.wheel import default_cache
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    flags.add(parser, Data, "sources", "heldout", "corrupt", "corruptions", "seed")
+    parser.add_argument("--pool", type=Path, required=True, help="parquet file to write: the pool")
+    parser.add_argument("--heldout-out", type=Path, required=True, help="parquet file to write: the held-out examples")
+    parser.add_argument("--rejected", type=Path, required=True, help="parquet file to write: rejected rows and reasons")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the stage."""
+    args = _arguments()
+
+    rows = {source.name: read_source(source, args.seed, default_cache()) for source in args.sources}
+    examples, unusable = to_examples(rows, {source.name: source.format for source in args.sources})
+    examples, repeated = deduplicated(examples)
+    pool, heldout = split(examples, args.heldout, args.seed)
+    # A corruption may make an example equal to another one, so what is equal is dropped once more.
+    pool, collided = deduplicated(corrupt(pool, args.corrupt, args.corruptions, args.seed))
+    rejected = with_content(pl.concat([unusable, repeated, collided]), rows)
+
+    for path, frame in ((args.pool, pool.select(COLUMNS)), (args.heldout_out, heldout.select(COLUMNS))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(path)
+    args.rejected.parent.mkdir(parents=True, exist_ok=True)
+    rejected.write_parquet(args.rejected)
+
+    print("read:", ", ".join(f"{name} {len(given)}" for name, given in rows.items()))
+    print(f"pool: {len(pool)}, held out: {len(heldout)}, rejected: {len(rejected)}")
+    kinds = pool["corruption"].value_counts(sort=True)
+    print("pool by corruption:", ", ".join(f"{kind} {count}" for kind, count in kinds.iter_rows()))
+    for reason, count in frequent_reasons(rejected["reason"].to_list(), most=10):
+        print(f"rejected {count} x {reason}")
+
+
+if __name__ == "__main__":
+    run(main)
