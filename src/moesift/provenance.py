@@ -7,8 +7,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
-# Configuration reaches a stage as flags only: a new key or a better message cannot change what a stage computes.
-WITHOUT_EFFECT = {"moesift", "moesift.config"}
+# Configuration reaches a stage as flags only; the others word an error or record what was done. None changes a result.
+WITHOUT_EFFECT = {"moesift", "moesift.config", "moesift.errors", "moesift.provenance"}
 
 RECORDED = (
     "moesift",

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import polars as pl
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -11,16 +10,7 @@ from tqdm import tqdm
 from moesift.batches import by_token_budget, collate
 from moesift.chat import Encoded
 from moesift.checkpoints import Selector
-
-NO_RESPONSE = "no response token within data.max_length"
-
-# The columns that every scorer writes, beside id and source.
-SCHEMA = {
-    "score": pl.Float64,  # the higher the better; null where there is none
-    "n_tokens": pl.Int64,  # tokens that the score was taken over
-    "layer_scores": pl.List(pl.Float64),  # one a routed layer; null for scorers without layers
-    "reason": pl.String,  # why there is no score
-}
+from moesift.scores import row
 
 
 def calculate_quality_score(signals: Tensor, counted: Tensor, layers: Sequence[int]) -> Tensor:
@@ -54,10 +44,9 @@ def score_by_router(
     """Score examples with the selector's routers; the language-model head never runs.
 
     Returns:
-        One row an example, in the order given, with the columns of `SCHEMA`.
+        One row of the table of scores an example, in the order given.
     """
-    unscored = {"score": None, "n_tokens": 0, "layer_scores": None, "reason": NO_RESPONSE}
-    rows: list[dict[str, Any]] = [unscored] * len(examples)
+    rows = [row(float("nan"), 0)] * len(examples)
     scored = [index for index, example in enumerate(examples) if any(example.response)]
     chosen = range(len(selector.trash_can.routers)) if layers == "all" else layers
     batches = by_token_budget([len(examples[index].ids) for index in scored], token_budget)
@@ -71,5 +60,5 @@ def score_by_router(
         for p, score, count, by_layer in zip(
             positions, scores, counted.sum(dim=1).tolist(), layer_scores(signals, counted).tolist(), strict=True
         ):
-            rows[scored[p]] = {"score": score, "n_tokens": count, "layer_scores": by_layer, "reason": None}
+            rows[scored[p]] = row(score, count, by_layer)
     return rows

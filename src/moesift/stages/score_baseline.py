@@ -5,11 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from moesift import baselines, config, flags
+from moesift import baselines, config, flags, scores
 from moesift.chat import encode
 from moesift.errors import run
 from moesift.models import load_tokenizer
-from moesift.scoring import NO_RESPONSE, SCHEMA
 
 
 def main() -> None:
@@ -26,17 +25,9 @@ def main() -> None:
     pool = pl.read_parquet(args.pool, columns=["id", "source", "messages"])
     examples = encode(pool["messages"].to_list(), load_tokenizer(args.tokenizer), args.max_length)
     lengths = baselines.length_scores(examples)
-    scores = lengths if args.method == "length" else baselines.random_scores(pool.height, args.seed)
-    rows = [
-        {
-            "score": score if length else None,
-            "n_tokens": int(length),
-            "layer_scores": None,
-            "reason": None if length else NO_RESPONSE,
-        }
-        for score, length in zip(scores, lengths, strict=True)
-    ]
-    pool.select("id", "source").hstack(pl.DataFrame(rows, schema=SCHEMA)).write_parquet(args.out)
+    values = lengths if args.method == "length" else baselines.random_scores(pool.height, args.seed)
+    rows = [scores.row(value, int(length)) for value, length in zip(values, lengths, strict=True)]
+    scores.table(pool, rows).write_parquet(args.out)
     print(f"{pool.height} examples scored by {args.method}")
 
 

@@ -1,0 +1,60 @@
+"""moesift: decide which part of an instruction pool is worth training on.
+
+    snakemake --cores all            everything, up to the report
+    snakemake -n                     what would run, and why
+    snakemake select --cores all     up to the selected parquet (likewise warmup, score, train, evaluate, report)
+    snakemake --cores all --configfile config/mine.yaml
+"""
+
+import os
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+from moesift.config import EMBEDDED, ConfigError, validated
+from moesift.flags import arguments
+from moesift.provenance import digest
+
+
+configfile: "config/config.yaml"
+
+
+try:
+    CONFIG = validated(config)
+except ConfigError as error:
+    raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
+
+PYTHON = sys.executable
+RESULTS = f"results/{CONFIG.experiment}"
+RATIOS = [f"{ratio:g}" for ratio in CONFIG.select.ratio]
+# What every compared number is made of: one point of this grid.
+RUNS = {"method": CONFIG.methods, "ratio": RATIOS, "seed": CONFIG.seeds}
+
+if CONFIG.throughput.gpus == 0:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # without this, every job would take the first GPU that it sees
+
+
+wildcard_constraints:
+    method="[a-z_]+",
+    ratio="[0-9.e-]+",
+    seed="[0-9]+",
+    epoch="[1-9][0-9]*",
+
+
+scattergather:
+    shard=CONFIG.throughput.shards,
+
+
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/embedded.smk"
+include: "workflow/rules/warmup.smk"
+include: "workflow/rules/select.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.output,

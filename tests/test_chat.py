@@ -1,0 +1,72 @@
+import pytest
+
+from moesift.chat import PLAIN_TEMPLATE, encode, encode_responses, with_template
+from moesift.errors import UserError
+
+TURNS = [
+    {"role": "system", "content": "be brief"},
+    {"role": "user", "content": "which is a metal?"},
+    {"role": "assistant", "content": "iron"},
+    {"role": "user", "content": "and the cat?"},
+    {"role": "assistant", "content": "no"},
+]
+
+
+def text_of(tokenizer, example, response: bool) -> str:
+    return tokenizer.decode([i for i, r in zip(example.ids, example.response, strict=True) if r is response])
+
+
+def test_response_tokens_are_what_the_assistant_wrote_with_the_end_of_its_turn(tokenizer):
+    (example,) = encode([TURNS], tokenizer, 500)
+    assert text_of(tokenizer, example, True) == "iron<|end|>no<|end|>"
+    assert text_of(tokenizer, example, False) == (
+        "<|system|>\nbe brief\n<|user|>\nwhich is a metal?\n<|assistant|>\n<|user|>\nand the cat?\n<|assistant|>\n"
+    )
+    assert not example.cut
+
+
+def test_the_tokens_are_those_of_the_whole_text(tokenizer):
+    (example,) = encode([TURNS], tokenizer, 500)
+    whole = tokenizer.apply_chat_template(TURNS, tokenize=False)
+    assert example.ids == tokenizer(whole, add_special_tokens=False)["input_ids"]
+
+
+def test_a_long_example_is_cut_and_says_so(tokenizer):
+    (example,) = encode([TURNS[1:3]], tokenizer, 10)
+    assert len(example.ids) == len(example.response) == 10
+    assert example.cut
+    assert example.predicted == 0  # the response lies beyond
+
+
+def test_an_example_cut_before_its_response_is_none(tokenizer):
+    long, short = TURNS[:3], [{"role": "user", "content": "a"}, {"role": "assistant", "content": "no"}]
+    length = len(encode([short], tokenizer, 500)[0].ids)
+    assert [example is None for example in encode_responses([long, short], tokenizer, length)] == [True, False]
+    with pytest.raises(UserError, match=r"data.max_length: no example has a response token within 8 tokens"):
+        encode_responses([long], tokenizer, 8)
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
+    from copy import deepcopy
+
+    rewriting = deepcopy(tokenizer)
+    # Like the templates of reasoning models, which drop earlier thoughts: here every turn but the last.
+    rewriting.chat_template = "{{ messages[-1]['role'] }}: {{ messages[-1]['content'] }}"
+    with pytest.raises(UserError, match="rewrites earlier turns"):
+        encode([TURNS], rewriting, 100)
+
+
+def test_a_base_model_gets_the_plain_template(tokenizer):
+    from copy import deepcopy
+
+    base = deepcopy(tokenizer)
+    base.chat_template, base.pad_token = None, None
+    base = with_template(base)
+    assert base.chat_template == PLAIN_TEMPLATE
+    assert base.pad_token == "<|end|>"
+
+
+def test_tokens_of_many_bytes_belong_to_their_response(tokenizer):
+    turns = [{"role": "user", "content": "哪个是金属？"}, {"role": "assistant", "content": "铁 🙂"}]
+    (example,) = encode([turns], tokenizer, 500)
+    assert text_of(tokenizer, example, True) == "铁 🙂<|end|>"

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+import torch
+from torch.nn.functional import one_hot
+
+from moesift.batches import Batch
+from moesift.objectives import ascend, load_balance, predicted_tokens, response_nats, trash_shares
+from moesift.routers import Routing
+
+# Two examples: three tokens of which the last two are a response, and one token with padding.
+BATCH = Batch(
+    ids=torch.tensor([[0, 1, 2], [1, 0, 0]]),
+    attention=torch.tensor([[1, 1, 1], [1, 0, 0]]),
+    response=torch.tensor([[False, True, True], [True, False, False]]),
+)
+
+
+def test_only_response_tokens_cost_and_each_is_predicted_from_the_token_before():
+    logits = torch.zeros(2, 3, 3)
+    logits[0, 0] = torch.tensor([0.0, math.log(2.0), 0.0])  # at token 0, for token 1: p = 2 / 4
+    logits[0, 1] = torch.tensor([0.0, 0.0, math.log(6.0)])  # at token 1, for token 2: p = 6 / 8
+    logits[0, 2] = 99.0  # predicts nothing that is here
+    nats = response_nats(logits, BATCH)
+    assert nats.tolist() == pytest.approx([math.log(2) + math.log(8 / 6), 0.0])
+    assert predicted_tokens(BATCH).tolist() == [2, 0]
+
+
+def test_trash_shares_are_sums_over_counted_tokens_by_layer():
+    signals = torch.tensor([[[math.log(3.0), 0.0, 50.0]], [[-math.log(3.0), 0.0, 50.0]]])  # (2 layers, 1, 3)
+    counted = torch.tensor([[True, True, False]])
+    assert trash_shares(signals, counted).tolist() == pytest.approx([0.25 + 0.5, 0.75 + 0.5])
+
+
+def routing(experts, logits) -> Routing:
+    return Routing(torch.tensor(logits), torch.zeros(len(logits), 1), torch.tensor(experts))
+
+
+def test_an_even_load_costs_one_and_a_collapsed_one_as_many_as_there_are_experts():
+    attention = torch.ones(1, 2, dtype=torch.int64)
+    even = routing([[0], [1]], [[0.0, 0.0], [0.0, 0.0]])
+    assert load_balance(even, attention).tolist() == pytest.approx([1.0])
+    collapsed = routing([[0], [0]], [[99.0, 0.0], [99.0, 0.0]])
+    assert load_balance(collapsed, attention).tolist() == pytest.approx([2.0])
+
+
+def test_the_load_balance_of_an_example_knows_neither_padding_nor_neighbours():
+    logits = [[1.0, 0.0, -1.0], [0.0, 2.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    experts = [[0, 1], [1, 0], [0, 2], [2, 1]]
+    attention = torch.tensor([[1, 1], [1, 0]])
+    together = load_balance(routing(experts, logits), attention)
+    alone = load_balance(routing(experts[2:3], logits[2:3]), torch.tensor([[1]]))
+    assert together[1].item() == pytest.approx(alone[0].item())
+    # By the equations of the paper, written out: f_i = E / (K T) * dispatches_i, P_i = mean probability.
+    sent = one_hot(torch.tensor(experts[:2]), 3).sum(dim=(0, 1)) * 3 / (2 * 2)
+    mean = torch.tensor(logits[:2]).softmax(dim=-1).mean(dim=0)
+    assert together[0].item() == pytest.approx((sent * mean).sum().item())
+
+
+def test_dual_ascent_pays_and_charges():
+    after = ascend(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.1]), target=0.3, rate=0.5)
+    assert after.tolist() == pytest.approx([0.1, 0.9])

@@ -1,0 +1,39 @@
+from moesift import provenance
+
+
+def written(tmp_path, monkeypatch, **modules):
+    for name, text in modules.items():
+        path = tmp_path / ("stages/score.py" if name == "score" else f"{name}.py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    return provenance.digest("score")
+
+
+BASE = {
+    "config": "LIMIT = 1\n",
+    "deep": "def f(x):\n    return x\n",
+    "middle": "from moesift import deep\n",
+    "score": '"""Doc."""\nfrom moesift import config\n\n\ndef main():\n    from moesift.middle import deep\n',
+    "report": "A = 1\n",
+}
+
+
+def test_only_code_that_the_stage_reaches_changes_its_digest(tmp_path, monkeypatch):
+    before = written(tmp_path, monkeypatch, **BASE)
+    assert written(tmp_path, monkeypatch, **BASE) == before
+    # Not reached, or without effect on what is computed:
+    assert written(tmp_path, monkeypatch, report="A = 2\n") == before
+    assert written(tmp_path, monkeypatch, config="LIMIT = 2\n") == before
+    assert written(tmp_path, monkeypatch, deep='def f(x):\n    """Return x."""\n    # why\n    return x\n') == before
+    # Reached through two imports, one of them inside a function:
+    assert written(tmp_path, monkeypatch, deep="def f(x):\n    return -x\n") != before
+
+
+def test_the_real_stages_are_told_apart():
+    stages = ("prepare", "score", "train_adapter", "report")
+    assert len({provenance.digest(stage) for stage in stages}) == len(stages)
+
+
+def test_versions_name_the_libraries():
+    assert provenance.versions()["transformers"] == "5.23.0"

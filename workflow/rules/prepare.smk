@@ -1,0 +1,43 @@
+# Around the stages: the pool, the evaluation data, and a look at the models before anything is spent on them.
+
+
+rule check_models:
+    output:
+        f"{RESULTS}/models.json",
+    log:
+        f"{RESULTS}/logs/check_models.log",
+    params:
+        selector=CONFIG.selector.model,
+        target=CONFIG.target.model,
+        code=digest("check_models"),
+    shell:
+        "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"
+        " > {log} 2>&1"
+
+
+rule prepare:
+    input:
+        [source.path for source in CONFIG.data.sources if source.path],
+    output:
+        pool=ensure(f"{RESULTS}/data/pool.parquet", non_empty=True),
+        heldout=ensure(f"{RESULTS}/data/heldout.parquet", non_empty=True),
+        rejected=ensure(f"{RESULTS}/data/rejected.parquet", non_empty=True),
+    log:
+        f"{RESULTS}/logs/prepare.log",
+    params:
+        flags=arguments(CONFIG.data, "sources", "heldout", "corrupt", "corruptions", "seed"),
+        code=digest("prepare"),
+    shell:
+        "{PYTHON} -m moesift.stages.prepare --pool {output.pool} --heldout-out {output.heldout}"
+        " --rejected {output.rejected} {params.flags} > {log} 2>&1"
+
+
+rule evaluation_data:
+    output:
+        directory(f"{RESULTS}/evaluation_data"),
+    log:
+        f"{RESULTS}/logs/evaluation_data.log",
+    params:
+        code=digest("evaluation_data"),
+    shell:
+        "{PYTHON} -m moesift.stages.evaluation_data --out {output} > {log} 2>&1"

@@ -1,0 +1,27 @@
+# The comparison: one JSON, one table, one page.
+
+
+rule report:
+    input:
+        evaluations=rules.evaluate.input,
+        pool=f"{RESULTS}/data/pool.parquet",
+        rejected=f"{RESULTS}/data/rejected.parquet",
+        scores=rules.score.input,
+        curves=expand(
+            f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
+            seed=CONFIG.seeds,
+            epoch=range(1, CONFIG.warmup.epochs + 1),
+        ),
+    output:
+        results=f"{RESULTS}/results.json",
+        page=report(f"{RESULTS}/report/index.html", caption="../report/page.rst", category="Comparison"),
+    log:
+        f"{RESULTS}/logs/report.log",
+    params:
+        # What a result is made from; throughput is not part of it.
+        config=CONFIG.model_dump_json(exclude={"throughput"}),
+        code=digest("report"),
+    shell:
+        "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
+        " --rejected {input.rejected} --scores {input.scores} --curves {input.curves} --results {output.results}"
+        " --page {output.page} --config {params.config:q} > {log} 2>&1"

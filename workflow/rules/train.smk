@@ -1,0 +1,45 @@
+# Stage 3: LoRA-tune the target on each selection.
+
+
+rule train_adapter:
+    input:
+        MODELS_CHECKED,
+        model=model(CONFIG.target.model, "target"),
+        selection=SELECTION,
+    output:
+        directory(f"{RESULTS}/adapters/{{method}}/ratio-{{ratio}}/seed-{{seed}}"),
+    log:
+        f"{RESULTS}/logs/adapters/{{method}}/ratio-{{ratio}}/seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/adapters/{{method}}/ratio-{{ratio}}/seed-{{seed}}.tsv"
+    threads: CONFIG.throughput.threads
+    resources:
+        gpu=CONFIG.throughput.gpus,
+        micro_batch=CONFIG.throughput.micro_batch,
+    params:
+        model=model_name(CONFIG.target.model, "target"),
+        accelerate=CONFIG.train.accelerate,
+        data=arguments(CONFIG.data, "max_length"),
+        flags=arguments(
+            CONFIG.train,
+            "accelerate",
+            "epochs",
+            "learning_rate",
+            "warmup_ratio",
+            "batch_size",
+            "lora_rank",
+            "lora_alpha",
+            "lora_dropout",
+            "lora_targets",
+        ),
+        code=digest("train_adapter"),
+    shell:
+        "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
+        " --num_cpu_threads_per_process {threads} -m moesift.stages.train_adapter --model {params.model:q}"
+        " --selection {input.selection} --out {output} --seed {wildcards.seed} --threads {threads}"
+        " --micro-batch {resources.micro_batch} {params.data} {params.flags} > {log} 2>&1"
+
+
+rule train:
+    input:
+        expand(rules.train_adapter.output, **RUNS),

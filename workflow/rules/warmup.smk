@@ -1,0 +1,50 @@
+# Stage 1: train the routers. One epoch is one job, so that more epochs run only the new ones.
+
+
+rule warmup_start:
+    input:
+        MODELS_CHECKED,
+        model=model(CONFIG.selector.model, "selector"),
+    output:
+        directory(f"{RESULTS}/warmup/seed-{{seed}}/epoch-0"),
+    log:
+        f"{RESULTS}/logs/warmup/seed-{{seed}}/epoch-0.log",
+    params:
+        model=model_name(CONFIG.selector.model, "selector"),
+        flags=arguments(CONFIG.warmup, "expert_role", "trash_ratio"),
+        code=digest("warmup_start"),
+    shell:
+        "{PYTHON} -m moesift.stages.warmup_start --model {params.model:q} --out {output} --seed {wildcards.seed}"
+        " {params.flags} > {log} 2>&1"
+
+
+rule warmup_epoch:
+    input:
+        previous=lambda wildcards: f"{RESULTS}/warmup/seed-{wildcards.seed}/epoch-{int(wildcards.epoch) - 1}",
+        pool=f"{RESULTS}/data/pool.parquet",
+    output:
+        checkpoint=directory(f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}"),
+        curve=f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
+    log:
+        f"{RESULTS}/logs/warmup/seed-{{seed}}/epoch-{{epoch}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/warmup/seed-{{seed}}/epoch-{{epoch}}.tsv"
+    threads: CONFIG.throughput.threads
+    resources:
+        gpu=CONFIG.throughput.gpus,
+        micro_batch=CONFIG.throughput.micro_batch,
+    params:
+        data=arguments(CONFIG.data, "max_length"),
+        flags=arguments(
+            CONFIG.warmup, "examples", "trash_share", "dual_rate", "balance", "learning_rate", "batch_size"
+        ),
+        code=digest("warmup_epoch"),
+    shell:
+        "{PYTHON} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
+        " --out {output.checkpoint} --log {output.curve} --epoch {wildcards.epoch} --seed {wildcards.seed}"
+        " --threads {threads} --micro-batch {resources.micro_batch} {params.data} {params.flags} > {log} 2>&1"
+
+
+rule warmup:
+    input:
+        expand(f"{RESULTS}/warmup/seed-{{seed}}/epoch-{CONFIG.warmup.epochs}", seed=CONFIG.seeds),
