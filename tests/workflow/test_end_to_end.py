@@ -1,0 +1,97 @@
+"""The whole workflow, run once, and every artefact of the contract looked at."""
+
+import json
+
+import polars as pl
+import pytest
+from transformers import AutoModelForCausalLM
+
+pytestmark = pytest.mark.slow
+
+METHODS = ("router", "router_untrained", "random", "length")
+
+
+@pytest.fixture
+def results(finished):
+    return finished.folder / "results" / "tiny"
+
+
+def test_pool_and_rejected_rows_account_for_every_row(results):
+    pool, heldout, rejected = (
+        pl.read_parquet(results / "data" / f"{n}.parquet") for n in ("pool", "heldout", "rejected")
+    )
+    assert {"id", "source", "source_index", "messages"} <= set(pool.columns)
+    assert pool.height + heldout.height + rejected.height == 60 + 31
+    assert rejected.filter(pl.col("source") == "own")["row"].to_list() == [30]
+    assert "JSON" in rejected.filter(pl.col("source") == "own")["reason"][0]
+    assert not set(pool["id"]) & set(heldout["id"])
+    assert 0.2 < (pool["corruption"] != "clean").mean() < 0.4
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_plain_transformers_loads_every_epoch(results, epoch):
+    _, report = AutoModelForCausalLM.from_pretrained(results / f"warmup/seed-0/epoch-{epoch}", output_loading_info=True)
+    assert not any(report.values())
+
+
+def test_the_warm_up_moves_routers_only(results):
+    first, last = (
+        AutoModelForCausalLM.from_pretrained(results / f"warmup/seed-0/epoch-{epoch}").state_dict() for epoch in (0, 2)
+    )
+    moved = {name for name in first if not first[name].equal(last[name])}
+    assert moved == {f"model.layers.{layer}.mlp.gate.weight" for layer in range(4)}
+
+
+def test_the_second_epoch_goes_on_from_the_first(results):
+    curves = [
+        [json.loads(line) for line in (results / f"warmup/seed-0/epoch-{n}.jsonl").read_text().splitlines()]
+        for n in (1, 2)
+    ]
+    assert [record["step"] for curve in curves for record in curve] == list(range(8))  # 32 examples in steps of 8
+    # The multipliers are dual ascent's, carried over the boundary: mu' = mu + eta * (share - rho).
+    before, after = curves[0][-1], curves[1][0]
+    expected = [m + 0.05 * (s - 0.3) for m, s in zip(before["multipliers"], before["trash_shares"], strict=True)]
+    assert after["multipliers"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_and_selection(results, method):
+    pool = pl.read_parquet(results / "data/pool.parquet")
+    scores = pl.read_parquet(results / f"scores/{method}/seed-0.parquet")
+    assert {"id", "source", "score", "n_tokens"} <= set(scores.columns)
+    assert sorted(scores["id"]) == sorted(pool["id"])
+    selected = pl.read_parquet(results / f"selected/{method}/ratio-0.5/seed-0.parquet")
+    assert selected.columns[:3] == ["id", "rank", "score"]
+    assert {"source", "source_index", "messages"} <= set(selected.columns)
+    assert selected["rank"].to_list() == list(range(1, round(pool.height / 2) + 1))
+    assert selected["score"].is_sorted(descending=True)
+    text = dict(zip(pool["id"], pool["messages"].to_list(), strict=True))
+    assert all(text[row["id"]] == row["messages"] for row in selected.iter_rows(named=True))
+    assert selected["score"].min() >= scores.filter(~pl.col("id").is_in(selected["id"].implode()))["score"].max()
+
+
+def test_length_is_what_it_says(results):
+    scores = pl.read_parquet(results / "scores/length/seed-0.parquet").drop_nulls("score")
+    assert scores["score"].to_list() == scores["n_tokens"].cast(pl.Float64).to_list()
+
+
+def test_evaluations_say_what_they_measured(results):
+    for method in METHODS:
+        measured = json.loads((results / f"eval/{method}/ratio-0.5/seed-0.json").read_text())
+        assert (measured["method"], measured["ratio"], measured["seed"]) == (method, 0.5, 0)
+        assert measured["tasks"]["arc_easy"]["questions"] == 4
+        assert 0 <= measured["tasks"]["arc_easy"]["metrics"]["acc"] <= 1
+        assert measured["heldout"]["examples"] == 12
+        assert measured["made_from"]["training"]["settings"]["lora_rank"] == 16
+    base = json.loads((results / "eval/base.json").read_text())
+    assert (base["method"], base["made_from"]["training"]) == ("base", None)
+    # Tuning on half of a pool like the held-out part lowers the loss on it, even of a model that has learnt nothing.
+    tuned = json.loads((results / "eval/random/ratio-0.5/seed-0.json").read_text())
+    assert tuned["heldout"]["nats_per_token"] < base["heldout"]["nats_per_token"]
+
+
+def test_the_report_has_a_row_for_every_method(results):
+    found = json.loads((results / "results.json").read_text())
+    assert found["config"]["experiment"] == "tiny"
+    page = (results / "report/index.html").read_text()
+    assert all(method in page for method in (*METHODS, "base"))
