@@ -1,9 +1,9 @@
 """moesift: decide which part of an instruction pool is worth training on.
 
-    snakemake --cores all            everything, up to the report
-    snakemake -n                     what would run, and why
-    snakemake select --cores all     up to the selected parquet (likewise warmup, score, train, evaluate, report)
-    snakemake --cores all --configfile config/mine.yaml
+snakemake --cores all            everything, up to the report
+snakemake -n                     what would run, and why
+snakemake select --cores all     up to the selected parquet (likewise warmup, score, train, evaluate, report)
+snakemake --cores all --configfile config/mine.yaml
 """
 
 import os

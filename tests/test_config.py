@@ -45,7 +45,10 @@ def test_one_ratio_or_several_and_text_from_the_command_line():
         ({"select__ratio": [0.1, 0.1]}, "select.ratio: 0.1 is listed more than once"),
         ({"warmup__trash_ratio": 1}, "warmup.trash_ratio: 1 is not in (0, 1)"),
         ({"warmup__trash_ration": 0.5}, "warmup.trash_ration: unknown key; did you mean trash_ratio?"),
-        ({"warmup__learning_rate": float("nan")}, "warmup.learning_rate: nan is refused: input should be a finite number"),
+        (
+            {"warmup__learning_rate": float("nan")},
+            "warmup.learning_rate: nan is refused: input should be a finite number",
+        ),
         ({"wramup": {}}, "wramup: unknown key; did you mean warmup?"),
         ({"experiment": "../elsewhere"}, "experiment: '../elsewhere' is not a name"),
         ({"methods": ["rooter"]}, "methods: rooter is refused: input should be 'router'"),

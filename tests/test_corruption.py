@@ -1,13 +1,16 @@
 import random
 from collections import Counter
+from typing import get_args
 
 import polars as pl
 import pytest
 
-from moesift.config import CORRUPTIONS
+from moesift.config import Corruption
 from moesift.corruption import corrupt, shuffled_words, swapped_response, truncated, wrong_choice
 from moesift.errors import UserError
 from moesift.pool import EXAMPLE
+
+CORRUPTIONS = get_args(Corruption)
 
 
 def examples(*rows):

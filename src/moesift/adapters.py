@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 from moesift.errors import UserError
 
 
-def add_lora(model: PreTrainedModel, rank: int, alpha: float, dropout: float, targets: list[str]) -> PeftModel:
+def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: list[str]) -> PeftModel:
     """Add LoRA matrices to the modules whose names end as `targets` say.
 
     Raises:

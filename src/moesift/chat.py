@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerFast
 
@@ -40,8 +40,6 @@ class Encoded:
 
 def with_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """Give a tokenizer without a chat template the plain one, and one without a padding token its end token."""
-    if not tokenizer.is_fast:
-        raise UserError(f"{tokenizer.name_or_path}: needs a fast tokenizer (tokenizer.json) to find response tokens")
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE
     if tokenizer.pad_token is None:
@@ -91,7 +89,7 @@ def _render(
     """Return the text of a conversation and the character spans of its responses."""
 
     def template(turns: Sequence[dict[str, str]], **how: Any) -> str:
-        return tokenizer.apply_chat_template(list(turns), tokenize=False, **how)
+        return cast(str, tokenizer.apply_chat_template(list(turns), tokenize=False, **how))
 
     whole = template(messages)
     spans = []

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.errors import UserError
 from moesift.models import load_model
-from moesift.routers import TrashCan
+from moesift.routers import Role, TrashCan
 
 ROUTERS = "routers.safetensors"
 TRASH = "trash_experts.safetensors"
@@ -44,7 +44,7 @@ class Selector:
     settings: dict[str, str | float | int]  # trash_ratio, role, seed: what `TrashCan` was attached with
 
 
-def attach(model: str, trash_ratio: float, role: str, seed: int) -> Selector:
+def attach(model: str, trash_ratio: float, role: Role, seed: int) -> Selector:
     """Load a model and attach new trash-can experts: the state of epoch 0."""
     loaded, tokenizer = load_model(model)
     return Selector(

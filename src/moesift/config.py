@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-METHODS = ("router", "router_untrained", "random", "length")
-CORRUPTIONS = ("wrong_choice", "swapped_response", "shuffled_words", "truncated")
-WHEEL_TASKS = (
+Method = Literal["router", "router_untrained", "random", "length"]
+Corruption = Literal["wrong_choice", "swapped_response", "shuffled_words", "truncated"]
+WheelTask = Literal[
     "arc_easy",
     "arc_challenge",
     "boolq",
@@ -25,7 +25,7 @@ WHEEL_TASKS = (
     "socialiqa",
     "hellaswag",
     "winogrande",
-)
+]
 
 EMBEDDED = "embedded"
 
@@ -88,7 +88,7 @@ class Source(Section):
     """Where a part of the pool comes from: exactly one of `wheel`, `path` and `hub`."""
 
     name: Name
-    wheel: Literal[WHEEL_TASKS] | None = None
+    wheel: WheelTask | None = None
     path: str | None = None
     hub: str | None = None
     split: str = "train"
@@ -111,7 +111,7 @@ class Data(Section):
     sources: Annotated[list[Source], Field(min_length=1)] = Field(description="where the pool comes from")
     heldout: Count = Field(description="clean examples that never enter the pool; evaluation measures the loss on them")
     corrupt: Share = Field(description="share of the pool that is corrupted, with its label kept (for demonstrations)")
-    corruptions: Annotated[list[Literal[CORRUPTIONS]], Unique] = Field(description="kinds of corruption, used equally")
+    corruptions: Annotated[list[Corruption], Unique] = Field(description="kinds of corruption, used equally")
     seed: Seed = Field(description="seed of sampling, splitting and corrupting")
     max_length: Annotated[int, Field(ge=8)] = Field(description="tokens an example may have; what is longer is cut")
 
@@ -127,7 +127,7 @@ class Data(Section):
 class Embedded(Section):
     """The tiny models that the workflow pretrains when `selector.model` or `target.model` is `embedded`."""
 
-    corpus: Annotated[list[Literal[WHEEL_TASKS]], Field(min_length=1), Unique] = Field(
+    corpus: Annotated[list[WheelTask], Field(min_length=1), Unique] = Field(
         description="wheel tasks whose text is learned; disjoint from the pool's sources"
     )
     vocabulary: Annotated[int, Field(ge=300)] = Field(description="size of the byte-level BPE vocabulary")
@@ -192,7 +192,7 @@ class Train(Section):
     warmup_ratio: Share = Field(description="share of the steps in which the learning rate rises")
     batch_size: Count = Field(description="examples per optimizer step, over all processes")
     lora_rank: Count = Field(description="rank of the LoRA matrices")
-    lora_alpha: Positive = Field(description="LoRA scale numerator; the update is scaled by alpha / rank")
+    lora_alpha: Count = Field(description="LoRA scale numerator; the update is scaled by alpha / rank")
     lora_dropout: Share = Field(description="dropout on the input of the LoRA matrices")
     lora_targets: Annotated[list[str], Field(min_length=1), Unique] = Field(
         description="modules that get LoRA matrices"
@@ -240,7 +240,7 @@ class Config(Section):
 
     experiment: Name = Field(description="folder below results/")
     seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(description="each repeats warm-up to evaluation")
-    methods: Annotated[list[Literal[METHODS]], Field(min_length=1), Unique] = Field(description="scorers to compare")
+    methods: Annotated[list[Method], Field(min_length=1), Unique] = Field(description="scorers to compare")
     data: Data
     embedded: Embedded
     selector: Selector
@@ -254,7 +254,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        reused = {source.wheel for source in self.data.sources} & set(self.embedded.corpus)
+        reused = {source.wheel for source in self.data.sources if source.wheel} & set(self.embedded.corpus)
         if reused and EMBEDDED in (self.selector.model, self.target.model):
             raise ValueError(f"embedded.corpus: {', '.join(sorted(reused))} is also a source of the pool")
         return self

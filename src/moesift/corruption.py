@@ -52,7 +52,7 @@ def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[str], seed: in
     Args:
         examples: columns source, messages (the last one is the response), choices (null or empty where there are none).
         share: share of the rows, in [0, 1).
-        kinds: names from `config.CORRUPTIONS`.
+        kinds: names from `config.Corruption`.
         seed: the same seed gives the same frame.
 
     Raises:

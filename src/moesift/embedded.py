@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
@@ -86,8 +85,8 @@ def dense_config(tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
     )
 
 
-def windows(stream: Sequence[int], length: int, seed: int) -> Tensor:
-    """Cut a stream of tokens into windows of `length`, shuffled, (windows, length) int64; the rest is left out."""
+def windows(stream: Tensor, length: int, seed: int) -> Tensor:
+    """Cut a stream of tokens, (N,), into shuffled windows, (N // length, length) int64; the rest is left out."""
     count = len(stream) // length
-    cut = torch.tensor(np.asarray(stream[: count * length])).view(count, length).long()
+    cut = stream[: count * length].view(count, length).long()
     return cut[torch.randperm(count, generator=torch.Generator().manual_seed(seed))]

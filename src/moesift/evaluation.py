@@ -76,8 +76,7 @@ def run_tasks(
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    local = {"include_path": str(tasks_folder), "include_defaults": False} if tasks_folder is not None else {}
-    manager = TaskManager(**local)
+    manager = TaskManager(include_path=tasks_folder, include_defaults=tasks_folder is None)
     if unknown := [task.name for task in tasks if task.name not in manager.all_tasks]:
         raise UserError(f"evaluate.tasks: {', '.join(unknown)} unknown; there are {', '.join(manager.all_tasks)}")
     evaluated = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)

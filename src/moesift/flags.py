@@ -37,7 +37,8 @@ def _flag(name: str) -> str:
 
 
 def _reader(field: FieldInfo) -> Callable[[str], Any]:
-    adapter = TypeAdapter(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation)
+    annotation: Any = field.annotation
+    adapter = TypeAdapter(Annotated[annotation, *field.metadata] if field.metadata else annotation)
 
     def read(text: str) -> Any:
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 import yaml
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import KwargsHandler
 
 from moesift.errors import UserError
 
@@ -27,7 +28,7 @@ def launched(accelerate_file: Path, micro_batch: int) -> Accelerator:
         precision = "bf16" if not on_cpu and torch.cuda.is_bf16_supported() else "no"
     # On a CPU accelerate leaves the backend unset under DeepSpeed, and then counts one process.
     several = "WORLD_SIZE" in os.environ
-    handlers = [InitProcessGroupKwargs(backend="gloo")] if on_cpu and several else []
+    handlers: list[KwargsHandler] = [InitProcessGroupKwargs(backend="gloo")] if on_cpu and several else []
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers)
     for key, asked, got in (
         ("num_processes", wanted["num_processes"], accelerator.num_processes),

@@ -1,15 +1,15 @@
 """Loading language models, from a directory or the hub."""
 
 import torch
-import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from moesift.chat import with_template
 from moesift.errors import UserError
 
-transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
+logging.set_verbosity_error()
+logging.disable_progress_bar()
 
 
 def device() -> torch.device:
@@ -24,9 +24,12 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerFast:
         UserError: names the model, when its tokenizer is not there or cannot be used.
     """
     try:
-        return with_template(AutoTokenizer.from_pretrained(model))
+        tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise UserError(f"{model}: its tokenizer cannot be loaded: {error}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(f"{model}: needs a fast tokenizer (tokenizer.json), which tells where each token stands")
+    return with_template(tokenizer)
 
 
 def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:

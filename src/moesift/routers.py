@@ -115,7 +115,7 @@ class TrashCan:
         self.routers = find_routers(model)
         self.routing: dict[str, Routing] = {}
         generator = torch.Generator().manual_seed(seed)
-        sizes = {router.weight.shape[0] for router in self.routers.values()}
+        sizes = {router.get_parameter("weight").shape[0] for router in self.routers.values()}
         if len(sizes) > 1:
             raise UserError(f"{type(model).__name__}: layers with different numbers of experts ({sizes}) are unknown")
         self.roles = expert_roles(sizes.pop(), trash_ratio, role)
@@ -124,17 +124,18 @@ class TrashCan:
             router.float()
             router.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(), *inputs[1:]))
             if role == "appended":
-                rows = torch.randn(len(self.roles.trash), router.weight.shape[1], generator=generator)  # (T, D)
-                rows *= router.weight.detach().std().cpu()
-                router.register_parameter("trash_weight", nn.Parameter(rows.to(router.weight.device)))
+                own = router.get_parameter("weight").detach()  # (E, D)
+                rows = torch.randn(len(self.roles.trash), own.shape[1], generator=generator) * own.std().cpu()  # (T, D)
+                router.register_parameter("trash_weight", nn.Parameter(rows.to(own.device)))
             router.register_forward_hook(self._gate(name))
 
     def _gate(self, name: str):
         def hook(router: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]):
             logits, weights, experts = output  # (N, E), (N, K), (N, K)
             if self.roles.role == "appended":
-                hidden = inputs[0].reshape(-1, router.weight.shape[1])  # (N, D)
-                routing = Routing(logits.float(), F.linear(hidden, router.trash_weight), experts)
+                trash_rows = router.get_parameter("trash_weight")  # (T, D)
+                hidden = inputs[0].reshape(-1, trash_rows.shape[1])  # (N, D)
+                routing = Routing(logits.float(), F.linear(hidden, trash_rows), experts)
                 # Scaling the K weights by the keep share scales the sum over the experts' outputs by it.
                 weights = weights * torch.sigmoid(routing.signal).unsqueeze(-1)  # (N, K)
             else:

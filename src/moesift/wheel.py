@@ -65,7 +65,7 @@ def fetch(cache: Path | None = None) -> Path:
 
 
 def questions(wheel: Path, task: str, split: str = "train") -> Iterator[Question]:
-    """Yield the questions of a split of a task (one of `config.WHEEL_TASKS`) in the order of the file.
+    """Yield the questions of a split of a task (one of `config.WheelTask`) in the order of the file.
 
     All tasks have `train` and `val`; ARC and OpenBookQA have `test` too.
     """
