@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 
-.PHONY: demo test lint lock
+.PHONY: demo test lint lock docs
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all
@@ -24,6 +24,9 @@ lint: .venv/installed
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
+
+docs: .venv/installed
+	$(BIN)/python -m moesift.reference config/config.yaml > config/README.md
 
 lock:
 	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet \

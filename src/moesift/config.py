@@ -87,13 +87,15 @@ class Section(BaseModel):
 class Source(Section):
     """Where a part of the pool comes from: exactly one of `wheel`, `path` and `hub`."""
 
-    name: Name
-    wheel: WheelTask | None = None
-    path: str | None = None
-    hub: str | None = None
-    split: str = "train"
-    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "less"] = "auto"
-    limit: Count | None = None
+    name: Name = Field(description="what the rows of this source are called from here on")
+    wheel: WheelTask | None = Field(None, description="a task of the pinned data wheel, its training split")
+    path: str | None = Field(None, description="a local file: .jsonl, .json, .jsonl.gz or .parquet")
+    hub: str | None = Field(None, description="a data set on the hub, by name")
+    split: str = Field("train", description="split of the data set on the hub")
+    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "less"] = Field(
+        "auto", description="how its rows are laid out; `auto` tells by their columns"
+    )
+    limit: Count | None = Field(None, description="rows to take, sampled by `data.seed`; null takes all")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -208,9 +210,9 @@ class Train(Section):
 class Task(Section):
     """One evaluation: a task or a group of lm-eval."""
 
-    name: Name
-    fewshot: Annotated[int, Field(ge=0)] = 0
-    limit: Count | None = None
+    name: Name = Field(description="lm-eval's name of the task or group")
+    fewshot: Annotated[int, Field(ge=0)] = Field(0, description="examples before each question")
+    limit: Count | None = Field(None, description="questions of the task, of each subtask of a group; null takes all")
 
 
 class Evaluate(Section):

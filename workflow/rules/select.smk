@@ -17,6 +17,7 @@ rule score_shard:
         f"{RESULTS}/logs/scores/{{method}}/seed-{{seed}}/{{scatteritem}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/scores/{{method}}/seed-{{seed}}/{{scatteritem}}.tsv"
+    priority: 10
     threads: CONFIG.throughput.threads
     resources:
         gpu=CONFIG.throughput.gpus,

@@ -1,4 +1,5 @@
-# Stage 1: train the routers. One epoch is one job, so that more epochs run only the new ones.
+# Stage 1: train the routers. One epoch is one job, so that more epochs run only the new ones. The priority lets these
+# jobs, which most others wait for, go before the training of baselines.
 
 
 rule warmup_start:
@@ -9,6 +10,7 @@ rule warmup_start:
         directory(f"{RESULTS}/warmup/seed-{{seed}}/epoch-0"),
     log:
         f"{RESULTS}/logs/warmup/seed-{{seed}}/epoch-0.log",
+    priority: 10
     params:
         model=model_name(CONFIG.selector.model, "selector"),
         flags=arguments(CONFIG.warmup, "expert_role", "trash_ratio"),
@@ -29,6 +31,7 @@ rule warmup_epoch:
         f"{RESULTS}/logs/warmup/seed-{{seed}}/epoch-{{epoch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/warmup/seed-{{seed}}/epoch-{{epoch}}.tsv"
+    priority: 10
     threads: CONFIG.throughput.threads
     resources:
         gpu=CONFIG.throughput.gpus,

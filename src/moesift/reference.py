@@ -1,0 +1,78 @@
+"""Every configuration key as a Markdown table, from the model that validates it: `make docs`."""
+
+import json
+import sys
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+from moesift.config import Config, Section, Source, Task
+
+OPENING = """# Configuration
+
+`config.yaml` is the default, with the reason for each value above it. A file of yours is merged over it, so it names
+only what differs (a list replaces the whole list):
+
+    snakemake --cores all --configfile config/mine.yaml
+
+Unknown keys, wrong types and impossible values are refused before anything runs, all at once, each with its path. Keys
+of `throughput` change no result, so changing them reruns nothing, save `shards`; every other key reruns what depends on
+it and nothing else. This page is made from the model in `src/moesift/config.py` by `make docs`.
+"""
+
+
+def reference(default: dict[str, Any]) -> str:
+    """Return the page, with the values of the default configuration."""
+    parts = [OPENING, "## Top level\n", *_table(Config, default, prefix="")]
+    for name, field in Config.model_fields.items():
+        if _is_section(field.annotation):
+            parts += [
+                f"\n## {name}\n",
+                f"{field.annotation.__doc__}\n",
+                *_table(field.annotation, default[name], f"{name}."),
+            ]
+            for item, key in ((Source, "data.sources"), (Task, "evaluate.tasks")):
+                if key.startswith(f"{name}."):
+                    parts += [f"\nEach of `{key}`: {item.__doc__}\n", *_table(item, None, prefix="")]
+    return "\n".join(parts) + "\n"
+
+
+def _table(section: type[Section], default: dict[str, Any] | None, prefix: str) -> list[str]:
+    given = "default" if default is not None else "unless given"
+    rows = [f"| key | type | {given} | what it is |", "| --- | --- | --- | --- |"]
+    for name, field in section.model_fields.items():
+        if _is_section(field.annotation):
+            continue
+        value = default[name] if default is not None else field.default
+        if field.is_required() and default is None:
+            shown = "required"
+        else:
+            shown = (
+                "see the file" if isinstance(value, list) and isinstance(value[0], dict) else f"`{json.dumps(value)}`"
+            )
+        rows.append(f"| `{prefix}{name}` | {_type(field.annotation)} | {shown} | {field.description} |")
+    return rows
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _type(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join("`null`" if part is type(None) else _type(part) for part in get_args(annotation))
+    if get_origin(annotation) is list:
+        return f"list of {_type(get_args(annotation)[0])}"
+    if get_args(annotation):  # Annotated
+        return _type(get_args(annotation)[0])
+    return {"str": "text", "int": "whole number", "float": "number"}.get(
+        annotation.__name__, annotation.__name__.lower()
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference(yaml.safe_load(Path(sys.argv[1]).read_text())))
