@@ -8,6 +8,7 @@ from moesift.metrics import (
     against_random,
     auroc,
     discrimination,
+    discrimination_over_seeds,
     kept_corruption,
     main_metric,
     outcomes,
@@ -54,23 +55,20 @@ def test_the_interval_has_the_width_of_the_bootstrap():
     found = auroc(clean, corrupted)
     resampled = [auroc(rng.choice(clean, 150), rng.choice(corrupted, 100)).value for _ in range(2000)]
     low, high = np.quantile(resampled, [0.025, 0.975])
-    assert found.low == pytest.approx(low, abs=0.01)
-    assert found.high == pytest.approx(high, abs=0.01)
+    assert found.value - found.half == pytest.approx(low, abs=0.01)
+    assert found.value + found.half == pytest.approx(high, abs=0.01)
 
 
 def test_the_interval_of_a_case_worked_by_hand():
     # Placements of 1, 3 among 0, 2: 1/2, 1; of 0, 2 among 1, 3: 1, 1/2. Each mean has the variance 1/8 / 2 = 1/16.
-    found = auroc(np.array([1.0, 3.0]), np.array([0.0, 2.0]))
-    assert found.value == 0.75
-    assert found.low == pytest.approx(0.75 - 1.959964 * np.sqrt(1 / 8))
-    assert found.high == 1.0  # 0.75 + 0.69 is beyond it
+    assert auroc(np.array([1.0, 3.0]), np.array([0.0, 2.0])) == (0.75, pytest.approx(1.959964 * np.sqrt(1 / 8)))
 
 
 def test_an_empty_class_has_no_area_and_one_example_no_interval():
     some, none, one = np.array([1.0, 2.0]), np.array([]), np.array([1.5])
     assert auroc(some, none) is None
     assert auroc(none, some) is None
-    assert auroc(some, one) == (0.5, None, None)
+    assert auroc(some, one) == (0.5, None)
 
 
 def test_each_kind_is_told_from_clean_and_only_by_examples_with_a_score():
@@ -84,13 +82,18 @@ def test_each_kind_is_told_from_clean_and_only_by_examples_with_a_score():
 
 def test_a_pool_without_corruption_has_only_an_empty_row_of_all_kinds():
     clean = POOL.with_columns(corruption=pl.lit("clean"))
-    assert discrimination(SCORES, clean).rows() == [("m", 0, "all kinds", None, None, None, 5, 0)]
+    assert discrimination(SCORES, clean).rows() == [("m", 0, "all kinds", None, None, 5, 0)]
+
+
+def test_the_mean_over_seeds_keeps_the_width_of_one_seed():
+    areas = pl.DataFrame({"method": ["m", "m"], "kind": ["k", "k"], "auroc": [0.5, 0.7], "half": [0.1, 0.1]})
+    assert discrimination_over_seeds(areas).rows() == [("m", "k", 0.6, 0.1, 0.5, 0.7)]
 
 
 def test_the_share_of_corrupted_examples_that_are_kept():
     found = kept_corruption(SCORES, POOL, [0.3, 0.5])
-    # b, then d before c (of equal scores the higher id first is kept by `keep`)
-    assert found.rows() == [("m", 0.3, 0, 2, 0.5), ("m", 0.5, 0, 3, pytest.approx(1 / 3))]
+    # b and c are clean and kept first; d, equal to c, is the third.
+    assert found.rows() == [("m", 0.3, 0, 2, 0.0), ("m", 0.5, 0, 3, pytest.approx(1 / 3))]
 
 
 EVALUATION = {

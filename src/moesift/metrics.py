@@ -18,11 +18,10 @@ NORMAL_95 = 1.959964  # two-sided 95% quantile of the standard normal distributi
 
 
 class Auroc(NamedTuple):
-    """An area under the ROC curve with its 95% interval, of which both ends are None where it cannot be estimated."""
+    """An area under the ROC curve and half the width of its 95% interval, None where that cannot be estimated."""
 
     value: float
-    low: float | None
-    high: float | None
+    half: float | None
 
 
 def auroc(clean: np.ndarray, corrupted: np.ndarray) -> Auroc | None:
@@ -45,9 +44,9 @@ def auroc(clean: np.ndarray, corrupted: np.ndarray) -> Auroc | None:
     below = 1 - _share_below(corrupted, clean)  # (n,)
     area = float(above.mean())
     if min(len(clean), len(corrupted)) < 2:
-        return Auroc(area, None, None)
+        return Auroc(area, None)
     error = float(np.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)))
-    return Auroc(area, max(0.0, area - NORMAL_95 * error), min(1.0, area + NORMAL_95 * error))
+    return Auroc(area, NORMAL_95 * error)
 
 
 def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -64,7 +63,8 @@ def discrimination(scores: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
         pool: columns id, corruption.
 
     Returns:
-        Columns method, seed, kind, auroc, low, high (95% interval), clean and corrupted (numbers of examples).
+        Columns method, seed, kind, auroc, half (of the width of its 95% interval), clean and corrupted (numbers of
+        examples).
     """
     labelled = scores.drop_nulls("score").join(pool.select("id", "corruption"), on="id")
     kinds = pool.filter(pl.col("corruption") != CLEAN)["corruption"].unique().sort().to_list()
@@ -74,11 +74,25 @@ def discrimination(scores: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
         for kind in [*kinds, ALL_KINDS]:
             of_kind = pl.col("corruption") != CLEAN if kind == ALL_KINDS else pl.col("corruption") == kind
             corrupted = group.filter(of_kind)["score"].to_numpy()
-            area = auroc(clean, corrupted) or (None, None, None)
+            area = auroc(clean, corrupted) or (None, None)
             rows.append((method, seed, kind, *area, len(clean), len(corrupted)))
     schema = {"method": pl.String, "seed": pl.Int64, "kind": pl.String}
-    schema |= dict.fromkeys(("auroc", "low", "high"), pl.Float64) | dict.fromkeys(("clean", "corrupted"), pl.Int64)
+    schema |= dict.fromkeys(("auroc", "half"), pl.Float64) | dict.fromkeys(("clean", "corrupted"), pl.Int64)
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def discrimination_over_seeds(areas: pl.DataFrame) -> pl.DataFrame:
+    """Return the mean of `discrimination` over seeds: columns method, kind, auroc, half, lowest and highest seed.
+
+    The half width is the mean of the seeds', no less: each seed scores the same examples, so that more seeds do not
+    make the sample of examples larger.
+    """
+    return areas.group_by("method", "kind", maintain_order=True).agg(
+        pl.col("auroc").mean(),
+        pl.col("half").mean(),
+        pl.col("auroc").min().alias("lowest"),
+        pl.col("auroc").max().alias("highest"),
+    )
 
 
 def kept_corruption(scores: pl.DataFrame, pool: pl.DataFrame, ratios: Sequence[float]) -> pl.DataFrame:
@@ -109,7 +123,7 @@ def kept_corruption(scores: pl.DataFrame, pool: pl.DataFrame, ratios: Sequence[f
 
 
 def main_metric(metrics: Mapping[str, float]) -> str:
-    """Return the metric of a task that is compared: accuracy, or the first that lm-eval gives for a task without one."""
+    """Return the metric of a task that is compared: `acc`, or the first that lm-eval gives for a task without it."""
     return "acc" if "acc" in metrics else next(iter(metrics))
 
 

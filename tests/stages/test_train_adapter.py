@@ -1,0 +1,115 @@
+"""LoRA tuning as a user starts it: by `accelerate launch`, with one process and with DeepSpeed on two."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from moesift.embedded import dense_config
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory, tokenizer):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("target")
+    AutoModelForCausalLM.from_config(dense_config(tokenizer), dtype=torch.float32).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def selection(tmp_path_factory):
+    """Nine short conversations: with steps of four, the last is not full."""
+    path = tmp_path_factory.mktemp("selection") / "selected.parquet"
+    answers = ["iron", "the cat", "a mat on the mat", "no", "which is a metal?", "sat", "the", "mat mat", "iron iron iron"]
+    messages = [
+        [{"role": "user", "content": f"which {n * 'the '}?"}, {"role": "assistant", "content": answer}]
+        for n, answer in enumerate(answers)
+    ]
+    pl.DataFrame({"id": [str(n) for n in range(9)], "messages": messages}).write_parquet(path)
+    return path
+
+
+def launch(target, selection, out, accelerate, *more) -> subprocess.CompletedProcess:
+    values = {
+        "--model": target,
+        "--selection": selection,
+        "--out": out,
+        "--seed": 0,
+        "--threads": 1,
+        "--micro-batch": 1,
+        "--max-length": 64,
+        "--accelerate": accelerate,
+        "--epochs": 2,
+        "--learning-rate": 0.01,
+        "--warmup-ratio": 0.1,
+        "--batch-size": 4,
+        "--lora-rank": 4,
+        "--lora-alpha": 8,
+        "--lora-dropout": 0.0,
+        "--lora-targets": "[q_proj, down_proj]",
+    }
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", accelerate, *more]
+    command += ["--num_cpu_threads_per_process", "1", "-m", "moesift.stages.train_adapter"]
+    command += [str(word) for pair in values.items() for word in pair]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def alone(target, selection, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "adapter"
+    done = launch(target, selection, out, "config/accelerate/single.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+def losses(adapter) -> list[float]:
+    return json.loads((adapter / "training.json").read_text())["nats_per_step"]
+
+
+def test_one_process_learns_and_saves_what_made_it(alone, target):
+    made = json.loads((alone / "training.json").read_text())
+    assert (made["examples"], made["left_out"], made["steps"], made["processes"]) == (9, 0, 6, 1)
+    assert made["nats_per_step"][-1] < made["nats_per_step"][0] - 0.1
+    assert made["settings"]["learning_rate"] == 0.01
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(target), alone)
+    targets = {name.split(".")[-3] for name in load_file(alone / "adapter_model.safetensors")}
+    assert targets == {"q_proj", "down_proj"}
+
+
+def test_the_same_seed_gives_the_same_adapter(alone, target, selection, tmp_path):
+    done = launch(target, selection, tmp_path / "again", "config/accelerate/single.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, again = (load_file(folder / "adapter_model.safetensors") for folder in (alone, tmp_path / "again"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_deepspeed_zero_2_on_two_processes_is_the_same_training(alone, target, selection, tmp_path):
+    done = launch(target, selection, tmp_path / "zero2", "config/accelerate/zero2_cpu.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = json.loads((tmp_path / "zero2" / "training.json").read_text())
+    assert (made["processes"], made["distributed"]) == (2, "DEEPSPEED")
+    assert losses(tmp_path / "zero2") == pytest.approx(losses(alone), abs=1e-4)
+    one, two = (load_file(folder / "adapter_model.safetensors") for folder in (alone, tmp_path / "zero2"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
+
+
+def test_a_launch_that_is_not_what_was_asked_for_stops(target, selection, tmp_path):
+    done = launch(target, selection, tmp_path / "none", "config/accelerate/zero2_cpu.yaml", "--num_processes", "1")
+    assert done.returncode != 0
+    assert "moesift: error: config/accelerate/zero2_cpu.yaml: num_processes is 2, but there are 1" in done.stderr
+    assert not (tmp_path / "none").exists()
