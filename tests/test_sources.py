@@ -100,6 +100,17 @@ def test_hub_name_or_folder(on_hub, tmp_path):
     assert read_source(Source(name="s", hub=str(on_hub)), 0, tmp_path) == [Row(0, {"prompt": "a", "completion": "b"})]
 
 
+def test_a_folder_of_the_same_name_is_never_taken_for_another(tmp_path):
+    rows = []
+    for number in range(2):
+        folder = tmp_path / str(number) / "same"
+        folder.mkdir(parents=True)
+        (folder / "README.md").write_text("---\nconfigs: [{config_name: one, data_files: train.jsonl}]\n---\n")
+        (folder / "train.jsonl").write_text(json.dumps({"prompt": "a", "completion": str(number)}) + "\n")
+        rows += read_source(Source(name="s", hub=str(folder)), 0, tmp_path)
+    assert [row.content["completion"] for row in rows] == ["0", "1"]
+
+
 def test_a_missing_split_is_one_error(on_hub, tmp_path):
     with pytest.raises(SourceError, match=r"set, split test, cannot be loaded .*Unknown split"):
         read_source(Source(name="s", hub=str(on_hub), split="test"), 0, tmp_path)

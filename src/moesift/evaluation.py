@@ -1,5 +1,6 @@
 """Measuring a model: lm-eval's own tasks on local data, and the loss on held-out examples."""
 
+import hashlib
 import re
 import shutil
 from collections.abc import Sequence
@@ -36,7 +37,9 @@ def localise_tasks(tables: dict[str, dict[tuple[str, str], pl.DataFrame]], out: 
         out: where to write; data below `out/data`.
     """
     for folder, data in tables.items():
-        place = (out / "data" / folder).resolve()
+        # The cache of `datasets` knows a local folder by its last name alone, and would give what another folder of the
+        # same name once held; so the name says what is in it.
+        place = (out / "data" / f"{folder.replace('/', '-')}-{_content(data)}").resolve()
         configurations: dict[str, list[dict[str, str]]] = {}
         for (configuration, split), frame in data.items():
             path = place / configuration / f"{split}.parquet"
@@ -55,6 +58,14 @@ def localise_tasks(tables: dict[str, dict[tuple[str, str], pl.DataFrame]], out: 
                 text = file.read_text()
                 line = re.compile(rf"^dataset_path: {re.escape(HUB_NAMES[folder])}$", re.MULTILINE)
                 file.write_text(line.sub(f"dataset_path: {place}", text))
+
+
+def _content(data: dict[tuple[str, str], pl.DataFrame]) -> str:
+    """Return a digest of tables and their names."""
+    digest = hashlib.sha256()
+    for name in sorted(data):
+        digest.update(f"{name}\n{data[name].write_json()}\n".encode())
+    return digest.hexdigest()[:12]
 
 
 def run_tasks(

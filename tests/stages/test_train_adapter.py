@@ -33,7 +33,17 @@ def target(tmp_path_factory, tokenizer):
 def selection(tmp_path_factory):
     """Nine short conversations: with steps of four, the last is not full."""
     path = tmp_path_factory.mktemp("selection") / "selected.parquet"
-    answers = ["iron", "the cat", "a mat on the mat", "no", "which is a metal?", "sat", "the", "mat mat", "iron iron iron"]
+    answers = [
+        "iron",
+        "the cat",
+        "a mat on the mat",
+        "no",
+        "which is a metal?",
+        "sat",
+        "the",
+        "mat mat",
+        "iron iron iron",
+    ]
     messages = [
         [{"role": "user", "content": f"which {n * 'the '}?"}, {"role": "assistant", "content": answer}]
         for n, answer in enumerate(answers)

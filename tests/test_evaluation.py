@@ -1,0 +1,124 @@
+import math
+from importlib.resources import files
+
+import polars as pl
+import pytest
+import torch
+from conftest import random_model
+from datasets import load_dataset
+
+from moesift.chat import Encoded, encode
+from moesift.config import Task
+from moesift.errors import UserError
+from moesift.evaluation import heldout_loss, localise_tasks, run_tasks
+from moesift.stages.evaluation_data import arc_table
+from moesift.wheel import Question
+
+ARC = arc_table(
+    [Question("Which is a metal?", ["iron", "wood"], 0), Question("Which sings?", ["mat", "cat", "rug"], 1)]
+)
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluation data") / "of arc"
+    data = {(name, split): ARC for name in ("ARC-Easy", "ARC-Challenge") for split in ("train", "validation", "test")}
+    localise_tasks({"arc": data}, out)
+    return out / "tasks"
+
+
+def test_local_data_has_the_columns_of_the_hub(tasks):
+    (folder,) = (tasks.parent / "data").iterdir()
+    rows = load_dataset(str(folder), "ARC-Easy", split="test")
+    assert rows[1] == {
+        "question": "Which sings?",
+        "choices": {"text": ["mat", "cat", "rug"], "label": ["A", "B", "C"]},
+        "answerKey": "B",
+    }
+
+
+def test_two_folders_of_data_are_never_taken_for_each_other(tasks, tmp_path):
+    """The cache of `datasets` goes by a folder's name; it once gave the questions of another experiment."""
+    other = {("ARC-Easy", split): ARC.reverse() for split in ("train", "validation", "test")}
+    localise_tasks({"arc": other}, tmp_path)
+    loaded = [
+        load_dataset(str(next((place / "data").iterdir())), "ARC-Easy", split="test")["question"]
+        for place in (tasks.parent, tmp_path)
+    ]
+    assert list(loaded[0]) == list(loaded[1])[::-1] != list(loaded[1])
+
+
+def test_only_the_line_that_names_the_data_differs_from_lm_eval(tasks):
+    for file in (tasks / "arc").glob("*.yaml"):
+        ours = file.read_text().splitlines()
+        theirs = (files("lm_eval") / "tasks" / "arc" / file.name).read_text().splitlines()
+        changed = [line for line, other in zip(ours, theirs, strict=True) if line != other]
+        assert len(changed) <= 1
+        assert all(line.startswith("dataset_path: ") for line in changed)
+    assert "dataset_path: allenai" not in (tasks / "arc" / "arc_easy.yaml").read_text()
+
+
+def test_accuracy_is_the_share_of_questions_whose_answer_is_likeliest(tasks, tokenizer):
+    """Against the likelihoods of the answers, computed here."""
+    model = random_model("Olmoe")
+    measured = run_tasks(model, tokenizer, [Task(name="arc_easy")], tasks, batch_size=4)
+
+    def likelihood(question, answer):
+        start = tokenizer(f"Question: {question}\nAnswer:")["input_ids"]
+        whole = tokenizer(f"Question: {question}\nAnswer: {answer}")["input_ids"]
+        with torch.no_grad():
+            logits = model(torch.tensor([whole])).logits[0].log_softmax(dim=-1)
+        return sum(logits[place - 1, whole[place]].item() for place in range(len(start), len(whole)))
+
+    right = 0
+    for row in ARC.iter_rows(named=True):
+        values = [likelihood(row["question"], answer) for answer in row["choices"]["text"]]
+        right += values.index(max(values)) == row["choices"]["label"].index(row["answerKey"])
+    assert measured["arc_easy"]["metrics"]["acc"] == right / 2
+    assert measured["arc_easy"]["metrics"]["acc_stderr"] == pytest.approx(
+        math.sqrt(right / 2 * (1 - right / 2)), abs=1e-6
+    )
+    assert measured["arc_easy"]["questions"] == 2
+
+
+def test_a_limit_is_of_each_task(tasks, tokenizer):
+    limited = [Task(name="arc_easy", limit=1), Task(name="arc_challenge")]
+    measured = run_tasks(random_model("Olmoe"), tokenizer, limited, tasks, batch_size=4)
+    assert {name: task["questions"] for name, task in measured.items()} == {"arc_easy": 1, "arc_challenge": 2}
+
+
+def test_an_unknown_task_is_named_with_those_there_are(tasks, tokenizer):
+    with pytest.raises(UserError, match=r"evaluate.tasks: arc_eazy unknown; there are .*arc_easy"):
+        run_tasks(random_model("Olmoe"), tokenizer, [Task(name="arc_eazy")], tasks, batch_size=4)
+
+
+def test_the_heldout_loss_weighs_tokens_not_examples(tokenizer, conversations):
+    model = random_model("Olmoe")
+    examples = encode(conversations, tokenizer, 60)
+    measured = heldout_loss(model, examples, tokenizer.pad_token_id, token_budget=100)
+    nats, tokens = [], []
+    for example in examples:
+        labels = [i if r else -100 for i, r in zip(example.ids, example.response, strict=True)]
+        with torch.no_grad():
+            mean = model(torch.tensor([example.ids]), labels=torch.tensor([labels])).loss.item()
+        tokens.append(example.predicted)
+        nats.append(mean * example.predicted)
+    assert measured["nats_per_token"] == pytest.approx(sum(nats) / sum(tokens), abs=1e-5)
+    assert (measured["tokens"], measured["examples"]) == (sum(tokens), len(examples))
+
+
+def test_the_error_of_the_heldout_loss_is_that_of_a_ratio(tokenizer):
+    """Equal examples leave no doubt; and with one token each it is the plain standard error."""
+    model = random_model("Olmoe")
+    same = [Encoded([5, 6, 7], [False, True, True], False)] * 4
+    assert heldout_loss(model, same, 1, 100)["stderr"] == pytest.approx(0, abs=1e-6)
+    single = [Encoded([5, token], [False, True], False) for token in range(6, 16)]
+    with torch.no_grad():
+        values = -model(torch.tensor([[5]])).logits[0, 0].log_softmax(dim=-1)[6:16]
+    expected = (values - values.mean()).square().sum().sqrt() / 10
+    assert heldout_loss(model, single, 1, 100)["stderr"] == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_arc_rows_keep_their_gold_answer():
+    assert ARC["answerKey"].to_list() == ["A", "B"]
+    assert isinstance(ARC, pl.DataFrame)
