@@ -9,6 +9,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -30,7 +31,7 @@ SMOOTH = 10  # steps of the warm-up that the line through its noisy loss is a me
 # told apart with each common form of colour blindness.
 PALETTE = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#999933", "#882255")
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.edgecolor": INK,
@@ -63,7 +64,7 @@ def distributions(scores: pl.DataFrame, pool: pl.DataFrame, methods: Sequence[st
     labelled = scores.drop_nulls("score").join(pool.select("id", "corruption"), on="id")
     kinds = sorted(set(pool["corruption"]) - {CLEAN})
     with matplotlib.rc_context(STYLE):
-        figure, grid = _canvas(len(methods), len(kinds), height=1.45, sharex="row", sharey="row")
+        figure, grid = _canvas(len(methods), len(kinds), height=1.45, share="row")
         for (row, method), (column, kind) in itertools.product(enumerate(methods), enumerate(kinds)):
             axes = grid[row, column]
             of_method = labelled.filter(pl.col("method") == method)
@@ -72,6 +73,7 @@ def distributions(scores: pl.DataFrame, pool: pl.DataFrame, methods: Sequence[st
                 for label, colour, filled in ((CLEAN, GREY, True), (kind, colours(methods)[method], False)):
                     _histogram(axes, of_method.filter(pl.col("corruption") == label)["score"], bins, colour, filled)
             axes.set_yticks([])
+            axes.locator_params(axis="x", nbins=4)
             axes.spines["left"].set_visible(False)
             if row == 0:
                 axes.set_title(kind)
@@ -92,26 +94,15 @@ def auroc_map(areas: pl.DataFrame, methods: Sequence[str]) -> str:
     cells = {
         (method, kind): rest for method, kind, *rest in areas.select("method", "kind", "auroc", "half").iter_rows()
     }
-    values = np.array(
-        [[cells[method, kind][0] for method in methods] for kind in kinds], dtype=float
-    )  # (kinds, methods)
+    values = np.array([[cells[method, kind][0] for method in methods] for kind in kinds], float)  # (kinds, methods)
     with matplotlib.rc_context(STYLE):
         figure, grid = _canvas(1, 1, height=0.9 + 0.52 * len(kinds))
         axes = grid[0, 0]
         # The colours span all that an AUROC can be: what looks strong is strong.
         image = axes.imshow(values, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
         for (row, kind), (column, method) in itertools.product(enumerate(kinds), enumerate(methods)):
-            area, half = cells[method, kind]
-            text = "–" if area is None else f"{area:.3f}" if half is None else f"{area:.3f} ± {half:.3f}"
-            strong = area is not None and abs(area - 0.5) > 0.3
-            axes.text(
-                column,
-                row,
-                text,
-                ha="center",
-                va="center",
-                color=INK if area is None else "white" if strong else "black",
-            )
+            text, colour = _cell(*cells[method, kind])
+            axes.text(column, row, text, color=colour, ha="center", va="center")
         axes.set_xticks(range(len(methods)), methods)
         axes.set_yticks(range(len(kinds)), kinds)
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
@@ -143,9 +134,6 @@ def warmup_curves(curves: pl.DataFrame, target: float) -> str:
                 for layer in range(layers):
                     axes.plot(steps, lines[:, layer], color=shades[layer], linewidth=0.9, label=f"layer {layer}")
         shares.axhline(target, color=INK, linestyle="--", linewidth=1)
-        shares.annotate(
-            f"target {target:g}", (1, target), xycoords=shares.get_yaxis_transform(), ha="right", va="bottom"
-        )
         shares.set_ylim(0, 1)
         multipliers.axhline(0, color=INK, linestyle="--", linewidth=1)
         for axes, title in (
@@ -210,8 +198,15 @@ def heldout_by_ratio(summary: pl.DataFrame, differences: pl.DataFrame, methods: 
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xticklabels([f"{ratio:.3g}" for ratio in ratios])
         handles, labels = absolute.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        figure.legend(handles, labels, loc="outside lower center", ncols=5)
         return _svg(figure, "heldout")
+
+
+def _cell(area: float | None, half: float | None) -> tuple[str, str]:
+    """Return the text of a cell of the heat map and a colour for it that stands out from the cell's."""
+    if area is None:
+        return "–", INK
+    return f"{area:.3f}" + ("" if half is None else f" ± {half:.3f}"), "white" if abs(area - 0.5) > 0.3 else "black"
 
 
 def _points(axes: Axes, frame: pl.DataFrame, method: str, colour: str, place: int, shift: float) -> None:
@@ -238,7 +233,7 @@ def _bins(scores: np.ndarray, count: int = 25) -> np.ndarray:
     """Return bin edges between the quantiles 0.01 and 0.99; bins hold whole numbers where the scores are whole."""
     low, high = np.quantile(scores, [0.01, 0.99])
     if np.all(scores == np.round(scores)):
-        return np.arange(low - 0.5, high + 1, max(1, math.ceil((high - low + 1) / count)))
+        return np.arange(math.floor(low) - 0.5, high + 1, max(1, math.ceil((high - low + 1) / count)))
     return np.linspace(low, high if high > low else low + 1, count + 1)
 
 
@@ -249,7 +244,7 @@ def _histogram(axes: Axes, scores: pl.Series, bins: np.ndarray, colour: str, fil
     inside = np.clip(scores.to_numpy(), bins[0], bins[-1])
     axes.hist(
         inside,
-        bins,
+        bins.tolist(),
         weights=np.full(len(inside), 1 / len(inside)),
         histtype="stepfilled" if filled else "step",
         color=colour,
@@ -258,10 +253,12 @@ def _histogram(axes: Axes, scores: pl.Series, bins: np.ndarray, colour: str, fil
     )
 
 
-def _canvas(rows: int, columns: int, height: float, **shared: str) -> tuple[Figure, np.ndarray]:
-    """Return a figure and its axes, (rows, columns); `height` is that of a row in inches."""
+def _canvas(
+    rows: int, columns: int, height: float, share: Literal["none", "row"] = "none"
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its axes, (rows, columns); `height` is that of a row in inches, `share` is of both scales."""
     figure = Figure(figsize=(WIDTH, height * rows + 0.4), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
 
 
 def _svg(figure: Figure, name: str) -> str:

@@ -76,8 +76,15 @@ def discrimination(scores: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
             corrupted = group.filter(of_kind)["score"].to_numpy()
             area = auroc(clean, corrupted) or (None, None)
             rows.append((method, seed, kind, *area, len(clean), len(corrupted)))
-    schema = {"method": pl.String, "seed": pl.Int64, "kind": pl.String}
-    schema |= dict.fromkeys(("auroc", "half"), pl.Float64) | dict.fromkeys(("clean", "corrupted"), pl.Int64)
+    schema = {
+        "method": pl.String,
+        "seed": pl.Int64,
+        "kind": pl.String,
+        "auroc": pl.Float64,
+        "half": pl.Float64,
+        "clean": pl.Int64,
+        "corrupted": pl.Int64,
+    }
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
@@ -152,8 +159,15 @@ def outcomes(evaluations: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> 
             metrics = evaluation["tasks"][task]["metrics"]
             metric = main_metric(metrics)
             rows.append((*run, task, metrics[metric], metrics.get(f"{metric}_stderr")))
-    schema = {"method": pl.String, "ratio": pl.Float64, "seed": pl.Int64, "outcome": pl.String}
-    return pl.DataFrame(rows, schema=schema | {"value": pl.Float64, "stderr": pl.Float64}, orient="row")
+    schema = {
+        "method": pl.String,
+        "ratio": pl.Float64,
+        "seed": pl.Int64,
+        "outcome": pl.String,
+        "value": pl.Float64,
+        "stderr": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def over_seeds(measured: pl.DataFrame) -> pl.DataFrame:

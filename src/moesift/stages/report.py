@@ -1,0 +1,56 @@
+"""Put what was measured together: the numbers as JSON, and one page that shows them."""
+
+import argparse
+import json
+from pathlib import Path
+
+import polars as pl
+
+from moesift.errors import UserError, run
+from moesift.report import compare, page, plots, results
+
+
+def main() -> None:
+    """Read what the other stages measured, write results.json and the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--evaluations", type=Path, nargs="+", required=True, help="JSON files of `evaluate`")
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--rejected", type=Path, required=True)
+    parser.add_argument("--scores", type=Path, nargs="+", required=True, help=".../{method}/seed-{seed}.parquet")
+    parser.add_argument("--curves", type=Path, nargs="+", required=True, help=".../seed-{seed}/epoch-{n}.jsonl")
+    parser.add_argument("--config", type=json.loads, required=True, help="the resolved configuration as JSON")
+    parser.add_argument("--results", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--page", type=Path, required=True, help="HTML file to write")
+    args = parser.parse_args()
+
+    evaluations = [json.loads(path.read_text()) for path in args.evaluations]
+    pool = pl.read_parquet(args.pool)
+    scores = pl.concat(
+        pl.read_parquet(path, columns=["id", "score", "reason"]).with_columns(
+            method=pl.lit(path.parent.name), seed=pl.lit(_seed(path.stem), pl.Int64)
+        )
+        for path in args.scores
+    )
+    curves = pl.concat(
+        pl.read_ndjson(path).with_columns(seed=pl.lit(_seed(path.parent.name), pl.Int64)) for path in args.curves
+    )
+
+    comparison = compare(evaluations, pool, scores)
+    numbers = results(comparison, args.config, evaluations, pool, pl.read_parquet(args.rejected), scores)
+    drawn = plots(comparison, args.config, pool, scores, curves)
+    for path in (args.results, args.page):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    args.results.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    args.page.write_text(page(numbers, drawn))
+    print(args.page)
+
+
+def _seed(name: str) -> int:
+    prefix, _, number = name.partition("-")
+    if prefix != "seed" or not number.isdecimal():
+        raise UserError(f"{name}: expected seed- and a number")
+    return int(number)
+
+
+if __name__ == "__main__":
+    run(main)
