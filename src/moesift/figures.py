@@ -84,32 +84,28 @@ def distributions(scores: pl.DataFrame, pool: pl.DataFrame, methods: Sequence[st
 
 
 def auroc_map(areas: pl.DataFrame, methods: Sequence[str]) -> str:
-    """Draw the AUROC of each method and kind of corruption, with half the width of its 95% interval.
+    """Draw the AUROC of each method and kind of corruption as a heat map, with half the width of its 95% interval.
 
     Args:
         areas: the frame of `metrics.discrimination_over_seeds`, one row a cell.
-        methods: the columns, in order.
+        methods: the rows, in order.
     """
     kinds = areas["kind"].unique(maintain_order=True).to_list()
-    cells = {
-        (method, kind): rest for method, kind, *rest in areas.select("method", "kind", "auroc", "half").iter_rows()
-    }
-    values = np.array([[cells[method, kind][0] for method in methods] for kind in kinds], float)  # (kinds, methods)
+    cells = {(method, kind): cell for method, kind, *cell in areas["method", "kind", "auroc", "half"].iter_rows()}
+    values = np.array([[cells[method, kind][0] for kind in kinds] for method in methods], float)  # (methods, kinds)
     with matplotlib.rc_context(STYLE):
-        figure, grid = _canvas(1, 1, height=0.9 + 0.52 * len(kinds))
+        figure, grid = _canvas(1, 1, height=0.45 * len(methods))
         axes = grid[0, 0]
         # The colours span all that an AUROC can be: what looks strong is strong.
-        image = axes.imshow(values, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
-        for (row, kind), (column, method) in itertools.product(enumerate(kinds), enumerate(methods)):
+        axes.pcolormesh(values, cmap="RdBu", vmin=0, vmax=1)
+        axes.invert_yaxis()
+        for (row, method), (column, kind) in itertools.product(enumerate(methods), enumerate(kinds)):
             text, colour = _cell(*cells[method, kind])
-            axes.text(column, row, text, color=colour, ha="center", va="center")
-        axes.set_xticks(range(len(methods)), methods)
-        axes.set_yticks(range(len(kinds)), kinds)
+            axes.text(column + 0.5, row + 0.5, text, color=colour, ha="center", va="center")
+        axes.set_xticks(np.arange(len(kinds)) + 0.5, kinds)
+        axes.set_yticks(np.arange(len(methods)) + 0.5, methods)
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
-        for side in ("left", "bottom"):
-            axes.spines[side].set_visible(False)
-        bar = figure.colorbar(image, ax=axes, label="AUROC (0.5: no signal)", ticks=[0, 0.25, 0.5, 0.75, 1], pad=0.01)
-        bar.outline.set_visible(False)
+        axes.spines[["left", "bottom"]].set_visible(False)
         return _svg(figure, "auroc")
 
 
