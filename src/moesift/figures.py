@@ -29,7 +29,7 @@ SMOOTH = 10  # steps of the warm-up that the line through its noisy loss is a me
 
 # Okabe and Ito's colours without yellow, which is too faint on white, and two of Paul Tol's "muted" scheme: they can be
 # told apart with each common form of colour blindness.
-PALETTE = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#999933", "#882255")
+PALETTE = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#999933", "#AA4499")
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -97,7 +97,7 @@ def auroc_map(areas: pl.DataFrame, methods: Sequence[str]) -> str:
         figure, grid = _canvas(1, 1, height=0.45 * len(methods))
         axes = grid[0, 0]
         # The colours span all that an AUROC can be: what looks strong is strong.
-        axes.pcolormesh(values, cmap="RdBu", vmin=0, vmax=1)
+        axes.pcolormesh(values, cmap="RdBu", vmin=0, vmax=1, edgecolors="face", linewidth=0.8)  # edges close the seams
         axes.invert_yaxis()
         for (row, method), (column, kind) in itertools.product(enumerate(methods), enumerate(kinds)):
             text, colour = _cell(*cells[method, kind])
@@ -117,7 +117,7 @@ def warmup_curves(curves: pl.DataFrame, target: float) -> str:
         target: the trash share that every layer is to have (rho).
     """
     layers = len(curves["trash_shares"][0])
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.85, layers))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.85, layers))
     with matplotlib.rc_context(STYLE):
         figure, grid = _canvas(1, 3, height=3.1)
         loss, shares, multipliers = grid[0]
