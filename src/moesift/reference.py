@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
+from typing_extensions import TypeIs
 
 from moesift.config import Config, Section, Source, Task
 
@@ -56,7 +57,7 @@ def _table(section: type[Section], default: dict[str, Any] | None, prefix: str) 
     return rows
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: Any) -> TypeIs[type[Section]]:
     return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
