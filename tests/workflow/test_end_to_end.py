@@ -92,6 +92,6 @@ def test_evaluations_say_what_they_measured(results):
 
 def test_the_report_has_a_row_for_every_method(results):
     found = json.loads((results / "results.json").read_text())
-    assert found["config"]["experiment"] == "tiny"
+    assert found["configuration"]["experiment"] == "tiny"
     page = (results / "report/index.html").read_text()
     assert all(method in page for method in (*METHODS, "base"))

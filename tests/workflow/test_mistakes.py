@@ -47,7 +47,7 @@ def prepared(checkout, text: bytes) -> str:
     (checkout.folder / "bad.jsonl").write_bytes(text)
     source = {"name": "bad", "path": "bad.jsonl"}
     changed = checkout.configured("bad", data={"sources": [source], "heldout": 1})
-    done = checkout.snakemake("--cores", "1", "--configfile", changed, "results/tiny/data/pool.parquet", check=False)
+    done = checkout.snakemake("results/tiny/data/pool.parquet", "--cores", "1", "--configfile", changed, check=False)
     assert done.returncode != 0
     return done.stderr
 
