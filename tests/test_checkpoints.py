@@ -108,3 +108,15 @@ def test_a_broken_epoch_is_named(tokenizer, tmp_path):
         checkpoints.load(tmp_path / "epoch-0")
     with pytest.raises(UserError, match="nothing"):
         checkpoints.load(tmp_path / "nothing")
+
+
+def test_a_partition_comes_back_as_a_partition(tokenizer, tmp_path):
+    model = random_model("Olmoe")
+    selector = Selector(
+        model, tokenizer, TrashCan(model, 0.5, "partition", 0), {"trash_ratio": 0.5, "role": "partition", "seed": 0}
+    )
+    checkpoints.save(selector, tmp_path / "epoch-0", None, {})
+    loaded = checkpoints.load(tmp_path / "epoch-0")
+    assert loaded.trash_can.roles == selector.trash_can.roles
+    assert torch.equal(loaded.model(IDS).logits, selector.model(IDS).logits)
+    assert torch.equal(loaded.trash_can.signals(IDS.shape), selector.trash_can.signals(IDS.shape))

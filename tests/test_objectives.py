@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from moesift.batches import Batch
-from moesift.objectives import ascend, load_balance, predicted_tokens, prices, response_nats, trash_shares
+from moesift.objectives import ascend, load_balance, prices, response_nats, trash_shares
 from moesift.routers import Routing
 
 # Two examples: three tokens of which the last two are a response, and one token with padding.
@@ -23,7 +23,6 @@ def test_only_response_tokens_cost_and_each_is_predicted_from_the_token_before()
     logits[0, 2] = 99.0  # predicts nothing that is here
     nats = response_nats(logits, BATCH)
     assert nats.tolist() == pytest.approx([math.log(2) + math.log(8 / 6), 0.0])
-    assert predicted_tokens(BATCH).tolist() == [2, 0]
 
 
 def test_trash_shares_are_sums_over_counted_tokens_by_layer():

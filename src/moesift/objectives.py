@@ -22,11 +22,6 @@ def response_nats(logits: Tensor, batch: Batch) -> Tensor:
     return nats.sum(dim=1)  # (B, T-1) -> (B,)
 
 
-def predicted_tokens(batch: Batch) -> Tensor:
-    """Return how many response tokens of each example have a prediction, (B,) int64; a first token has none."""
-    return batch.response[:, 1:].sum(dim=1)
-
-
 def trash_shares(signals: Tensor, counted: Tensor) -> Tensor:
     """Return the summed trash share 1 - sigmoid(s) of the counted tokens, per layer, (L,) float32.
 
