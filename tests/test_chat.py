@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 
 from moesift.chat import PLAIN_TEMPLATE, encode, encode_responses, with_template
@@ -47,8 +49,6 @@ def test_an_example_cut_before_its_response_is_none(tokenizer):
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
-    from copy import deepcopy
-
     rewriting = deepcopy(tokenizer)
     # Like the templates of reasoning models, which drop earlier thoughts: here every turn but the last.
     rewriting.chat_template = "{{ messages[-1]['role'] }}: {{ messages[-1]['content'] }}"
@@ -57,13 +57,18 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
 
 
 def test_a_base_model_gets_the_plain_template(tokenizer):
-    from copy import deepcopy
-
     base = deepcopy(tokenizer)
     base.chat_template, base.pad_token = None, None
     base = with_template(base)
     assert base.chat_template == PLAIN_TEMPLATE
     assert base.pad_token == "<|end|>"
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tokenizer):
+    endless = deepcopy(tokenizer)
+    endless.eos_token = None
+    with pytest.raises(UserError, match="has no eos_token"):
+        with_template(endless)
 
 
 def test_tokens_of_many_bytes_belong_to_their_response(tokenizer):

@@ -39,7 +39,13 @@ class Encoded:
 
 
 def with_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """Give a tokenizer without a chat template the plain one, and one without a padding token its end token."""
+    """Give a tokenizer without a chat template the plain one, and one without a padding token its end token.
+
+    Raises:
+        UserError: the tokenizer has no end token, which closes a response and so must be learned.
+    """
+    if tokenizer.eos_token is None:
+        raise UserError(f"{tokenizer.name_or_path}: its tokenizer has no eos_token; name one in tokenizer_config.json")
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE
     if tokenizer.pad_token is None:
