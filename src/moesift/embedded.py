@@ -1,6 +1,7 @@
 """The tiny models that the workflow pretrains by itself, so that everything can be tried without a hub."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -53,36 +54,26 @@ def documents(questions: Sequence[tuple[str, str]]) -> list[list[dict[str, str]]
 
 def moe_config(tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
     """Return the selector's shape: OLMoE, 8 experts, top-2, about a million parameters."""
-    return OlmoeConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=64,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        num_experts=8,
-        num_experts_per_tok=2,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    return OlmoeConfig(**_shared_shape(tokenizer), intermediate_size=64, num_experts=8, num_experts_per_tok=2)
 
 
 def dense_config(tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
     """Return the target's shape: Llama, as wide and deep as the selector."""
-    return LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=256,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    return LlamaConfig(**_shared_shape(tokenizer), intermediate_size=256)
+
+
+def _shared_shape(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "max_position_embeddings": CONTEXT,
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
 
 
 def windows(stream: Tensor, length: int, seed: int) -> Tensor:

@@ -1,6 +1,7 @@
 """What made a result: the code of a stage as a digest, and the versions of the libraries."""
 
 import ast
+import functools
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
@@ -35,9 +36,8 @@ def digest(stage: str) -> str:
         name = pending.pop()
         if name in seen or name in WITHOUT_EFFECT:
             continue
-        tree = ast.parse(_file(name).read_text())
-        pending += _imports(tree)
-        seen[name] = ast.dump(_without_docstrings(tree))
+        seen[name], named = _parsed(_file(name).read_text())
+        pending += [module for module in named if _file(module).is_file()]
     return hashlib.sha256("\n".join(f"{name}:{seen[name]}" for name in sorted(seen)).encode()).hexdigest()[:16]
 
 
@@ -51,8 +51,15 @@ def _file(name: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+@functools.cache  # the stages share most of their modules, and every `snakemake` takes all digests when it starts
+def _parsed(text: str) -> tuple[str, list[str]]:
+    """Return the code of a module without docstrings, dumped, and what its imports name."""
+    tree = ast.parse(text)
+    return ast.dump(_without_docstrings(tree)), _imports(tree)
+
+
 def _imports(tree: ast.Module) -> list[str]:
-    """Return the modules of moesift that a module names in an import, wherever it stands."""
+    """Return what a module names of moesift in an import, wherever it stands: modules, and what may be in them."""
     names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -60,7 +67,7 @@ def _imports(tree: ast.Module) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             # `from moesift import flags` names a module, `from moesift.errors import run` a function of one.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] == "moesift" and _file(name).is_file()]
+    return [name for name in names if name.split(".")[0] == "moesift"]
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
