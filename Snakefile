@@ -46,8 +46,9 @@ scattergather:
 
 
 include: "workflow/rules/prepare.smk"
-include: "workflow/rules/embedded.smk"
+include: "workflow/rules/models.smk"
 include: "workflow/rules/warmup.smk"
+include: "workflow/rules/score.smk"
 include: "workflow/rules/select.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
