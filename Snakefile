@@ -7,12 +7,14 @@ snakemake --cores all --configfile config/mine.yaml
 """
 
 import os
+import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
 
 from moesift.config import EMBEDDED, ConfigError, validated
 from moesift.flags import arguments
+from moesift.methods import READS
 from moesift.provenance import digest
 
 
@@ -39,6 +41,8 @@ wildcard_constraints:
     ratio="[0-9.e-]+",
     seed="[0-9]+",
     epoch="[1-9][0-9]*",
+    quantity="[a-z_]+",
+    state="selector|seed-[0-9]+/epoch-[0-9]+",
 
 
 scattergather:

@@ -19,6 +19,17 @@ class Batch:
     attention: Tensor  # (B, T) int64, 0 on padding
     response: Tensor  # (B, T) bool, False on padding
 
+    @property
+    def predicting(self) -> int:
+        """How many of the last positions have logits that count: from the one before the first response token on."""
+        anywhere = self.response.any(dim=0).tolist()  # (T,)
+        first = anywhere.index(True) if True in anywhere else len(anywhere) - 1
+        return len(anywhere) - max(0, first - 1)
+
+    def first(self, rows: int) -> "Batch":
+        """Return the first examples of the batch, as wide as they are."""
+        return Batch(self.ids[:rows], self.attention[:rows], self.response[:rows])
+
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
         return Batch(self.ids.to(device), self.attention.to(device), self.response.to(device))

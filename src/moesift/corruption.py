@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -59,19 +59,7 @@ def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[str], seed: in
         UserError: the kinds apply to too few examples.
     """
     rng = random.Random(f"corrupt-{seed}")
-    sources = examples["source"].to_list()
-    choices = [listed or [] for listed in examples["choices"].to_list()]
-    messages = examples["messages"].to_list()
-    responses = [turns[-1]["content"] for turns in messages]
-    by_source: dict[str, list[str]] = {source: [] for source in sources}
-    for source, response in zip(sources, responses, strict=True):
-        by_source[source].append(response)
-    swappable = {source for source, given in by_source.items() if len(set(given)) > 1}
-
-    options = [
-        [kind for kind in kinds if kind in _applicable(response, listed, source in swappable)]
-        for response, listed, source in zip(responses, choices, sources, strict=True)
-    ]
+    options = _options(examples, kinds)
     corruptible = [row for row, applicable in enumerate(options) if applicable]
     wanted = round(share * len(examples))
     if wanted > len(corruptible):
@@ -79,19 +67,62 @@ def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[str], seed: in
             f"corrupt: {wanted} of {len(examples)} examples are to be corrupted, but {', '.join(kinds) or 'no kind'} "
             f"applies to {len(corruptible)}; ask for a smaller share or for more kinds"
         )
-
     labels = [CLEAN] * len(examples)
-    used = Counter(dict.fromkeys(kinds, 0))
-    for row in sorted(rng.sample(corruptible, wanted), key=lambda row: len(options[row])):
-        kind = min(options[row], key=used.__getitem__)
-        used[kind] += 1
-        labels[row] = kind
-        response = _corrupted(kind, responses[row], choices[row], by_source[sources[row]], rng)
-        messages[row] = [*messages[row][:-1], {**messages[row][-1], "content": response}]
+    messages = examples["messages"].to_list()
+    for row, kind, corrupted in _spoilt(examples, rng.sample(corruptible, wanted), options, kinds, rng):
+        labels[row], messages[row] = kind, corrupted
     return examples.with_columns(
         pl.Series("messages", messages, dtype=examples.schema["messages"]),
         pl.Series("corruption", labels, dtype=pl.String),
     )
+
+
+def twins(examples: pl.DataFrame, kinds: Sequence[str], seed: str) -> list[list[dict[str, str]] | None]:
+    """Return the messages of a corrupted twin of each example, None where no kind applies to it.
+
+    Args:
+        examples: as for `corrupt`; kinds are used as equally as there.
+        kinds: names from `config.Corruption`.
+        seed: the same seed gives the same twins.
+    """
+    options = _options(examples, kinds)
+    found: list[list[dict[str, str]] | None] = [None] * len(examples)
+    corruptible = [row for row, applicable in enumerate(options) if applicable]
+    for row, _, corrupted in _spoilt(examples, corruptible, options, kinds, random.Random(f"twins-{seed}")):
+        found[row] = corrupted
+    return found
+
+
+def _options(examples: pl.DataFrame, kinds: Sequence[str]) -> list[list[str]]:
+    """Return which of the kinds apply to each example."""
+    by_source = _responses_by_source(examples)
+    swappable = {source for source, given in by_source.items() if len(set(given)) > 1}
+    return [
+        [kind for kind in kinds if kind in _applicable(turns[-1]["content"], listed or [], source in swappable)]
+        for source, turns, listed in examples.select("source", "messages", "choices").iter_rows()
+    ]
+
+
+def _spoilt(
+    examples: pl.DataFrame, rows: Sequence[int], options: list[list[str]], kinds: Sequence[str], rng: random.Random
+) -> Iterator[tuple[int, str, list[dict[str, str]]]]:
+    """Yield each row of `rows` with the kind that it gets and its corrupted messages."""
+    by_source = _responses_by_source(examples)
+    used = Counter(dict.fromkeys(kinds, 0))
+    given = examples.select("source", "messages", "choices").rows()
+    for row in sorted(rows, key=lambda row: len(options[row])):
+        kind = min(options[row], key=used.__getitem__)
+        used[kind] += 1
+        source, turns, choices = given[row]
+        response = _corrupted(kind, turns[-1]["content"], choices or [], by_source[source], rng)
+        yield row, kind, [*turns[:-1], {**turns[-1], "content": response}]
+
+
+def _responses_by_source(examples: pl.DataFrame) -> dict[str, list[str]]:
+    responses: dict[str, list[str]] = {source: [] for source in examples["source"].unique(maintain_order=True)}
+    for source, turns in examples.select("source", "messages").iter_rows():
+        responses[source].append(turns[-1]["content"])
+    return responses
 
 
 def _applicable(response: str, choices: Sequence[str], swappable: bool) -> set[str]:

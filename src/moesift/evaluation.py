@@ -134,7 +134,9 @@ def heldout_loss(
     nats = torch.zeros(len(examples), dtype=torch.float64)
     for indices in tqdm(by_token_budget([len(e.ids) for e in examples], token_budget), desc="held-out", disable=None):
         batch = collate([examples[index] for index in indices], pad_id).to(model.device)
-        logits = model(batch.ids, attention_mask=batch.attention, use_cache=False).logits  # (B, T, V)
+        logits = model(
+            batch.ids, attention_mask=batch.attention, use_cache=False, logits_to_keep=batch.predicting
+        ).logits  # (B, P, V)
         nats[indices] = response_nats(logits, batch).double().cpu()
     tokens = torch.tensor([example.predicted for example in examples], dtype=torch.float64)  # (examples,)
     mean = nats.sum() / tokens.sum()

@@ -14,12 +14,27 @@ def response_nats(logits: Tensor, batch: Batch) -> Tensor:
     Token t is predicted from the logits at t - 1; padding and instructions count nothing.
 
     Args:
-        logits: (B, T, V).
-        batch: the tokens that the logits were computed from.
+        logits: (B, P, V) of the last P positions, at least `batch.predicting` of them: a model's head runs there only.
+        batch: the tokens that the logits were computed from, (B, T).
     """
-    targets = batch.ids[:, 1:].masked_fill(~batch.response[:, 1:], -100)  # (B, T-1)
+    first = batch.ids.shape[1] - logits.shape[1] + 1
+    targets = batch.ids.masked_fill(~batch.response, -100)[:, first:]  # (B, P-1)
     nats = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), targets, ignore_index=-100, reduction="none")
-    return nats.sum(dim=1)  # (B, T-1) -> (B,)
+    return nats.sum(dim=1)  # (B, P-1) -> (B,)
+
+
+def layer_means(signals: Tensor, counted: Tensor) -> Tensor:
+    """Return the mean of s over the counted tokens of each example, layer by layer, (B, L) float32.
+
+    Args:
+        signals: log odds s, (L, B, T).
+        counted: which tokens count, (B, T) bool; False on padding.
+
+    Returns:
+        nan for an example without a counted token.
+    """
+    total = torch.einsum("lbt,bt->bl", signals, counted.to(signals.dtype))  # (B, L)
+    return total / counted.sum(dim=1, keepdim=True)
 
 
 def trash_shares(signals: Tensor, counted: Tensor) -> Tensor:
@@ -54,6 +69,20 @@ def load_balance(routing: Routing, attention: Tensor) -> Tensor:
     load = load * experts / load.sum(dim=-1, keepdim=True).clamp(min=1)
     mean = probability.view(examples, width, experts).sum(dim=1) / attention.sum(dim=1, keepdim=True).clamp(min=1)
     return (load * mean).sum(dim=-1)  # (B, E) -> (B,)
+
+
+def contrast(scores: Tensor, twin_scores: Tensor, margin: float) -> Tensor:
+    """Return softplus(margin - (S(x) - S(x'))) for pairs of an example x and its corrupted twin x', (B,).
+
+    The smooth form of the hinge of pairwise ranking (RankNet, Burges et al. 2005, with a margin): near zero once the
+    example outscores its twin by more than the margin.
+
+    Args:
+        scores: S(x), quality scores of the examples, (B,), in nats of log odds.
+        twin_scores: S(x') of their twins, (B,).
+        margin: in nats of log odds.
+    """
+    return F.softplus(margin - (scores - twin_scores))
 
 
 def ascend(multipliers: Tensor, shares: Tensor, target: float, rate: float) -> Tensor:

@@ -25,7 +25,7 @@ EXAMPLE = {
 }
 REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 
-COLUMNS = ("id", "source", "source_index", "messages", "corruption")
+COLUMNS = ("id", "source", "source_index", "messages", "choices", "corruption")
 CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept
 
 
@@ -102,6 +102,11 @@ def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame
     drawn = set(random.Random(f"heldout-{seed}").sample(unshared, heldout))
     is_drawn = pl.Series([place in drawn for place in range(len(examples))], dtype=pl.Boolean)
     return examples.filter(~is_drawn), examples.filter(is_drawn)
+
+
+def warmup_examples(pool: pl.DataFrame, count: int | None, seed: int) -> pl.DataFrame:
+    """Return the `count` rows of the pool that the warm-up of a seed trains on; the same ones in every epoch."""
+    return pool if count is None or count >= pool.height else pool.sample(count, seed=seed)
 
 
 def with_content(rejected: pl.DataFrame, rows: Mapping[str, Sequence[Row]]) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from moesift.errors import UserError
 
 Role = Literal["appended", "partition"]
+Gate = Literal["learned", "open", "shut"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,8 @@ class Routing:
     """What one routed layer decided for N tokens in the last forward pass."""
 
     quality_logits: Tensor  # (N, number of quality experts) float32
-    trash_logits: Tensor  # (N, T) float32
+    signal: Tensor  # (N,) float32, log odds of the quality experts against the trash cans; see `log_odds`
     experts: Tensor  # (N, K) int64, the model's own experts that ran
-
-    @property
-    def signal(self) -> Tensor:
-        """Natural log odds of the quality experts against the trash cans, (N,) float32; see `log_odds`."""
-        return log_odds(self.quality_logits, self.trash_logits)
 
 
 def log_odds(quality_logits: Tensor, trash_logits: Tensor) -> Tensor:
@@ -103,6 +99,8 @@ class TrashCan:
     Attributes:
         routers: the routers by module name.
         roles: which experts are quality experts and which are trash cans, the same in every layer.
+        gate: whose share of the routed experts' output is kept: the `learned` keep share, all of it (`open`, the model
+            as it was before trash cans were attached) or nothing (`shut`). Routing is filled alike in all three.
         routing: by router name, filled by each forward pass of the model (and filled again by the recomputation of
             gradient checkpointing: read it between forward and backward).
     """
@@ -113,6 +111,7 @@ class TrashCan:
         With the same spread, u is distributed as z before any training, so the keep share starts near E / (E + T).
         """
         self.routers = find_routers(model)
+        self.gate: Gate = "learned"
         self.routing: dict[str, Routing] = {}
         generator = torch.Generator().manual_seed(seed)
         sizes = {router.get_parameter("weight").shape[0] for router in self.routers.values()}
@@ -135,15 +134,18 @@ class TrashCan:
             if self.roles.role == "appended":
                 trash_rows = router.get_parameter("trash_weight")  # (T, D)
                 hidden = inputs[0].reshape(-1, trash_rows.shape[1])  # (N, D)
-                routing = Routing(logits.float(), F.linear(hidden, trash_rows), experts)
+                quality_logits, trash_logits = logits.float(), F.linear(hidden, trash_rows)  # (N, E), (N, T)
+                signal = log_odds(quality_logits, trash_logits)  # (N,)
                 # Scaling the K weights by the keep share scales the sum over the experts' outputs by it.
-                weights = weights * torch.sigmoid(routing.signal).unsqueeze(-1)  # (N, K)
+                kept = weights * torch.sigmoid(signal).unsqueeze(-1)  # (N, K)
             else:
                 first = self.roles.trash.start
-                routing = Routing(logits.float()[:, :first], logits.float()[:, first:], experts)
-                weights = weights.masked_fill(experts >= first, 0.0)  # (N, K)
-            self.routing[name] = routing
-            return logits, weights, experts
+                quality_logits, trash_logits = logits.float()[:, :first], logits.float()[:, first:]
+                signal = log_odds(quality_logits, trash_logits)  # (N,)
+                kept = weights.masked_fill(experts >= first, 0.0)  # (N, K)
+            self.routing[name] = Routing(quality_logits, signal, experts)
+            gated = {"learned": kept, "open": weights, "shut": torch.zeros_like(weights)}[self.gate]
+            return logits, gated, experts
 
         return hook
 

@@ -1,10 +1,10 @@
 """The table of scores that every method writes."""
 
-from typing import Any
-
+import numpy as np
 import polars as pl
 
 NO_RESPONSE = "no response token within data.max_length"
+NOT_FINITE = "the method gives no finite number"
 
 # Beside the columns id and source.
 SCHEMA = {
@@ -15,13 +15,34 @@ SCHEMA = {
 }
 
 
-def row(score: float, n_tokens: int, layer_scores: list[float] | None = None) -> dict[str, Any]:
-    """Return the row of one example; without a counted token it has no score, but a reason."""
-    if n_tokens == 0:
-        return {"score": None, "n_tokens": 0, "layer_scores": None, "reason": NO_RESPONSE}
-    return {"score": score, "n_tokens": n_tokens, "layer_scores": layer_scores, "reason": None}
+def table(
+    examples: pl.DataFrame,
+    values: np.ndarray,
+    refused: dict[str, np.ndarray] | None = None,
+    layer_scores: pl.Series | None = None,
+) -> pl.DataFrame:
+    """Return the scores of N examples, best first: equal ones by id, so that the pool's order never matters.
 
+    An example gets no score, but a reason, when it has no counted token, when the method refuses it, or when the
+    method's value is not a finite number; these come last.
 
-def table(examples: pl.DataFrame, rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Return the scores of examples (columns id and source, and any more) from their rows, in the same order."""
-    return examples.select("id", "source").hstack(pl.DataFrame(rows, schema=SCHEMA))
+    Args:
+        examples: columns id, source, n_tokens.
+        values: the method's values, (N,).
+        refused: which examples the method refuses, (N,) bool, by its reason.
+        layer_scores: of each example.
+    """
+    without_response = (examples["n_tokens"] == 0).to_numpy()
+    reasons = {NO_RESPONSE: without_response, **(refused or {}), NOT_FINITE: ~np.isfinite(values)}
+    reason = pl.select(
+        pl.coalesce(pl.when(pl.Series(which)).then(pl.lit(why)) for why, which in reasons.items())
+    ).to_series()
+    scored = examples.select(
+        "id",
+        "source",
+        score=pl.when(reason.is_null()).then(pl.Series(values, dtype=pl.Float64)),
+        n_tokens="n_tokens",
+        layer_scores=pl.lit(None, pl.List(pl.Float64)) if layer_scores is None else layer_scores,
+        reason=reason,
+    )
+    return scored.sort("score", "id", descending=[True, False], nulls_last=True)

@@ -5,32 +5,6 @@ import polars as pl
 from moesift.errors import UserError
 
 
-def merged(shards: list[pl.DataFrame], ids: pl.Series) -> pl.DataFrame:
-    """Put the scores of shards together, best first, and check that each example of the pool came back once.
-
-    Examples of equal score are ordered by id, so that a ranking never depends on the order of the pool; those without
-    a score come last.
-
-    Args:
-        shards: frames with the columns id and score, and any more.
-        ids: the ids of the pool.
-
-    Raises:
-        UserError: ids are missing, repeated or unknown; the message names the first few.
-    """
-    scores = pl.concat(shards)
-    repeated = scores.filter(pl.col("id").is_duplicated())["id"].unique().sort()
-    expected = ids.to_frame("id")
-    missing = expected.join(scores, on="id", how="anti")["id"]
-    unknown = scores.join(expected, on="id", how="anti")["id"]
-    for problem, found in (("missing", missing), ("scored more than once", repeated), ("not in the pool", unknown)):
-        if len(found):
-            raise UserError(
-                f"the shards do not make the pool: {len(found)} ids are {problem}: {found.head(5).to_list()}"
-            )
-    return scores.sort("score", "id", descending=[True, False], nulls_last=True)
-
-
 def keep(scores: pl.DataFrame, ratio: float) -> pl.DataFrame:
     """Return the best `ratio` of the pool with its ranks from 1, at least one example: columns id, rank, score.
 

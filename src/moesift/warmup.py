@@ -9,53 +9,87 @@ from torch import Tensor
 from moesift.batches import collate
 from moesift.chat import Encoded
 from moesift.checkpoints import Selector
-from moesift.objectives import load_balance, response_nats, trash_shares
+from moesift.objectives import contrast, layer_means, load_balance, response_nats, trash_shares
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An example to train on and, for the contrast, its corrupted twin where it has one."""
+
+    example: Encoded
+    twin: Encoded | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a unit of each term costs.
+
+    L = nats * CE(response) + balance * load balance + sum over l of prices_l * trash share_l + contrast * contrast.
+    """
+
+    nats: float
+    balance: float  # alpha
+    prices: Tensor  # (L,)
+    contrast: float
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The terms of the loss L = CE(response) + alpha * balance + sum over l of price_l * (trash share_l - rho)."""
+    """The terms of the loss, unweighted."""
 
     nats: float  # cross-entropy per response token
     balance: float  # load balance over the quality experts, mean over layers and examples; 1 when even
     shares: Tensor  # (L,) mean trash share of the response tokens
+    contrast: float  # mean over the pairs of example and twin
 
 
 def accumulate_gradients(
-    selector: Selector, parts: Sequence[Sequence[Encoded]], prices: Tensor, balance_weight: float
+    selector: Selector, parts: Sequence[Sequence[Sample]], weights: Weights, margin: float
 ) -> Terms:
     """Run one optimizer step's forward and backward passes, part by part; gradients are those of the whole step.
 
-    Each term is a sum over examples, divided by what the whole step holds, so how it is parted does not matter.
+    Each term is a sum over examples, divided by what the whole step holds, so how it is parted does not matter. A twin
+    takes part in the contrast alone.
 
     Args:
-        parts: the examples of the step, in the parts of one pass each.
-        prices: what a unit of trash share costs, (L,).
-        balance_weight: alpha.
+        parts: the samples of the step, in the parts of one pass each; a part may be empty.
+        weights: of the terms.
+        margin: of the contrast, in nats of log odds.
     """
-    tokens = sum(example.predicted for part in parts for example in part)
-    examples = sum(len(part) for part in parts)
+    samples = [sample for part in parts for sample in part]
+    tokens = sum(sample.example.predicted for sample in samples)
+    pairs = max(1, sum(sample.twin is not None for sample in samples))
     routers = selector.trash_can.routers
-    nats, balance, shares = 0.0, 0.0, torch.zeros(len(routers))
+    prices = weights.prices.to(selector.model.device)
+    nats, balance, contrasted, shares = 0.0, 0.0, 0.0, torch.zeros(len(routers))
     for part in parts:
-        batch = collate(part, selector.tokenizer.pad_token_id).to(selector.model.device)
-        logits = selector.model(batch.ids, attention_mask=batch.attention, use_cache=False).logits  # (B, T, V)
+        paired = [row for row, sample in enumerate(part) if sample.twin is not None]
+        examples, own = [sample.example for sample in part], len(part)
+        twins = [sample.twin for sample in part if sample.twin is not None]
+        batch = collate([*examples, *twins], selector.tokenizer.pad_token_id).to(selector.model.device)
+        logits = selector.model(
+            batch.ids, attention_mask=batch.attention, use_cache=False, logits_to_keep=batch.predicting
+        ).logits  # (B, P, V)
         signals = selector.trash_can.signals(batch.ids.shape)  # (L, B, T)
         counted = batch.response.clone()  # (B, T)
         counted[:, 0] = False  # the tokens that have a prediction, as in the cross-entropy
 
-        part_nats = response_nats(logits, batch).sum() / tokens
-        # An empty part is a row of padding, and that is no example.
-        by_layer = [load_balance(selector.trash_can.routing[name], batch.attention)[: len(part)] for name in routers]
-        part_balance = torch.stack(by_layer).mean(dim=0).sum() / examples  # (L, B) -> ()
-        part_shares = trash_shares(signals, counted) / tokens  # (L,)
-        budget = (prices.to(part_shares.device) * part_shares).sum()
-        (part_nats + balance_weight * part_balance + budget).backward()
+        part_nats = response_nats(logits[:own], batch.first(own)).sum() / tokens
+        by_layer = [load_balance(selector.trash_can.routing[name], batch.attention)[:own] for name in routers]
+        part_balance = torch.stack(by_layer).mean(dim=0).sum() / len(samples)  # (L, own) -> ()
+        part_shares = trash_shares(signals[:, :own], counted[:own]) / tokens  # (L,)
+        loss = weights.nats * part_nats + weights.balance * part_balance + (prices * part_shares).sum()
+        if twins:
+            scores = layer_means(signals, counted).mean(dim=1)  # (B, L) -> (B,)
+            part_contrast = contrast(scores[paired], scores[own:], margin).sum() / pairs
+            loss = loss + weights.contrast * part_contrast
+            contrasted += part_contrast.item()
+        loss.backward()
 
         nats += part_nats.item()
         balance += part_balance.item()
         shares += part_shares.detach().cpu()
-    return Terms(nats, balance, shares)
+    return Terms(nats, balance, shares, contrasted)
 
 
 @dataclass(frozen=True)

@@ -1,71 +1,91 @@
-# Stage 2, first half: score the pool, shard by shard.
+# Stage 2, first half: measure the pool with the selector, shard by shard, and score it from that by each method. What is
+# measured is kept apart from what is made of it: another method reruns no forward pass that has been made.
+
+STATES = {
+    "selector": "selector",
+    "first": "seed-{seed}/epoch-0",
+    "last": f"seed-{{seed}}/epoch-{CONFIG.warmup.epochs}",
+}
+MEASUREMENT = f"{RESULTS}/measured/{{quantity}}/{{state}}"
 
 
-def checkpoint(wildcards):
-    """Return the epoch whose routers a method scores with."""
-    epoch = {"router": CONFIG.warmup.epochs, "router_untrained": 0}[wildcards.method]
-    return f"{RESULTS}/warmup/seed-{wildcards.seed}/epoch-{epoch}"
+def measured_model(wildcards):
+    """Return what is measured with: the selector as it came, or an epoch of its warm-up."""
+    if wildcards.state == "selector":
+        return model(CONFIG.selector.model, "selector")
+    return f"{RESULTS}/warmup/{wildcards.state}"
 
 
-rule score_shard:
+rule measure_shard:
     input:
-        checkpoint=checkpoint,
+        model=measured_model,
         pool=f"{RESULTS}/data/pool.parquet",
     output:
-        temp(f"{RESULTS}/scores/{{method}}/seed-{{seed}}.shards/{{scatteritem}}.parquet"),
+        temp(f"{MEASUREMENT}.shards/{{scatteritem}}.parquet"),
     log:
-        f"{RESULTS}/logs/scores/{{method}}/seed-{{seed}}/{{scatteritem}}.log",
+        f"{RESULTS}/logs/measured/{{quantity}}/{{state}}/{{scatteritem}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/scores/{{method}}/seed-{{seed}}/{{scatteritem}}.tsv"
+        f"{RESULTS}/benchmarks/measured/{{quantity}}/{{state}}/{{scatteritem}}.tsv"
     priority: 10
     threads: CONFIG.throughput.threads
     resources:
-        gpu=CONFIG.throughput.gpus,
+        gpu=lambda wildcards: 0 if wildcards.quantity == "tokens" else CONFIG.throughput.gpus,
         token_budget=CONFIG.throughput.score_tokens,
     params:
+        model=lambda wildcards: (
+            f"--selector {shlex.quote(model_name(CONFIG.selector.model, 'selector'))}"
+            if wildcards.state == "selector"
+            else f"--epoch {RESULTS}/warmup/{wildcards.state}"
+        ),
         shard=lambda wildcards: wildcards.scatteritem.replace("-of-", " --shards "),
         data=arguments(CONFIG.data, "max_length"),
-        flags=arguments(CONFIG.score, "layers", "tokens"),
-        code=digest("score"),
+        flags=arguments(CONFIG.score, "tokens"),
+        code=digest("measure"),
     shell:
-        "{PYTHON} -m moesift.stages.score --checkpoint {input.checkpoint} --pool {input.pool} --out {output}"
-        " --shard {params.shard} --threads {threads} --token-budget {resources.token_budget} {params.data}"
-        " {params.flags} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.measure --quantity {wildcards.quantity} {params.model} --pool {input.pool}"
+        " --out {output} --shard {params.shard} --threads {threads} --token-budget {resources.token_budget}"
+        " {params.data} {params.flags} > {log} 2>&1"
 
 
-rule merge_scores:
+rule merge_shards:
     input:
-        shards=gather.shard(f"{RESULTS}/scores/{{{{method}}}}/seed-{{{{seed}}}}.shards/{{scatteritem}}.parquet"),
+        shards=gather.shard(f"{MEASUREMENT.replace('{', '{{').replace('}', '}}')}.shards/{{scatteritem}}.parquet"),
         pool=f"{RESULTS}/data/pool.parquet",
     output:
-        ensure(f"{RESULTS}/scores/{{method}}/seed-{{seed}}.parquet", non_empty=True),
+        ensure(f"{MEASUREMENT}.parquet", non_empty=True),
     log:
-        f"{RESULTS}/logs/scores/{{method}}/seed-{{seed}}/merge.log",
-    wildcard_constraints:
-        method="router|router_untrained",
+        f"{RESULTS}/logs/measured/{{quantity}}/{{state}}/merge.log",
     params:
-        code=digest("merge_scores"),
+        code=digest("merge_shards"),
     shell:
-        "{PYTHON} -m moesift.stages.merge_scores --shards {input.shards} --pool {input.pool} --out {output} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.merge_shards --shards {input.shards} --pool {input.pool} --out {output} > {log} 2>&1"
 
 
-rule score_baseline:
+# What a method needs beside what it reads.
+METHOD_FLAGS = {
+    "router": arguments(CONFIG.score, "layers"),
+    "router_untrained": arguments(CONFIG.score, "layers"),
+    "reducible": f"--seed {{seed}} --pool {RESULTS}/data/pool.parquet {arguments(CONFIG.warmup, 'examples')}",
+    "random": "--seed {seed}",
+}
+
+
+rule score_method:
     input:
-        model=model(CONFIG.selector.model, "selector"),
-        pool=f"{RESULTS}/data/pool.parquet",
+        lambda wildcards: [
+            MEASUREMENT.format(quantity=reads.quantity, state=STATES[reads.model].format(seed=wildcards.seed))
+            + ".parquet"
+            for reads in READS[wildcards.method]
+        ],
     output:
         ensure(f"{RESULTS}/scores/{{method}}/seed-{{seed}}.parquet", non_empty=True),
     log:
         f"{RESULTS}/logs/scores/{{method}}/seed-{{seed}}.log",
-    wildcard_constraints:
-        method="random|length",
     params:
-        tokenizer=model_name(CONFIG.selector.model, "selector"),
-        data=arguments(CONFIG.data, "max_length"),
-        code=digest("score_baseline"),
+        flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "").format(seed=wildcards.seed),
+        code=digest("score"),
     shell:
-        "{PYTHON} -m moesift.stages.score_baseline --method {wildcards.method} --tokenizer {params.tokenizer:q}"
-        " --pool {input.pool} --out {output} --seed {wildcards.seed} {params.data} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.score {wildcards.method} --measured {input} --out {output} {params.flags} > {log} 2>&1"
 
 
 rule score:

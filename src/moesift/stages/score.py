@@ -1,49 +1,81 @@
-"""Score one shard of the pool with the routers of a warm-up epoch."""
+"""Score the pool by one method, from what was measured of it."""
 
 import argparse
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import polars as pl
-import torch
 
-from moesift import checkpoints, config, flags, scores
-from moesift.chat import encode
+from moesift import config, flags, methods, scores
 from moesift.errors import UserError, run
-from moesift.scoring import score_by_router
+from moesift.pool import warmup_examples
+
+NO_HELP = "its IFD is 1 or more: the instruction does not make the response likelier"
+TRAINED_ON = "the warm-up trained on it, so that its loss says nothing"
 
 
 def main() -> None:
-    """Read an epoch and the pool, write the shard's scores."""
+    """Read measurements, write the scores, best first."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="directory of a warm-up epoch")
-    parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="parquet of the shard's scores")
-    parser.add_argument("--shard", type=int, required=True, help="which shard, from 1")
-    parser.add_argument("--shards", type=int, required=True, help="of how many")
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--token-budget", type=int, required=True, help="tokens in a batch, padding included")
-    flags.add(parser, config.Data, "max_length")
-    flags.add(parser, config.Score, "layers", "tokens")
+    parts = parser.add_subparsers(dest="method", required=True)
+    for method, reads in methods.READS.items():
+        part = parts.add_parser(method)
+        names = " and ".join(f"{quantity} of the {model} model" for quantity, model in reads)
+        part.add_argument("--measured", type=Path, nargs=len(reads), required=True, help=f"parquet: {names}")
+        part.add_argument("--out", type=Path, required=True, help="parquet of the scores")
+        if method in ("router", "router_untrained"):
+            flags.add(part, config.Score, "layers")
+        if method in ("random", "reducible"):
+            part.add_argument("--seed", type=int, required=True)
+        if method == "reducible":
+            part.add_argument("--pool", type=Path, required=True)
+            flags.add(part, config.Warmup, "examples")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
 
-    selector = checkpoints.load(args.checkpoint)
-    routed = len(selector.trash_can.routers)
-    if args.layers != "all" and max(args.layers) >= routed:
-        raise UserError(f"score.layers: {max(args.layers)} is beyond the {routed} routed layers, numbered from 0")
-    pool = (
-        pl.scan_parquet(args.pool)
-        .select("id", "source", "messages")
-        .gather_every(args.shards, args.shard - 1)
-        .collect()
-    )
-    started = time.monotonic()
-    examples = encode(pool["messages"].to_list(), selector.tokenizer, args.max_length)
-    rows = score_by_router(selector, examples, args.layers, args.tokens, args.token_budget)
-    scores.table(pool, rows).write_parquet(args.out)
-    tokens = sum(len(example.ids) for example in examples)
-    print(f"{pool.height} examples, {tokens} tokens, {tokens / (time.monotonic() - started):,.0f} tokens/s")
+    frames = [pl.read_parquet(path) for path in args.measured]
+    examples = frames[0].select("id", "source", "n_tokens")
+    tokens = examples["n_tokens"].to_numpy()
+    found = [frame[reads.quantity] for frame, reads in zip(frames, methods.READS[args.method], strict=True)]
+    refused: dict[str, np.ndarray] = {}
+    layer_scores = None
+    match args.method:
+        case "router" | "router_untrained":
+            layer_scores = found[0]
+            values = methods.calculate_quality_score(*by_layer(layer_scores, args.layers))
+        case "expert_gain":
+            values = methods.expert_gain(found[0].to_numpy(), found[1].to_numpy(), tokens)
+        case "reducible":
+            values = methods.reducible(found[0].to_numpy(), found[1].to_numpy(), tokens)
+            trained = warmup_examples(pl.read_parquet(args.pool, columns=["id"]), args.examples, args.seed)
+            refused[TRAINED_ON] = examples["id"].is_in(trained["id"].implode()).to_numpy()
+        case "nll":
+            values = methods.likelihood(found[0].to_numpy(), tokens)
+        case "ifd":
+            values = methods.ifd(found[0].to_numpy(), found[1].to_numpy())
+            refused[NO_HELP] = values >= 1
+        case "length":
+            values = methods.length(tokens)
+        case "random":
+            values = methods.random(examples.height, args.seed)
+    table = scores.table(examples, values, refused, layer_scores)
+    table.write_parquet(args.out)
+    print(f"{table.height} examples scored by {args.method}")
+    for reason, count in table["reason"].drop_nulls().value_counts(sort=True).iter_rows():
+        print(f"{count} without a score: {reason}")
+
+
+def by_layer(signals: pl.Series, layers: list[int] | Literal["all"]) -> tuple[np.ndarray, Sequence[int]]:
+    """Return the signals as an array, (N, L), nan where there are none, and the layers that count."""
+    routed = signals.list.len().max()
+    if not isinstance(routed, int):
+        raise UserError(f"data.max_length: {scores.NO_RESPONSE} in any example")
+    if layers != "all" and max(layers) >= routed:
+        raise UserError(f"score.layers: {max(layers)} is beyond the {routed} routed layers, numbered from 0")
+    nothing = [float("nan")] * routed
+    values = np.array([nothing if row is None else row for row in signals.to_list()])  # (N, L)
+    return values, range(routed) if layers == "all" else layers
 
 
 if __name__ == "__main__":

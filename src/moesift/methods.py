@@ -1,0 +1,109 @@
+"""The scoring methods: what each reads of the pool, and its formula.
+
+A formula is a pure function of what was measured of N examples, an array each; the higher its value, the better. Where
+it has none, it gives nan, and no score is made of that.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from moesift.config import Method
+
+
+class Measured(NamedTuple):
+    """A quantity of every example (see `stages/measure.py`), and the model that it is measured with.
+
+    `selector` is the model as it came, `first` the warm-up's epoch 0, `last` its last epoch.
+    """
+
+    quantity: str
+    model: Literal["selector", "first", "last"]
+
+
+# What a method is computed from, in the order of its formula's arguments.
+READS: dict[Method, tuple[Measured, ...]] = {
+    "router": (Measured("signals", "last"),),
+    "router_untrained": (Measured("signals", "first"),),
+    "expert_gain": (Measured("nats_shut", "last"), Measured("nats_open", "last")),
+    "reducible": (Measured("nats", "first"), Measured("nats", "last")),
+    "nll": (Measured("nats", "selector"),),
+    "ifd": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
+    "length": (Measured("tokens", "selector"),),
+    "random": (Measured("tokens", "selector"),),
+}
+
+
+def calculate_quality_score(signals: np.ndarray, layers: Sequence[int]) -> np.ndarray:
+    """Return the quality score: the mean of the log odds s over the chosen layers and the counted tokens, (N,) in nats.
+
+    s = LSE(z) - LSE(u) of the quality experts against the trash cans; every layer counts the same tokens, so the mean
+    of the layers' means is the mean over both.
+
+    Args:
+        signals: each layer's mean of s over the counted tokens, (N, L).
+        layers: indices of the routed layers that count.
+    """
+    return signals[:, list(layers)].mean(axis=1)  # (N, L) -> (N,)
+
+
+def expert_gain(nats_shut: np.ndarray, nats_open: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Return what the routed experts are worth to an example: loss without them minus loss with them, (N,) in nats.
+
+    Per response token. Without them the keep share is 0 in every layer, with them it is 1; no learned gate is involved.
+
+    Args:
+        nats_shut: cross-entropy of the response tokens with the keep share at 0, summed, (N,).
+        nats_open: the same at 1, (N,).
+        tokens: response tokens, (N,).
+    """
+    return (nats_shut - nats_open) / tokens
+
+
+def reducible(nats_first: np.ndarray, nats_last: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Return the loss that the warm-up took away, before minus after, per response token, (N,) in nats.
+
+    The idea of the reducible hold-out loss (RHO-LOSS, Mindermann et al., arXiv 2206.07137, eq. 3) with the warmed
+    selector in the place of the hold-out model: it says nothing of an example that the warm-up trained on.
+
+    Args:
+        nats_first: cross-entropy of the response tokens at epoch 0, summed, (N,).
+        nats_last: the same at the last epoch, (N,).
+        tokens: response tokens, (N,).
+    """
+    return (nats_first - nats_last) / tokens
+
+
+def likelihood(nats: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Return minus the mean cross-entropy of the response tokens given the instruction, (N,): the likely ones first.
+
+    Args:
+        nats: cross-entropy of the response tokens, summed, (N,).
+        tokens: response tokens, (N,).
+    """
+    return -nats / tokens
+
+
+def ifd(nats: np.ndarray, nats_alone: np.ndarray) -> np.ndarray:
+    """Return the instruction-following difficulty s(A|Q) / s(A), (N,): the hard ones first.
+
+    Li et al., arXiv 2308.12032, eq. 4: the mean loss of the response given the instruction over its mean loss alone.
+    Both are means over the same tokens, so that their number cancels. The paper leaves out what reaches 1, where the
+    instruction does not help.
+
+    Args:
+        nats: cross-entropy of the response tokens given the instruction, summed, (N,).
+        nats_alone: the same without the instruction, (N,).
+    """
+    return nats / nats_alone
+
+
+def random(count: int, seed: int) -> np.ndarray:
+    """Return uniform random scores, (count,): selecting by them is random selection."""
+    return np.random.default_rng(seed).random(count)
+
+
+def length(tokens: np.ndarray) -> np.ndarray:
+    """Return the response tokens of each example, (N,): the longest first is a strong baseline (arXiv 2402.04833)."""
+    return tokens.astype(float)

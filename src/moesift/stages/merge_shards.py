@@ -1,0 +1,27 @@
+"""Merge the shards of a measurement: every example of the pool once, in the order of the pool."""
+
+import argparse
+from pathlib import Path
+
+import polars as pl
+
+from moesift.errors import run
+from moesift.shards import merged
+
+
+def main() -> None:
+    """Read the shards and the pool, write the measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shards", type=Path, nargs="+", required=True, help="parquet of each shard")
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+
+    pool = pl.read_parquet(args.pool, columns=["id"])
+    found = merged([pl.read_parquet(shard) for shard in args.shards], pool["id"])
+    found.write_parquet(args.out)
+    print(f"{found.height} examples, {found.filter(pl.col('n_tokens') == 0).height} without a response token")
+
+
+if __name__ == "__main__":
+    run(main)
