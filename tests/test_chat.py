@@ -2,7 +2,7 @@ from copy import deepcopy
 
 import pytest
 
-from moesift.chat import PLAIN_TEMPLATE, encode, encode_responses, with_template
+from moesift.chat import PLAIN_TEMPLATE, Encoded, encode, encode_responses, responses_alone, with_template
 from moesift.errors import UserError
 
 TURNS = [
@@ -75,3 +75,11 @@ def test_tokens_of_many_bytes_belong_to_their_response(tokenizer):
     turns = [{"role": "user", "content": "哪个是金属？"}, {"role": "assistant", "content": "铁 🙂"}]
     (example,) = encode([turns], tokenizer, 500)
     assert text_of(tokenizer, example, True) == "铁 🙂<|end|>"
+
+
+def test_responses_stand_alone_behind_the_start_token():
+    example = Encoded([1, 2, 3, 4, 5, 6], [False, True, True, False, False, True], True)
+    assert responses_alone(example, 9) == [
+        Encoded([9, 2, 3], [False, True, True], False),
+        Encoded([9, 6], [False, True], False),
+    ]

@@ -1,10 +1,11 @@
 import copy
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from moesift.config import ConfigError, validated
+from moesift.config import ConfigError, Method, validated
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[1] / "config" / "config.yaml").read_text())
 
@@ -29,7 +30,7 @@ def at_the_root(monkeypatch):
 def test_the_default_is_valid():
     config = validated(DEFAULT)
     assert config.select.ratio == [0.1, 0.3]
-    assert config.methods == ["router", "router_untrained", "random", "length"]
+    assert config.methods == list(get_args(Method))
 
 
 def test_one_ratio_or_several_and_text_from_the_command_line():
@@ -51,6 +52,7 @@ def test_one_ratio_or_several_and_text_from_the_command_line():
         ),
         ({"wramup": {}}, "wramup: unknown key; did you mean warmup?"),
         ({"experiment": "../elsewhere"}, "experiment: '../elsewhere' is not a name"),
+        ({"warmup__examples": None}, "warmup.examples: null trains on the whole pool, but reducible scores only"),
         ({"methods": ["rooter"]}, "methods: rooter is refused: input should be 'router'"),
         ({"seeds": []}, "seeds: this is refused: list should have at least 1 item"),
         ({"data__corruptions": []}, "data.corruptions: is empty although corrupt is above 0"),

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from moesift.config import Corruption
-from moesift.corruption import corrupt, shuffled_words, swapped_response, truncated, wrong_choice
+from moesift.corruption import corrupt, shuffled_words, swapped_response, truncated, twins, wrong_choice
 from moesift.errors import UserError
 from moesift.pool import EXAMPLE
 
@@ -112,3 +112,13 @@ def test_no_share_leaves_everything_clean():
 def test_too_few_corruptible_examples_are_an_error():
     with pytest.raises(UserError, match=r"2 of 4 examples are to be corrupted, but wrong_choice applies to 1;"):
         corrupt(examples(("a", "x", ["x", "y"]), *[("a", "x y", None)] * 3), 0.5, ["wrong_choice"], seed=0)
+
+
+def test_every_example_that_a_kind_applies_to_has_a_twin():
+    frame = examples(("a", "one two", ["one two", "three"]), ("b", "word", []), ("a", "four five", None))
+    found = twins(frame, ["wrong_choice", "swapped_response"], seed="1")
+    assert found[1] is None  # no choices, and no other response in its source
+    # The third can only be swapped, so it is served first, and the first gets the other kind.
+    assert [turns[-1]["content"] for turns in (found[0], found[2])] == ["three", "one two"]
+    assert found[0][:-1] == frame["messages"].to_list()[0][:-1]
+    assert twins(frame, ["wrong_choice", "swapped_response"], seed="1") == found

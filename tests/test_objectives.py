@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from moesift.batches import Batch
-from moesift.objectives import ascend, load_balance, prices, response_nats, trash_shares
+from moesift.objectives import ascend, contrast, layer_means, load_balance, prices, response_nats, trash_shares
 from moesift.routers import Routing
 
 # Two examples: three tokens of which the last two are a response, and one token with padding.
@@ -25,6 +25,28 @@ def test_only_response_tokens_cost_and_each_is_predicted_from_the_token_before()
     assert nats.tolist() == pytest.approx([math.log(2) + math.log(8 / 6), 0.0])
 
 
+def test_the_head_may_run_on_the_last_positions_alone():
+    logits = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(0))
+    late = Batch(BATCH.ids, BATCH.attention, torch.tensor([[False, False, True], [False, False, False]]))
+    assert (BATCH.predicting, late.predicting) == (3, 2)
+    assert torch.equal(response_nats(logits[:, -2:], late), response_nats(logits, late))
+    nowhere = Batch(BATCH.ids[:, :1], BATCH.attention[:, :1], torch.tensor([[False], [False]]))
+    assert response_nats(logits[:, : nowhere.predicting], nowhere).tolist() == [0.0, 0.0]
+
+
+def test_layer_means_are_over_counted_tokens():
+    signals = torch.tensor([[[1.0, 2.0, 9.0], [4.0, 9.0, 9.0]], [[3.0, 4.0, 9.0], [0.0, 9.0, 9.0]]])  # (L=2, B=2, T=3)
+    counted = torch.tensor([[True, True, False], [True, False, False]])
+    assert layer_means(signals, counted).tolist() == [[1.5, 3.5], [4.0, 0.0]]
+    assert layer_means(signals, torch.zeros(2, 3, dtype=torch.bool)).isnan().all()
+
+
+def test_the_contrast_is_a_soft_margin():
+    found = contrast(torch.tensor([2.0, 0.0, 60.0]), torch.tensor([1.0, 3.0, 0.0]), margin=1.0)
+    expected = [math.log(2), math.log(1 + math.exp(4)), 0.0]  # leads by the margin; trails by 3; leads by far
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
 def test_trash_shares_are_sums_over_counted_tokens_by_layer():
     signals = torch.tensor([[[math.log(3.0), 0.0, 50.0]], [[-math.log(3.0), 0.0, 50.0]]])  # (2 layers, 1, 3)
     counted = torch.tensor([[True, True, False]])
@@ -32,7 +54,7 @@ def test_trash_shares_are_sums_over_counted_tokens_by_layer():
 
 
 def routing(experts, logits) -> Routing:
-    return Routing(torch.tensor(logits), torch.zeros(len(logits), 1), torch.tensor(experts))
+    return Routing(torch.tensor(logits), torch.zeros(len(logits)), torch.tensor(experts))
 
 
 def test_an_even_load_costs_one_and_a_collapsed_one_as_many_as_there_are_experts():

@@ -1,0 +1,108 @@
+import pytest
+import torch
+from conftest import FAMILIES, random_model
+
+from moesift import measuring
+from moesift.batches import collate
+from moesift.chat import encode
+from moesift.checkpoints import Selector
+from moesift.routers import TrashCan
+
+START = 7
+
+
+def measured(selector, examples, budget):
+    """Everything that is measured with forward passes, a list of numbers an example."""
+    pad = selector.tokenizer.pad_token_id
+    return torch.tensor(
+        [
+            [*signals, *usage, nats, alone]
+            for signals, usage, nats, alone in zip(
+                measuring.signals(selector, examples, "response", budget),
+                measuring.usage(selector, examples, budget),
+                measuring.nats(selector.model, pad, examples, budget),
+                measuring.nats_alone(selector.model, pad, START, examples, budget),
+                strict=True,
+            )
+        ]
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_depends_on_batches_or_order(family, tokenizer, conversations):
+    model = random_model(family)
+    selector = Selector(model, tokenizer, TrashCan(model, 0.5, "appended", 0), {})
+    examples = encode(conversations, tokenizer, 60)
+    alone = measured(selector, examples, budget=1)
+    assert (measured(selector, examples, budget=10_000) - alone).abs().max() < 1e-4
+    assert (measured(selector, examples[::-1], budget=200).flip(0) - alone).abs().max() < 1e-4
+    assert (alone.max(dim=0).values - alone.min(dim=0).values).min() > 1e-5
+
+
+def test_a_signal_is_the_mean_log_odds_of_the_response_tokens(selector, conversations):
+    """Against the definition, computed from the router's weights and what the router reads."""
+    (example,) = encode(conversations[:1], selector.tokenizer, 60)
+    (by_layer,) = measuring.signals(selector, [example], "response", 100)
+    (everywhere,) = measuring.signals(selector, [example], "all", 100)
+    (used,) = measuring.usage(selector, [example], 100)
+    read = {}
+    for name, router in selector.trash_can.routers.items():
+        router.register_forward_pre_hook(lambda _, inputs, name=name: read.__setitem__(name, inputs[0].view(-1, 32)))
+    with torch.no_grad():
+        selector.model(torch.tensor([example.ids]))
+    response = torch.tensor(example.response)
+    for layer, (name, router) in enumerate(selector.trash_can.routers.items()):
+        logits = read[name] @ router.weight.T
+        odds = logits.exp().sum(dim=1).log() - (read[name] @ router.trash_weight.T).exp().sum(dim=1).log()
+        assert by_layer[layer] == pytest.approx(odds[response].mean().item(), abs=1e-5)
+        assert everywhere[layer] == pytest.approx(odds.mean().item(), abs=1e-5)
+        shares = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+        assert used[4 * layer : 4 * layer + 4] == pytest.approx(shares[response].mean(dim=0).tolist(), abs=1e-5)
+    assert len(by_layer) == 2
+
+
+def test_nats_are_those_of_transformers_own_loss(selector, conversations):
+    """The two losses of the published IFD: given the instruction, and of the response alone behind a start token."""
+    model, pad = selector.model, selector.tokenizer.pad_token_id
+    examples = encode(conversations, selector.tokenizer, 60)
+    given = measuring.nats(model, pad, examples, 100)
+    alone = measuring.nats_alone(model, pad, START, examples, 100)
+    for example, with_instruction, without in zip(examples, given, alone, strict=True):
+        answer = [token for token, is_response in zip(example.ids, example.response, strict=True) if is_response]
+        start = len(example.ids) - len(answer)
+        for ids, labels, found in (
+            (example.ids, [-100] * start + answer, with_instruction),
+            ([START, *answer], [-100, *answer], without),
+        ):
+            with torch.no_grad():
+                mean = model(torch.tensor([ids]), labels=torch.tensor([labels])).loss.item()
+            assert found / len(answer) == pytest.approx(mean, abs=1e-5)
+
+
+def test_the_gate_can_be_held_open_and_shut(selector, conversations):
+    """Open is the model before the trash cans were attached; shut is that model with experts that give nothing."""
+    examples = encode(conversations[:2], selector.tokenizer, 60)
+    pad = selector.tokenizer.pad_token_id
+    found = {}
+    for gate in ("learned", "open", "shut"):
+        selector.trash_can.gate = gate
+        found[gate] = measuring.nats(selector.model, pad, examples, 1000)
+    plain = random_model("Olmoe")
+    assert found["open"] == pytest.approx(measuring.nats(plain, pad, examples, 1000), abs=1e-6)
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            if "experts.down_proj" in name:
+                parameter.zero_()
+    assert found["shut"] == pytest.approx(measuring.nats(plain, pad, examples, 1000), abs=1e-6)
+    assert len({round(values[0], 4) for values in found.values()}) == 3
+
+
+def test_padding_never_reaches_a_signal(selector, conversations):
+    """The padded rows of a batch give the log odds of the examples alone."""
+    short, long = sorted(encode(conversations, selector.tokenizer, 60), key=lambda e: len(e.ids))[::5]
+    batch = collate([long, short], selector.tokenizer.pad_token_id)
+    with torch.no_grad():
+        selector.model(batch.ids, attention_mask=batch.attention)
+        together = selector.trash_can.signals(batch.ids.shape)[:, 1, : len(short.ids)]
+        selector.model(torch.tensor([short.ids]))
+    assert torch.allclose(together, selector.trash_can.signals((1, len(short.ids)))[:, 0], atol=1e-5)
