@@ -12,7 +12,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from moesift.config import EMBEDDED, ConfigError, validated
+from moesift.config import EMBEDDED, SMOLLM2, ConfigError, validated
 from moesift.flags import arguments
 from moesift.methods import READS
 from moesift.provenance import digest

@@ -1,3 +1,4 @@
+import copy
 from copy import deepcopy
 
 import pytest
@@ -83,3 +84,16 @@ def test_responses_stand_alone_behind_the_start_token():
         Encoded([9, 2, 3], [False, True, True], False),
         Encoded([9, 6], [False, True], False),
     ]
+
+
+def test_a_response_ends_with_its_end_token_whatever_white_space_the_template_adds(tokenizer):
+    """ChatML puts a line break behind the end token, which no model writes."""
+    chatml = copy.deepcopy(tokenizer)
+    chatml.chat_template = (
+        "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "iron \n"}]
+    (example,) = encode([turns], chatml, 100)
+    response = [token for token, is_response in zip(example.ids, example.response, strict=True) if is_response]
+    assert chatml.decode(response) == "iron \n<|end|>"

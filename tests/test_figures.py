@@ -28,6 +28,7 @@ CURVES = pl.DataFrame(
         "epoch": [1, 1, 2, 1, 1, 2],
         "step": [0, 1, 2, 0, 1, 2],
         "nats": [5.0, 4.0, 3.5, 5.1, 4.2, 3.4],
+        "contrast": [1.3, 1.1, 0.9, 1.3, 1.2, 0.8],
         "trash_shares": [[0.1 * n, 0.2, 0.3] for n in range(6)],
         "multipliers": [[0.1 * n, -0.2, 0.0] for n in range(6)],
     }
@@ -88,6 +89,12 @@ def test_axes_are_named_with_their_units():
     assert "held-out loss (nats per token, ± standard error)" in texts(DRAW["heldout"]())
     assert "difference to random (nats per token, below 0 is better)" in texts(DRAW["heldout"]())
     assert {"truncated", "wrong_choice", *METHODS} <= set(texts(DRAW["distributions"]()))
+
+
+def test_without_a_budget_the_contrast_is_drawn_instead():
+    drawn = texts(figures.warmup_curves(CURVES, None))
+    assert {"trash share of tokens", "contrast of twins (nats)"} <= set(drawn)
+    assert not any("target" in text or "multiplier" in text for text in drawn)
 
 
 def test_without_random_selection_there_is_no_difference_to_it():

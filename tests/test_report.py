@@ -12,7 +12,7 @@ CONFIG = {
     "experiment": "small",
     "seeds": [0],
     "methods": ["router", "random"],
-    "warmup": {"trash_share": 0.3},
+    "warmup": {"objective": "budget", "trash_share": 0.3},
 }
 HOSTILE = "<script>alert('x')</script> & \"more\""
 TASKS = [{"name": "mmlu", "fewshot": 5, "limit": None}]
@@ -130,7 +130,7 @@ def test_pool_rejections_versions_and_missing_scores_are_counted(small):
         ],
     }
     assert numbers["rejected"] == [{"reason": "duplicate of …", "count": 2}, {"reason": "no text", "count": 1}]
-    assert numbers["unscored"] == [{"reason": "too long", "count": 1}]
+    assert numbers["unscored"] == [{"reason": "too long", "count": 1, "methods": ["router"]}]
     assert numbers["versions"] == {"torch": ["2", "3"]}
 
 

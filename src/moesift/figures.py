@@ -109,33 +109,38 @@ def auroc_map(areas: pl.DataFrame, methods: Sequence[str]) -> str:
         return _svg(figure, "auroc")
 
 
-def warmup_curves(curves: pl.DataFrame, target: float) -> str:
-    """Draw the loss, the trash shares and the multipliers of the warm-up over its steps; a thin line a seed.
+def warmup_curves(curves: pl.DataFrame, target: float | None) -> str:
+    """Draw the loss and the trash shares of the warm-up over its steps, a thin line a seed, and what drives them.
 
     Args:
-        curves: columns seed, epoch, step, nats, trash_shares and multipliers (lists, one number a routed layer).
-        target: the trash share that every layer is to have (rho).
+        curves: columns seed, epoch, step, nats, contrast, trash_shares and multipliers (lists, one number a routed
+            layer).
+        target: the trash share that every layer is to have (rho), driven by the multipliers; None where the objective
+            has no budget, and the contrast is drawn instead.
     """
     layers = len(curves["trash_shares"][0])
     shades = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.85, layers))
     with matplotlib.rc_context(STYLE):
         figure, grid = _canvas(1, 3, height=3.1)
-        loss, shares, multipliers = grid[0]
+        loss, shares, driver = grid[0]
         for _, of_seed in curves.sort("seed", "step").group_by("seed", maintain_order=True):
             steps = of_seed["step"].to_numpy()
             loss.plot(steps, of_seed["nats"], color=GREY, alpha=0.4, linewidth=0.7)
             loss.plot(steps, of_seed["nats"].rolling_mean(SMOOTH, min_samples=1), color=INK, linewidth=1.2)
-            for axes, column in ((shares, "trash_shares"), (multipliers, "multipliers")):
+            if target is None:
+                driver.plot(steps, of_seed["contrast"].rolling_mean(SMOOTH, min_samples=1), color=INK, linewidth=1.2)
+            for axes, column in ((shares, "trash_shares"), (driver, "multipliers"))[: 1 if target is None else 2]:
                 lines = np.array(of_seed[column].to_list())  # (steps, layers)
                 for layer in range(layers):
                     axes.plot(steps, lines[:, layer], color=shades[layer], linewidth=0.9, label=f"layer {layer}")
-        shares.axhline(target, color=INK, linestyle="--", linewidth=1)
         shares.set_ylim(0, 1)
-        multipliers.axhline(0, color=INK, linestyle="--", linewidth=1)
+        if target is not None:
+            shares.axhline(target, color=INK, linestyle="--", linewidth=1)
+            driver.axhline(0, color=INK, linestyle="--", linewidth=1)
         for axes, title in (
             (loss, f"loss (nats per token; mean of {SMOOTH} steps)"),
-            (shares, f"trash share of tokens (target {target:g})"),
-            (multipliers, "multiplier (nats per unit of share)"),
+            (shares, "trash share of tokens" + ("" if target is None else f" (target {target:g})")),
+            (driver, "contrast of twins (nats)" if target is None else "multiplier (nats per unit of share)"),
         ):
             axes.set_title(title, loc="left")
             axes.set_xlabel("optimizer step")
@@ -143,7 +148,7 @@ def warmup_curves(curves: pl.DataFrame, target: float) -> str:
                 axes.axvline(start, color=GREY, linewidth=0.5)
         handles = dict(zip(*reversed(shares.get_legend_handles_labels()), strict=True))
         named = list(handles)[:: math.ceil(layers / 8)]  # of a deep model every so many layers are named
-        multipliers.legend([handles[name] for name in named], named, loc="center left", bbox_to_anchor=(1, 0.5))
+        driver.legend([handles[name] for name in named], named, loc="center left", bbox_to_anchor=(1, 0.5))
         return _svg(figure, "warmup")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from typing_extensions import TypeIs
 
-from moesift.config import Config, Section, Source, Task
+from moesift.config import Config, Section, Source, Task, Upcycle
 
 OPENING = """# Configuration
 
@@ -34,9 +34,10 @@ def reference(default: dict[str, Any]) -> str:
                 f"{field.annotation.__doc__}\n",
                 *_table(field.annotation, default[name], f"{name}."),
             ]
-            for item, key in ((Source, "data.sources"), (Task, "evaluate.tasks")):
+            for item, key in ((Source, "data.sources"), (Task, "evaluate.tasks"), (Upcycle, "selector.upcycle")):
                 if key.startswith(f"{name}."):
-                    parts += [f"\nEach of `{key}`: {item.__doc__}\n", *_table(item, None, prefix="")]
+                    opening = f"`{key}`" if item is Upcycle else f"Each of `{key}`"
+                    parts += [f"\n{opening}: {item.__doc__}\n", *_table(item, None, prefix="")]
     return "\n".join(parts) + "\n"
 
 
@@ -66,6 +67,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join("`null`" if part is type(None) else _type(part) for part in get_args(annotation))
+    if _is_section(annotation):
+        return "section"
     if get_origin(annotation) is list:
         return f"list of {_type(get_args(annotation)[0])}"
     if get_args(annotation):  # Annotated

@@ -87,7 +87,11 @@ def results(
     """
     methods = config["methods"]
     areas = comparison.areas if comparison.labelled else comparison.areas.clear()
-    unscored = scores.filter(pl.col("score").is_null()).group_by("reason").agg(pl.col("id").n_unique().alias("count"))
+    unscored = (
+        scores.filter(pl.col("score").is_null())
+        .group_by("reason")
+        .agg(pl.col("id").n_unique().alias("count"), methods=pl.col("method").unique().sort())
+    )
     return {
         "experiment": config["experiment"],
         "headline": headline(comparison.summary, comparison.differences),
@@ -173,9 +177,10 @@ def plots(
         curves: see `figures.warmup_curves`.
     """
     methods = config["methods"]
+    target = config["warmup"]["trash_share"] if config["warmup"]["objective"] == "budget" else None
     drawn = {
         "heldout": figures.heldout_by_ratio(comparison.summary, comparison.differences, methods),
-        "warmup": figures.warmup_curves(curves, config["warmup"]["trash_share"]),
+        "warmup": figures.warmup_curves(curves, target),
     }
     if comparison.labelled:
         first = scores.filter(pl.col("seed") == pl.col("seed").min())

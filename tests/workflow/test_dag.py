@@ -25,8 +25,9 @@ def test_one_more_epoch_runs_that_epoch_and_what_reads_the_last(finished):
     changed = finished.configured("epochs", warmup={"epochs": 3})
     assert finished.planned("--configfile", changed) == {
         "warmup_epoch": 1,
-        "score_shard": 2,
-        "merge_scores": 1,
+        "measure_shard": 2,
+        "merge_shards": 1,
+        "score_method": 1,
         "select_ratio": 1,
         "train_adapter": 1,
         "evaluate_adapter": 1,
@@ -39,13 +40,43 @@ def test_another_trash_ratio_reruns_the_warm_up_and_what_scores_with_it(finished
     assert finished.planned("--configfile", changed) == {
         "warmup_start": 1,
         "warmup_epoch": 2,
-        "score_shard": 4,
-        "merge_scores": 2,
+        "measure_shard": 4,
+        "merge_shards": 2,
+        "score_method": 2,
         "select_ratio": 2,
         "train_adapter": 2,
         "evaluate_adapter": 2,
         "report": 1,
     }
+
+
+def test_other_layers_are_scored_from_what_was_measured(finished):
+    changed = finished.configured("layers", score={"layers": [0]})
+    assert finished.planned("score", "--configfile", changed) == {"score_method": 2, "score": 1}
+
+
+def test_another_method_measures_only_what_no_other_has(finished):
+    changed = finished.configured("methods", methods=["router", "random", "nll", "ifd"])
+    assert finished.planned("select", "--configfile", changed) == {
+        "measure_shard": 4,  # the loss with and without the instruction, once for both methods
+        "merge_shards": 2,
+        "score_method": 2,
+        "select_ratio": 2,
+        "select": 1,
+    }
+
+
+def test_methods_of_the_selector_alone_need_no_warm_up(checkout):
+    changed = checkout.configured("no_warm_up", methods=["ifd", "random"])
+    assert not any("warmup" in rule for rule in checkout.planned("train", "--configfile", changed))
+
+
+def test_a_dense_selector_is_upcycled_once(checkout):
+    dense = {"model": "smollm2", "upcycle": {"experts": 4, "experts_per_token": 1, "seed": 0}}
+    jobs = checkout.planned("warmup", "--configfile", checkout.configured("upcycled", selector=dense))
+    assert jobs == {
+        "check_models": 1, "smollm2": 1, "upcycle": 1, "prepare": 1, "warmup_start": 1, "warmup_epoch": 2, "warmup": 1
+    }  # fmt: skip
 
 
 def test_throughput_reruns_nothing(finished):
@@ -59,15 +90,8 @@ def test_throughput_reruns_nothing(finished):
     ("module", "jobs"),
     [
         (
-            "scoring",
-            {
-                "score_shard": 4,
-                "merge_scores": 2,
-                "select_ratio": 2,
-                "train_adapter": 2,
-                "evaluate_adapter": 2,
-                "report": 1,
-            },
+            "methods",
+            {"score_method": 4, "select_ratio": 4, "train_adapter": 4, "evaluate_adapter": 4, "report": 1},
         ),
         ("report", {"report": 1}),
     ],
@@ -88,7 +112,7 @@ def test_edited_code_reruns_its_stage(finished, module, jobs):
     ("target", "last"),
     [
         ("warmup", "warmup_epoch"),
-        ("score", "score_baseline"),
+        ("score", "score_method"),
         ("select", "select_ratio"),
         ("train", "train_adapter"),
         ("evaluate", "evaluate_adapter"),

@@ -75,6 +75,24 @@ def test_length_is_what_it_says(results):
     assert scores["score"].to_list() == scores["n_tokens"].cast(pl.Float64).to_list()
 
 
+def test_every_method_scores_the_pool(finished):
+    """The methods that the run above leaves out, up to their scores, on the same warm-up."""
+    changed = finished.configured("all_methods", methods=["expert_gain", "reducible", "nll", "ifd"])
+    finished.snakemake("score", "--cores", "2", "--configfile", changed)
+    results = finished.folder / "results" / "tiny"
+    pool = pl.read_parquet(results / "data/pool.parquet")
+    for method in ("expert_gain", "reducible", "nll", "ifd"):
+        scores = pl.read_parquet(results / f"scores/{method}/seed-0.parquet")
+        assert sorted(scores["id"]) == sorted(pool["id"])
+        assert (scores["score"].is_null() == scores["reason"].is_not_null()).all()
+        # The warm-up trains on 32 examples, and of those the loss says nothing.
+        if method == "reducible":
+            assert scores["score"].null_count() == 32
+        assert scores["score"].n_unique() > 10
+    ifd = pl.read_parquet(results / "scores/ifd/seed-0.parquet")["score"].drop_nulls()
+    assert 0 < ifd.min() <= ifd.max() < 1
+
+
 def test_evaluations_say_what_they_measured(results):
     for method in METHODS:
         measured = json.loads((results / f"eval/{method}/ratio-0.5/seed-0.json").read_text())

