@@ -14,7 +14,7 @@ from moesift.objectives import layer_means, response_nats
 
 # Consecutive examples that are batched among themselves. Shards take whole chunks, so that the batch that an example
 # is measured in, and with it the last digit, does not depend on the number of shards.
-CHUNK = 1024
+CHUNK = 256
 
 
 @torch.inference_mode()
