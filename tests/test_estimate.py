@@ -331,7 +331,7 @@ def test_weights_of_another_dtype_are_copied_by_autocast():
 def test_the_text_says_what_it_rests_on():
     config = configured(evaluate={"tasks": [{"name": "mmlu"}, {"name": "bbh"}]}, estimate={"memory_gib": 0.0001})
     text = "\n".join(lines(config, MOE, DENSE, POOL))
-    assert "1,000 examples (by hand)" in text
+    assert "1,000 examples of 20.0 tokens for the selector and 25.0 for the target\n  by hand\n" in text
     assert "5,000 parameters, 2,000 active per token: 2 of 8 experts in 4 layers" in text
     assert "989 TFLOP/s peak x 0.35 used, both assumed" in text
     assert "not counted, no size in estimate.tasks: bbh" in text

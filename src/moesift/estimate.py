@@ -90,8 +90,8 @@ def shape_of(model: PreTrainedModel, lora_targets: Sequence[str]) -> Shape:
                 idle += sum(parameter.numel() for parameter in own) * (experts - running) // experts
     named = dict(model.named_parameters())  # tied parameters once
     total = sum(parameter.numel() for parameter in named.values())
-    embedding = model.get_input_embeddings().weight
-    head = model.get_output_embeddings().weight
+    embedding = model.get_input_embeddings().get_parameter("weight")
+    head = model.get_output_embeddings().get_parameter("weight")
     looked_up = embedding.numel() if head is embedding else embedding.numel() + head.numel()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -145,7 +145,9 @@ class Work:
 
     def hours(self, peak_tflops: float, utilisation: float, decode_ms: float) -> float:
         """GPU hours of all runs."""
-        return (self.flops / (peak_tflops * 1e12 * utilisation) + self.runs * self.decode_steps * decode_ms / 1e3) / 3600
+        computing = self.flops / (peak_tflops * 1e12 * utilisation)  # seconds
+        decoding = self.runs * self.decode_steps * decode_ms / 1e3
+        return (computing + decoding) / 3600
 
 
 def forward(shape: Shape, head: bool) -> int:
@@ -156,8 +158,8 @@ def forward(shape: Shape, head: bool) -> int:
 def frozen_training(shape: Shape) -> int:
     """Return the operations of a token's forward and backward pass through frozen weights.
 
-    4 per parameter: the backward pass computes the gradients of the activations, as many operations as the forward pass,
-    but none of the weights.
+    4 per parameter: the backward pass computes the gradients of the activations, in as many operations as the forward
+    pass, but none of the weights.
     """
     return 2 * forward(shape, head=True)
 
@@ -257,9 +259,9 @@ def kept_by_lora(shape: Shape, rank: int, dropout: float) -> int:
 def memory(config: Config, selector: Shape, target: Shape) -> dict[str, dict[str, float]]:
     """Return the bytes of one GPU that each stage needs at its peak, part by part, for examples of `data.max_length`.
 
-    As it runs, which is without activation checkpointing; what checkpointing would keep instead (the input of each layer,
-    and one layer whole) stands beside the parts under a name in brackets and does not count. Logits count for every
-    position, although only those from the first response token on are made.
+    As it runs, which is without activation checkpointing; what checkpointing would keep instead (the input of each
+    layer, and one layer whole) stands beside the parts under a name in brackets and does not count. Logits count for
+    every position, although only those from the first response token on are made.
     """
     length, micro = config.data.max_length, config.throughput.micro_batch
     scored = max(config.throughput.score_tokens, length)
@@ -321,71 +323,28 @@ def peak(parts: dict[str, float]) -> float:
 
 def lines(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[str]:
     """Return the estimate as text, with what each number was counted from."""
-    assumed = config.estimate
     found = works(config, selector, target, pool)
+    assumed = config.estimate
     hours = [work.hours(assumed.peak_tflops, assumed.utilisation, assumed.decode_ms) for work in found]
-    unsized = [task.name for task in config.evaluate.tasks if task.name not in {size.name for size in assumed.tasks}]
-    quadratic = pool.selector_tokens * selector.hidden * selector.layers / selector.body
     return [
         f"Estimate of {config.experiment}: counted, not measured",
         "",
-        "Models (from their configurations)",
+        "Models, from their configurations",
         *_model_lines("selector", config.selector.model, selector),
         *_model_lines("target", config.target.model, target),
         f"  LoRA of rank {config.train.lora_rank} on {len(target.lora)} modules: "
         f"{lora_parameters(target, config.train.lora_rank):,} parameters",
         "",
-        "Pool",
-        f"  {pool.examples:,} examples ({pool.known})",
-        f"  {pool.selector_tokens:,.1f} tokens each for the selector, {pool.target_tokens:,.1f} for the target",
+        f"Pool: {pool.examples:,} examples of {pool.selector_tokens:,.1f} tokens for the selector and "
+        f"{pool.target_tokens:,.1f} for the target",
+        f"  {pool.known}",
         "",
-        "Operations",
-        "  forward: 2 per parameter that a token meets; with the head where a loss is measured. Embeddings are looked up",
-        "  training: 4 per frozen parameter (forward, and backward to the activations), 6 per LoRA parameter; the",
-        "    routers' weight gradients are left out as negligible",
-        f"  left out: padding, and attention's part that grows with length (about {quadratic:.1%} of the selector's at",
-        "    this mean length); a selection is taken to be as long as the pool's mean, but `length` prefers long examples",
-        f"  {'stage':9} {'what':34} {'runs':>5} {'tokens a run':>15} {'GFLOP/token':>12} {'PFLOP':>12} {'GPU hours':>10}",
-        *(
-            f"  {work.stage:9} {work.what:34} {work.runs:5} {work.tokens:15,.0f} {work.flops_per_token / 1e9:12.4g}"
-            f" {work.flops / 1e15:12,.4g} {h:10.2f}"
-            for work, h in zip(found, hours, strict=True)
-        ),
-        f"  {'all':9} {'':34} {'':5} {'':15} {'':12} {sum(w.flops for w in found) / 1e15:12,.4g} {sum(hours):10.2f}",
-        f"  GPU hours = PFLOP / ({assumed.peak_tflops:g} TFLOP/s peak x {assumed.utilisation:g} used, both assumed)",
-        f"    + answers: batches of {config.throughput.eval_batch_size} x generated tokens x {assumed.decode_ms:g} ms, "
-        "assumed; loading models and starting jobs not counted",
-        *(
-            f"    {size.name}: {size.questions:,} questions x {size.prompt_tokens} tokens, {size.generated_tokens} "
-            "generated, all rough"
-            for size in assumed.tasks
-            if size.name in {task.name for task in config.evaluate.tasks}
-        ),
-        *([f"  not counted, no size in estimate.tasks: {', '.join(unsized)}"] if unsized else []),
+        "Operations and hours",
+        *_work_lines(found, hours),
+        *_assumption_lines(config, selector, pool),
         "",
-        f"Peak memory of one GPU, in GiB, for {config.throughput.micro_batch} examples of {config.data.max_length} tokens "
-        f"in training and {max(config.throughput.score_tokens, config.data.max_length):,} tokens in scoring",
-        *_memory_lines(memory(config, selector, target), assumed.memory_gib),
-        f"  activations that a token keeps for the backward pass: {_kib(kept_per_token(selector, selector.dtype.itemsize))} "
-        f"in the selector, {_kib(kept_per_token(target, COMPUTED_IN.itemsize))} in the target and "
-        f"{_kib(kept_by_lora(target, config.train.lora_rank, config.train.lora_dropout))} for its LoRA matrices:",
-        "    one number for each D parameters of the layers that it meets (D: width), the input of each normalisation in",
-        "    float32, and of each routed layer the router's input in float32 and the experts' K outputs; scoring keeps those",
-        "    of one layer. Logits: as stored, in float32, their log-softmax, and in training its gradient, at all positions",
-        "  as it runs, without activation checkpointing; in brackets what that would keep. Allocators add 10% or more",
+        *_memory_lines(config, selector, target),
         *(_beside_less(config, found, hours) if "router" in config.methods else []),
-    ]
-
-
-def _beside_less(config: Config, found: list[Work], hours: list[float]) -> list[str]:
-    own = ("warm up", "signals with last")
-    selecting = sum(h for work, h in zip(found, hours, strict=True) if {work.stage, work.what} & set(own))
-    less = LESS_A100_HOURS * A100_TFLOPS / config.estimate.peak_tflops
-    return [
-        "",
-        f"Selecting by `router`, one seed: {selecting / len(config.seeds):.2f} GPU hours (warm-up and one pass). LESS is "
-        f"said to take {LESS_A100_HOURS} A100 hours",
-        f"  for 270k examples: {less:.1f} here, if both reach the same share of their peaks (A100: {A100_TFLOPS} TFLOP/s)",
     ]
 
 
@@ -398,21 +357,89 @@ def _model_lines(role: str, name: str, shape: Shape) -> list[str]:
     ]
 
 
-def _memory_lines(stages: dict[str, dict[str, float]], available: float) -> list[str]:
-    found = []
-    for stage, parts in stages.items():
-        total = peak(parts) / GIB
-        shown = " + ".join(
-            f"{size / GIB:.2f} {name}" for name, size in parts.items() if size and not name.startswith("(")
+def _work_lines(found: Sequence[Work], hours: Sequence[float]) -> list[str]:
+    rows = [("stage", "what", "runs", "tokens a run", "GFLOP/token", "PFLOP", "GPU hours")]
+    rows += [
+        (
+            work.stage,
+            work.what,
+            str(work.runs),
+            f"{work.tokens:,.0f}",
+            f"{work.flops_per_token / 1e9:,.4g}",
+            f"{work.flops / 1e15:,.1f}",
+            f"{spent:,.2f}",
         )
-        beside = "; ".join(f"{size / GIB:.2f} {name[1:-1]}" for name, size in parts.items() if name.startswith("("))
-        fits = "" if total <= available else f", MORE THAN THE {available:g} THERE ARE"
-        found.append(f"  {stage:9} {total:8.2f}{fits} = {shown}" + (f" ({beside})" if beside else ""))
-    return found
+        for work, spent in zip(found, hours, strict=True)
+    ]
+    rows.append(("all", "", "", "", "", f"{sum(work.flops for work in found) / 1e15:,.1f}", f"{sum(hours):,.2f}"))
+    return [
+        f"  {stage:9} {what:34} {runs:>5} {tokens:>14} {each:>12} {flops:>10} {spent:>10}"
+        for stage, what, runs, tokens, each, flops, spent in rows
+    ]
 
 
-def _kib(size: float) -> str:
-    return f"{size / 1024:,.0f} KiB"
+def _assumption_lines(config: Config, selector: Shape, pool: Pool) -> list[str]:
+    assumed = config.estimate
+    asked = [task.name for task in config.evaluate.tasks]
+    sizes = {size.name: size for size in assumed.tasks if size.name in asked}
+    unsized = [name for name in asked if name not in sizes]
+    quadratic = pool.selector_tokens * selector.hidden * selector.layers / selector.body
+    return [
+        "  forward: 2 per parameter that a token meets, with the head where a loss is measured, without embeddings",
+        "  training: 4 per frozen parameter (forward, and backward to the activations), 6 per LoRA parameter;",
+        "    the weight gradients of the routers are left out as negligible",
+        f"  left out: padding, and attention's part that grows with length ({quadratic:.1%} of the selector's here)",
+        "  a selection is taken to be as long as the pool's mean, although `length` prefers long examples",
+        f"  hours: operations / ({assumed.peak_tflops:g} TFLOP/s peak x {assumed.utilisation:g} used, both assumed), and",
+        f"    {assumed.decode_ms:g} ms, assumed, for each token by which {config.throughput.eval_batch_size} answers grow;",
+        "    loading models and starting jobs are not counted",
+        *(
+            f"  {name}, roughly: {size.questions:,} questions of {size.prompt_tokens} tokens, answers of "
+            f"{size.generated_tokens}"
+            for name, size in sizes.items()
+        ),
+        *([f"  not counted, no size in estimate.tasks: {', '.join(unsized)}"] if unsized else []),
+    ]
+
+
+def _memory_lines(config: Config, selector: Shape, target: Shape) -> list[str]:
+    length, available = config.data.max_length, config.estimate.memory_gib
+    found = [
+        f"Peak memory of one GPU in GiB: training on {config.throughput.micro_batch} examples of {length:,} tokens, "
+        f"scoring {max(config.throughput.score_tokens, length):,} tokens"
+    ]
+    for stage, parts in memory(config, selector, target).items():
+        total = peak(parts) / GIB
+        shown = [f"{size / GIB:.2f} {name}" for name, size in parts.items() if size and not name.startswith("(")]
+        beside = [f" ({size / GIB:.2f} {name[1:]}" for name, size in parts.items() if name.startswith("(")]
+        more = f", MORE THAN THE {available:g} THERE ARE," if total > available else ""
+        found.append(f"  {stage:9} {total:8.2f}{more} = {' + '.join(shown)}{''.join(beside)}")
+    kept = [
+        kept_per_token(selector, selector.dtype.itemsize),
+        kept_per_token(target, COMPUTED_IN.itemsize),
+        kept_by_lora(target, config.train.lora_rank, config.train.lora_dropout),
+    ]
+    selected, tuned, lora = (f"{size / 1024:,.1f} KiB" for size in kept)
+    return [
+        *found,
+        f"  activations of a token: {selected} in the selector, {tuned} in the target, {lora} for its LoRA matrices:",
+        "    a number for each D parameters of the layers (D: width), the input of each normalisation in float32, and",
+        "    of each routed layer the router's input in float32 and the experts' outputs; scoring keeps one layer's",
+        "  logits, at every position: as computed, in float32, their log-softmax, and in training its gradient",
+        "  as it runs, without activation checkpointing; in brackets what that would keep. Allocators add 10% or more",
+    ]
+
+
+def _beside_less(config: Config, found: Sequence[Work], hours: Sequence[float]) -> list[str]:
+    own = {"warm up", "signals with last"}
+    selecting = sum(spent for work, spent in zip(found, hours, strict=True) if {work.stage, work.what} & own)
+    less = LESS_A100_HOURS * A100_TFLOPS / config.estimate.peak_tflops
+    return [
+        "",
+        f"Selecting by `router`, one seed: {selecting / len(config.seeds):.2f} GPU hours (the warm-up and one pass)",
+        f"  LESS is said to take {LESS_A100_HOURS} A100 hours for 270k examples: {less:.1f} on this GPU, if both reach the",
+        f"  same share of their peaks ({A100_TFLOPS} TFLOP/s for an A100), which small experts may well not",
+    ]
 
 
 def _dtype(dtype: torch.dtype) -> str:

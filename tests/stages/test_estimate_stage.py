@@ -43,15 +43,16 @@ def test_it_needs_configurations_alone_and_is_printed(models, monkeypatch, capsy
     # embeddings and head 2 * 320 * 32; per layer q, o 32 * 32, k, v 32 * 32, MLP 3 * 32 * 48, two norms; a last norm
     assert f"{2 * 320 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32) + 32:,} parameters" in text
     assert "2 of 4 experts in 2 layers" in text
-    assert "5,350 examples (assumed: estimate.pool_examples" in text
+    assert "5,350 examples of 60.0 tokens" in text
+    assert "assumed: estimate.pool_examples" in text
 
 
 def test_a_pool_that_is_there_is_counted(models, tokenizer, conversations, monkeypatch):
     pl.DataFrame({"messages": conversations}).write_parquet(models / "pool.parquet")
     text = estimated(models, monkeypatch, "--pool", str(models / "pool.parquet"))
     lengths = [len(tokenizer.apply_chat_template(turns)["input_ids"]) for turns in conversations]
-    assert "6 examples (the pool is there; tokens counted on 6 of them)" in text
-    assert f"{sum(lengths) / 6:,.1f} tokens each for the selector" in text
+    assert f"6 examples of {sum(lengths) / 6:,.1f} tokens for the selector" in text
+    assert "the pool is there; tokens counted on 6 of them" in text
 
 
 def test_a_model_out_of_reach_is_one_error(models, monkeypatch):

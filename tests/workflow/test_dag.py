@@ -150,9 +150,7 @@ def test_an_estimate_needs_nothing_made_of_models_that_are_there(checkout):
 
 
 def test_an_estimate_without_the_hub_ends_in_one_message(checkout):
-    done = checkout.snakemake(
-        "estimate", "--cores", "1", "--configfile", "config/olmoe_less.yaml", check=False
-    )
+    done = checkout.snakemake("estimate", "--cores", "1", "--configfile", "config/olmoe_less.yaml", check=False)
     assert done.returncode != 0
     assert "moesift: error: selector.model: allenai/OLMoE-1B-7B-0125 is neither a model directory here" in done.stderr
 
