@@ -390,8 +390,8 @@ def _assumption_lines(config: Config, selector: Shape, pool: Pool) -> list[str]:
         "    the weight gradients of the routers are left out as negligible",
         f"  left out: padding, and attention's part that grows with length ({quadratic:.1%} of the selector's here)",
         "  a selection is taken to be as long as the pool's mean, although `length` prefers long examples",
-        f"  hours: operations / ({assumed.peak_tflops:g} TFLOP/s peak x {assumed.utilisation:g} used, both assumed), and",
-        f"    {assumed.decode_ms:g} ms, assumed, for each token by which {config.throughput.eval_batch_size} answers grow;",
+        f"  hours: operations / ({assumed.peak_tflops:g} TFLOP/s peak x {assumed.utilisation:g} used, both assumed)",
+        f"    + {assumed.decode_ms:g} ms, assumed, per token that {config.throughput.eval_batch_size} answers grow by;",
         "    loading models and starting jobs are not counted",
         *(
             f"  {name}, roughly: {size.questions:,} questions of {size.prompt_tokens} tokens, answers of "
@@ -437,8 +437,8 @@ def _beside_less(config: Config, found: Sequence[Work], hours: Sequence[float]) 
     return [
         "",
         f"Selecting by `router`, one seed: {selecting / len(config.seeds):.2f} GPU hours (the warm-up and one pass)",
-        f"  LESS is said to take {LESS_A100_HOURS} A100 hours for 270k examples: {less:.1f} on this GPU, if both reach the",
-        f"  same share of their peaks ({A100_TFLOPS} TFLOP/s for an A100), which small experts may well not",
+        f"  LESS is said to take {LESS_A100_HOURS} A100 hours for 270k examples: {less:.1f} on this GPU, if both reach",
+        f"  the same share of their peaks ({A100_TFLOPS} TFLOP/s for an A100), which small experts may well not",
     ]
 
 
