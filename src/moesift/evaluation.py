@@ -1,9 +1,10 @@
 """Measuring a model: lm-eval's own tasks on local data, and the loss on held-out examples."""
 
 import hashlib
+import math
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def run_tasks(
     tasks_folder: Path | None,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Run lm-eval and return, by task and group, its metrics with standard errors, its version and question count.
+    """Run lm-eval and return, by task, group and tag, its metrics with standard errors, its version and question count.
+
+    A tag is a list of tasks that lm-eval does not average; here it gets the plain mean over them.
 
     Args:
         tasks_folder: task files that take the place of those that lm-eval ships; None uses lm-eval's, from the hub.
@@ -101,8 +104,22 @@ def run_tasks(
             bootstrap_iters=BOOTSTRAP,
             task_manager=manager,
         )
-        measured |= _by_task(found)
+        by_task = _by_task(found)
+        measured |= by_task
+        if task.name not in by_task:
+            measured[task.name] = _mean(list(by_task.values()))
     return measured
+
+
+def _mean(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the mean over tasks that share their metrics; the standard errors are those of independent questions."""
+    metrics = {}
+    for key in tasks[0]["metrics"]:
+        values = [task["metrics"][key] for task in tasks]
+        total = math.hypot(*values) if key.endswith("_stderr") else math.fsum(values)
+        metrics[key] = total / len(tasks)
+    questions = sum(task["questions"] for task in tasks)
+    return {"metrics": metrics, "questions": questions, "version": tasks[0]["version"]}
 
 
 def _by_task(found: dict[str, Any]) -> dict[str, Any]:

@@ -130,8 +130,8 @@ def kept_corruption(scores: pl.DataFrame, pool: pl.DataFrame, ratios: Sequence[f
 
 
 def main_metric(metrics: Mapping[str, float]) -> str:
-    """Return the metric of a task that is compared: `acc`, or the first that lm-eval gives for a task without it."""
-    return "acc" if "acc" in metrics else next(iter(metrics))
+    """Return the metric of a task that is compared: `acc`, else `f1`, else the first that lm-eval gives."""
+    return next((name for name in ("acc", "f1") if name in metrics), next(iter(metrics)))
 
 
 def outcomes(evaluations: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> pl.DataFrame:

@@ -2,7 +2,14 @@
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging
 
 from moesift.chat import with_template
@@ -15,6 +22,20 @@ logging.disable_progress_bar()
 def device() -> torch.device:
     """Return the accelerator that torch sees, else the CPU."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def load_config(model: str, key: str) -> PreTrainedConfig:
+    """Load a model's configuration alone.
+
+    Raises:
+        UserError: names the configuration key, when the model is not there.
+    """
+    try:
+        return AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{key}: {model} is neither a model directory here nor to be had from the hub: {error}"
+        ) from error
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerFast:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from typing_extensions import TypeIs
 
-from moesift.config import Config, Section, Source, Task, Upcycle
+from moesift.config import Config, Section, Source, Task, TaskSize, Upcycle
 
 OPENING = """# Configuration
 
@@ -19,8 +19,8 @@ only what differs (a list replaces the whole list):
     snakemake --cores all --configfile config/mine.yaml
 
 Unknown keys, wrong types and impossible values are refused before anything runs, all at once, each with its path. Keys
-of `throughput` change no result, so changing them reruns nothing, save `shards`; every other key reruns what depends on
-it and nothing else. This page is made from the model in `src/moesift/config.py` by `make docs`.
+of `throughput` and `estimate` change no result, so changing them reruns nothing, save `shards`; every other key reruns
+what depends on it and nothing else. This page is made from the model in `src/moesift/config.py` by `make docs`.
 """
 
 
@@ -34,7 +34,12 @@ def reference(default: dict[str, Any]) -> str:
                 f"{field.annotation.__doc__}\n",
                 *_table(field.annotation, default[name], f"{name}."),
             ]
-            for item, key in ((Source, "data.sources"), (Task, "evaluate.tasks"), (Upcycle, "selector.upcycle")):
+            for item, key in (
+                (Source, "data.sources"),
+                (Task, "evaluate.tasks"),
+                (TaskSize, "estimate.tasks"),
+                (Upcycle, "selector.upcycle"),
+            ):
                 if key.startswith(f"{name}."):
                     opening = f"`{key}`" if item is Upcycle else f"Each of `{key}`"
                     parts += [f"\n{opening}: {item.__doc__}\n", *_table(item, None, prefix="")]

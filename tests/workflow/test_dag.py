@@ -122,3 +122,39 @@ def test_each_stage_can_be_asked_for_alone(checkout, target, last):
     jobs = checkout.snakemake("-n", target, "--configfile", checkout.configured("tiny")).stdout
     assert f"rule {last}:" in jobs
     assert "rule report:" not in jobs
+
+
+@pytest.mark.parametrize("variant", [[], ["config/olmoe_less_qwen.yaml"]])
+def test_the_full_size_configuration_builds_its_dag_without_the_hub(checkout, variant):
+    planned = checkout.planned("--configfile", "config/olmoe_less.yaml", *variant)
+    assert planned == {
+        "check_models": 1,
+        "prepare": 1,
+        "warmup_start": 3,
+        "warmup_epoch": 6,
+        # signals and nats of the first epoch and the last, nats with the gates open and shut, all of 3 seeds; nats,
+        # nats alone and tokens of the selector as it came; 8 shards each
+        "measure_shard": (6 * 3 + 3) * 8,
+        "merge_shards": 6 * 3 + 3,
+        "score_method": 8 * 3,
+        "select_ratio": 8 * 3,
+        "train_adapter": 8 * 3,
+        "evaluate_base": 1,
+        "evaluate_adapter": 8 * 3,
+        "report": 1,
+    }
+
+
+def test_an_estimate_needs_nothing_made_of_models_that_are_there(checkout):
+    assert checkout.planned("estimate", "--configfile", "config/olmoe_less.yaml") == {"count_costs": 1, "estimate": 1}
+
+
+def test_an_estimate_without_the_hub_ends_in_one_message(checkout):
+    done = checkout.snakemake("estimate", "--cores", "1", "--configfile", "config/olmoe_less.yaml", check=False)
+    assert done.returncode != 0
+    assert "moesift: error: selector.model: allenai/OLMoE-1B-7B-0125 is neither a model directory here" in done.stderr
+
+
+def test_a_changed_estimate_reruns_no_result(finished):
+    changed = finished.configured("cheaper", estimate={"utilisation": 0.1})
+    assert finished.planned("--configfile", changed) == {}

@@ -19,8 +19,8 @@ rule report:
     log:
         f"{RESULTS}/logs/report.log",
     params:
-        # What a result is made from; throughput is not part of it.
-        config=CONFIG.model_dump_json(exclude={"throughput"}),
+        # What a result is made from; throughput and estimates are not part of it.
+        config=CONFIG.model_dump_json(exclude={"throughput", "estimate"}),
         code=digest("report"),
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"

@@ -4,11 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from transformers import AutoConfig
-
 from moesift.config import EMBEDDED, SMOLLM2
 from moesift.errors import UserError, run
-from moesift.models import load_tokenizer
+from moesift.models import load_config, load_tokenizer
 from moesift.routers import UPCYCLE, has_routers
 
 
@@ -42,12 +40,7 @@ def described(key: str, model: str) -> dict[str, str | bool | None]:
     if model in (EMBEDDED, SMOLLM2):
         routers = model == EMBEDDED and key == "selector.model"
         return {"model": model, "architecture": None, "routers": routers, "commit": None}
-    try:
-        config = AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{key}: {model} is neither a model directory here nor to be had from the hub: {error}"
-        ) from error
+    config = load_config(model, key)
     load_tokenizer(model)
     return {
         "model": model,
