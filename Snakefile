@@ -32,6 +32,9 @@ RATIOS = [f"{ratio:g}" for ratio in CONFIG.select.ratio]
 # What every compared number is made of: one point of this grid.
 RUNS = {"method": CONFIG.methods, "ratio": RATIOS, "seed": CONFIG.seeds}
 
+# Methods that read the selector as it came need no warm-up, and do with a dense one.
+WARMED = any(reads.model != "selector" for method in CONFIG.methods for reads in READS[method])
+
 if CONFIG.throughput.gpus == 0:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # without this, every job would take the first GPU that it sees
 
@@ -39,7 +42,7 @@ if CONFIG.throughput.gpus == 0:
 wildcard_constraints:
     method="[a-z_]+",
     ratio="[0-9.e-]+",
-    seed="[0-9]+",
+    seed="[0-9]+",  # so that seed-0.dropped.parquet is no seed
     epoch="[1-9][0-9]*",
     quantity="[a-z_]+",
     state="selector|seed-[0-9]+/epoch-[0-9]+",

@@ -53,6 +53,18 @@ def test_one_ratio_or_several_and_text_from_the_command_line():
         ({"wramup": {}}, "wramup: unknown key; did you mean warmup?"),
         ({"experiment": "../elsewhere"}, "experiment: '../elsewhere' is not a name"),
         ({"warmup__examples": None}, "warmup.examples: null trains on the whole pool, but reducible scores only"),
+        ({"select__quota": {"arc_easy": 0.5, "other": 0.5}}, "select.quota: no source is called other"),
+        ({"select__quota": {"arc_easy": 0.5, "piqa": 0.4}}, "select.quota: the shares must sum to 1"),
+        ({"select__diversity": 0.5}, "select.diversity"),
+        ({"selector__upcycle": {"experts": 8}}, "selector.upcycle.experts_per_token: is missing"),
+        (
+            {"selector__upcycle": {"experts": 2, "experts_per_token": 3, "seed": 0}},
+            "selector.upcycle.experts_per_token: 3 is more than the 2 experts",
+        ),
+        (
+            {"selector__upcycle": {"experts": 2, "experts_per_token": 1, "seed": 0}},
+            "selector.upcycle: the embedded selector is a MoE already",
+        ),
         ({"methods": ["rooter"]}, "methods: rooter is refused: input should be 'router'"),
         ({"seeds": []}, "seeds: this is refused: list should have at least 1 item"),
         ({"data__corruptions": []}, "data.corruptions: is empty although corrupt is above 0"),

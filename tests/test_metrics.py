@@ -91,9 +91,9 @@ def test_the_mean_over_seeds_keeps_the_width_of_one_seed():
 
 
 def test_the_share_of_corrupted_examples_that_are_kept():
-    found = kept_corruption(SCORES, POOL, [0.3, 0.5])
-    # b and c are clean and kept first; d, equal to c, is the third.
-    assert found.rows() == [("m", 0.3, 0, 2, 0.0), ("m", 0.5, 0, 3, pytest.approx(1 / 3))]
+    kept = pl.DataFrame({"method": ["m"] * 5, "ratio": [0.3] * 2 + [0.5] * 3, "seed": [0] * 5, "id": list("bcbcd")})
+    # b and c are clean, d is not.
+    assert kept_corruption(kept, POOL).rows() == [("m", 0.3, 0, 2, 0.0), ("m", 0.5, 0, 3, pytest.approx(1 / 3))]
 
 
 EVALUATION = {

@@ -51,6 +51,21 @@ def scores(seeds=(0,)):
     return pl.concat(parts)
 
 
+def selections(seeds=(0,)):
+    """Half of the pool by the scores above: 00 to 09 by the router, ten others at random."""
+    kept = {"router": range(10), "random": [n for n in range(20) if n * 7 % 20 >= 10]}
+    rows = [(m, 0.5, seed, f"{n:02}", 0.0) for m, numbers in kept.items() for seed in seeds for n in numbers]
+    return pl.DataFrame(rows, schema=["method", "ratio", "seed", "id", "score"], orient="row")
+
+
+def dropped(seeds=(0,)):
+    """Two examples that share words with questions, and one without a score, which is counted elsewhere."""
+    said = "shares a run of words with question {} of mmlu_law: {}"
+    reasons = {"03": said.format(7, "a b"), "05": said.format(41, "c"), "19": "too long"}
+    rows = [("router", 0.5, seed, i, None if i == "19" else 1.0, why) for seed in seeds for i, why in reasons.items()]
+    return pl.DataFrame(rows, schema=["method", "ratio", "seed", "id", "score", "reason"], orient="row")
+
+
 def evaluation(method, ratio, seed, nats, accuracy=0.25, versions=(("torch", "2"),)):
     return {
         "method": method,
@@ -84,8 +99,8 @@ REJECTED = pl.DataFrame({"reason": ["duplicate of 0123456789abcdef", "no text", 
 def numbers_and_page(given=None, seeds=(0,), corrupted=True):
     config = {**CONFIG, "seeds": list(seeds)}
     given, examples = given or evaluations(seeds), pool(corrupted)
-    comparison = compare(given, examples, scores(seeds))
-    numbers = results(comparison, config, given, examples, REJECTED, scores(seeds))
+    comparison = compare(given, examples, scores(seeds), selections(seeds))
+    numbers = results(comparison, config, given, examples, REJECTED, scores(seeds), dropped(seeds))
     return numbers, page(numbers, plots(comparison, config, examples, scores(seeds), curves()))
 
 
@@ -131,6 +146,8 @@ def test_pool_rejections_versions_and_missing_scores_are_counted(small):
     }
     assert numbers["rejected"] == [{"reason": "duplicate of …", "count": 2}, {"reason": "no text", "count": 1}]
     assert numbers["unscored"] == [{"reason": "too long", "count": 1, "methods": ["router"]}]
+    reason = "shares a run of words with question … of mmlu_law"
+    assert numbers["dropped"] == [{"method": "router", "ratio": 0.5, "reason": reason, "count": 2}]
     assert numbers["versions"] == {"torch": ["2", "3"]}
 
 
@@ -200,7 +217,7 @@ def test_evaluations_of_different_tasks_are_refused():
     given = evaluations()
     given[1]["made_from"] = {"evaluation": {"tasks": []}}
     with pytest.raises(UserError, match="different tasks"):
-        compare(given, pool(), scores())
+        compare(given, pool(), scores(), selections())
 
 
 def summary(*rows):

@@ -5,6 +5,7 @@ file over the default one before it is validated.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -219,6 +220,19 @@ class Select(Section):
         description="share of the pool that is kept, the best first; one number or several"
     )
     format: Literal["parquet", "jsonl"] = Field(description="jsonl writes the selection a second time, as JSON lines")
+    drop_top: Share = Field(description="share of the ranking that is left out from its top")
+    decontaminate: Annotated[int, Field(ge=5)] | None = Field(
+        description="drops examples that share so many consecutive words with a test question of `evaluate.tasks`"
+    )
+    near_duplicates: OpenShare | None = Field(
+        description="Jaccard similarity of word shingles from which on only the best of several examples is kept"
+    )
+    quota: Literal["proportional", "equal"] | dict[Name, NotNegative] | None = Field(
+        description="share of the selection that each source gets: as in the pool, equal, or by source"
+    )
+    diversity: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
+        description="candidates for each example that is kept; those that use the experts most unlike each other stay"
+    )
 
 
 class Target(Section):
@@ -323,6 +337,11 @@ class Config(Section):
         reused = {source.wheel for source in self.data.sources if source.wheel} & set(self.embedded.corpus)
         if reused and EMBEDDED in (self.selector.model, self.target.model):
             raise ValueError(f"embedded.corpus: {', '.join(sorted(reused))} is also a source of the pool")
+        if isinstance(self.select.quota, dict):
+            unknown = set(self.select.quota) - {source.name for source in self.data.sources}
+            if unknown or not math.isclose(sum(self.select.quota.values()), 1):
+                wrong = f"no source is called {', '.join(sorted(unknown))}" if unknown else "the shares must sum to 1"
+                raise ValueError(f"select.quota: {wrong}")
         if "reducible" in self.methods and self.warmup.examples is None:
             raise ValueError(
                 "warmup.examples: null trains on the whole pool, but reducible scores only what was not trained on; "

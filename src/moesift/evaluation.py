@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from moesift.batches import by_token_budget, collate
 from moesift.chat import Encoded
 from moesift.config import Task
+from moesift.decontamination import Question
 from moesift.errors import UserError
 from moesift.objectives import response_nats
 
@@ -88,11 +89,8 @@ def run_tasks(
     """
     import lm_eval
     from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=tasks_folder, include_defaults=tasks_folder is None)
-    if unknown := [task.name for task in tasks if task.name not in manager.all_tasks]:
-        raise UserError(f"evaluate.tasks: {', '.join(unknown)} unknown; there are {', '.join(manager.all_tasks)}")
+    manager = _task_manager(tasks, tasks_folder)
     evaluated = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     measured = {}
     for task in tasks:
@@ -109,6 +107,35 @@ def run_tasks(
         if task.name not in by_task:
             measured[task.name] = _mean(list(by_task.values()))
     return measured
+
+
+def read_questions(tasks: Sequence[Task], tasks_folder: Path | None) -> list[Question]:
+    """Return every test question of the tasks, whatever their limit, as lm-eval asks it and with its right answer.
+
+    Args:
+        tasks_folder: as for `run_tasks`.
+
+    Raises:
+        UserError: a task is unknown.
+    """
+    found = []
+    for name, task in _task_manager(tasks, tasks_folder).load([task.name for task in tasks])["tasks"].items():
+        for number, doc in enumerate(task.test_docs() if task.has_test_docs() else task.validation_docs()):
+            answer = task.doc_to_target(doc)
+            if isinstance(answer, int):  # the place of the right one among the choices
+                answer = task.doc_to_choice(doc)[answer]
+            answers = answer if isinstance(answer, list) else [answer]
+            found.append(Question(name, number, " ".join(map(str, [task.doc_to_text(doc), *answers]))))
+    return found
+
+
+def _task_manager(tasks: Sequence[Task], tasks_folder: Path | None) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=tasks_folder, include_defaults=tasks_folder is None)
+    if unknown := [task.name for task in tasks if task.name not in manager.all_tasks]:
+        raise UserError(f"evaluate.tasks: {', '.join(unknown)} unknown; there are {', '.join(manager.all_tasks)}")
+    return manager
 
 
 def _mean(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

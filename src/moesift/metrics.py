@@ -9,7 +9,6 @@ from scipy.special import stdtrit
 
 from moesift.corruption import CLEAN
 from moesift.errors import UserError
-from moesift.selection import keep
 
 ALL_KINDS = "all kinds"
 HELDOUT = "heldout"
@@ -102,31 +101,22 @@ def discrimination_over_seeds(areas: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def kept_corruption(scores: pl.DataFrame, pool: pl.DataFrame, ratios: Sequence[float]) -> pl.DataFrame:
+def kept_corruption(selections: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
     """Return the share of corrupted examples among those that each method keeps at each ratio.
 
     Args:
-        scores: columns method, seed, id, score, with a row for every example of the pool.
+        selections: columns method, ratio, seed, id: the examples that were kept.
         pool: columns id, corruption.
-        ratios: shares of the pool, in (0, 1].
 
     Returns:
         Columns method, ratio, seed, kept (examples) and corrupted (share of them).
     """
     corrupted = pool.select("id", corrupted=pl.col("corruption") != CLEAN)
-    rows = []
-    for (method, seed), group in scores.group_by("method", "seed", maintain_order=True):
-        for ratio in ratios:
-            kept = keep(group, ratio).join(corrupted, on="id")
-            rows.append((method, ratio, seed, kept.height, kept["corrupted"].mean()))
-    schema = {
-        "method": pl.String,
-        "ratio": pl.Float64,
-        "seed": pl.Int64,
-        "kept": pl.Int64,
-        "corrupted": pl.Float64,
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return (
+        selections.join(corrupted, on="id", maintain_order="left")
+        .group_by("method", "ratio", "seed", maintain_order=True)
+        .agg(pl.len().cast(pl.Int64).alias("kept"), pl.col("corrupted").mean())
+    )
 
 
 def main_metric(metrics: Mapping[str, float]) -> str:

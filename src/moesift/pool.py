@@ -104,6 +104,11 @@ def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame
     return examples.filter(~is_drawn), examples.filter(is_drawn)
 
 
+def texts(pool: pl.DataFrame) -> list[str]:
+    """Return what is said in each example, all turns one after the other."""
+    return ["\n".join(turn["content"] for turn in turns) for turns in pool["messages"].to_list()]
+
+
 def warmup_examples(pool: pl.DataFrame, count: int | None, seed: int) -> pl.DataFrame:
     """Return the `count` rows of the pool that the warm-up of a seed trains on; the same ones in every epoch."""
     return pool if count is None or count >= pool.height else pool.sample(count, seed=seed)

@@ -74,6 +74,8 @@ def _type(annotation: Any) -> str:
         return " or ".join("`null`" if part is type(None) else _type(part) for part in get_args(annotation))
     if _is_section(annotation):
         return "section"
+    if get_origin(annotation) is dict:
+        return " → ".join(_type(part) for part in get_args(annotation))
     if get_origin(annotation) is list:
         return f"list of {_type(get_args(annotation)[0])}"
     if get_args(annotation):  # Annotated

@@ -31,13 +31,16 @@ class Comparison(NamedTuple):
     labelled: bool  # whether the pool has corruptions, without which `areas` and `kept` say nothing
 
 
-def compare(evaluations: Sequence[Mapping[str, Any]], pool: pl.DataFrame, scores: pl.DataFrame) -> Comparison:
+def compare(
+    evaluations: Sequence[Mapping[str, Any]], pool: pl.DataFrame, scores: pl.DataFrame, selections: pl.DataFrame
+) -> Comparison:
     """Compare the tuned targets with each other and the scores with the labels of the pool.
 
     Args:
         evaluations: what `evaluate` wrote, that of the untuned target included.
         pool: columns id, corruption.
         scores: columns method, seed, id, score.
+        selections: columns method, ratio, seed, id: what was kept.
 
     Raises:
         UserError: the evaluations were not made with the same tasks, or one of them diverged.
@@ -56,14 +59,13 @@ def compare(evaluations: Sequence[Mapping[str, Any]], pool: pl.DataFrame, scores
         for setting in settings
     ]
     measured = metrics.outcomes(evaluations, [task["name"] for task in tasks])
-    ratios = measured["ratio"].drop_nulls().unique().sort().to_list()
     return Comparison(
         tasks,
         measured,
         metrics.over_seeds(measured),
         metrics.against_random(measured),
         metrics.discrimination(scores, pool),
-        metrics.kept_corruption(scores, pool, ratios),
+        metrics.kept_corruption(selections, pool),
         bool((pool["corruption"] != CLEAN).any()),
     )
 
@@ -75,6 +77,7 @@ def results(
     pool: pl.DataFrame,
     rejected: pl.DataFrame,
     scores: pl.DataFrame,
+    dropped: pl.DataFrame,
 ) -> dict[str, Any]:
     """Return every number that the page shows, with the configuration and the versions that made it.
 
@@ -84,6 +87,7 @@ def results(
         pool: columns id, source, messages, corruption.
         rejected: column reason.
         scores: columns method, seed, id, score, reason (why there is no score).
+        dropped: columns method, ratio, seed, id, score, reason: what selections left out for more than its rank.
     """
     methods = config["methods"]
     areas = comparison.areas if comparison.labelled else comparison.areas.clear()
@@ -117,6 +121,7 @@ def results(
             for reason, count in frequent_reasons(rejected["reason"].to_list(), most=rejected.height)
         ],
         "unscored": unscored.sort("reason").to_dicts(),
+        "dropped": _by_reason(dropped.drop_nulls("score")),
         "ranking": _ends_of_ranking(scores, pool) if ROUTER in methods else None,
         "versions": _versions(evaluations),
         "configuration": config,
@@ -166,7 +171,11 @@ def _verdict(row: Mapping[str, Any]) -> str:
 
 
 def plots(
-    comparison: Comparison, config: Mapping[str, Any], pool: pl.DataFrame, scores: pl.DataFrame, curves: pl.DataFrame
+    comparison: Comparison,
+    config: Mapping[str, Any],
+    pool: pl.DataFrame,
+    scores: pl.DataFrame,
+    curves: pl.DataFrame | None,
 ) -> dict[str, str]:
     """Return the figures of the page as SVG by name; those of the corruptions only where the pool has labels.
 
@@ -174,14 +183,13 @@ def plots(
         config: the resolved configuration.
         pool: columns id, corruption.
         scores: columns method, seed, id, score; the distributions are those of the first seed.
-        curves: see `figures.warmup_curves`.
+        curves: see `figures.warmup_curves`; None where no method needs a warm-up.
     """
     methods = config["methods"]
     target = config["warmup"]["trash_share"] if config["warmup"]["objective"] == "budget" else None
-    drawn = {
-        "heldout": figures.heldout_by_ratio(comparison.summary, comparison.differences, methods),
-        "warmup": figures.warmup_curves(curves, target),
-    }
+    drawn = {"heldout": figures.heldout_by_ratio(comparison.summary, comparison.differences, methods)}
+    if curves is not None:
+        drawn["warmup"] = figures.warmup_curves(curves, target)
     if comparison.labelled:
         first = scores.filter(pl.col("seed") == pl.col("seed").min())
         drawn["auroc"] = figures.auroc_map(metrics.discrimination_over_seeds(comparison.areas), methods)
@@ -233,6 +241,15 @@ def _by_source(pool: pl.DataFrame) -> list[dict[str, Any]]:
     return [
         {"source": source, "examples": group["count"].sum(), "kinds": dict(group["corruption", "count"].iter_rows())}
         for (source,), group in counts.group_by("source", maintain_order=True)
+    ]
+
+
+def _by_reason(dropped: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return how many examples each method's selections left out, by the kind of reason, over all seeds."""
+    return [
+        {"method": method, "ratio": ratio, "reason": reason, "count": count}
+        for (method, ratio), group in dropped.group_by("method", "ratio", maintain_order=True)
+        for reason, count in frequent_reasons([text.split(":")[0] for text in group["reason"]], most=group.height)
     ]
 
 

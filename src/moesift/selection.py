@@ -1,21 +1,159 @@
-"""Ranking and keeping: pure functions of frames."""
+"""From scores to a selection: pure functions of frames, each of which says why it leaves an example out."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import polars as pl
 
 from moesift.errors import UserError
 
+Quota = Literal["proportional", "equal"] | Mapping[str, float]
 
-def keep(scores: pl.DataFrame, ratio: float) -> pl.DataFrame:
-    """Return the best `ratio` of the pool with its ranks from 1, at least one example: columns id, rank, score.
 
-    The ratio is of the whole pool, so that every method keeps equally many; an example without a score is never kept.
+class Sifted(NamedTuple):
+    """What is left of the pool, best first (columns id, source, score), and what is not (columns id, score, reason)."""
+
+    ranking: pl.DataFrame
+    dropped: pl.DataFrame
+
+
+def ranked(scores: pl.DataFrame) -> Sifted:
+    """Rank the examples that have a score; equal scores are ordered by id, so that the pool's order never matters.
+
+    Args:
+        scores: columns id, source, score, reason (why there is no score).
+    """
+    scored = scores.filter(pl.col("score").is_not_null()).sort("score", "id", descending=[True, False])
+    unscored = scores.filter(pl.col("score").is_null()).sort("id")
+    return Sifted(scored.select("id", "source", "score"), unscored.select("id", "score", "reason"))
+
+
+def without(sifted: Sifted, reasons: pl.DataFrame) -> Sifted:
+    """Drop the examples of a frame with the columns id and reason; of several rows of an example the first counts."""
+    first = reasons.unique("id", keep="first", maintain_order=True).select("id", "reason")
+    hit = sifted.ranking.join(first, on="id", how="inner", maintain_order="left")
+    return _drop(sifted, hit)
+
+
+def below_top(sifted: Sifted, share: float) -> Sifted:
+    """Drop the top of the ranking: the best `share` of it, rounded down."""
+    top = sifted.ranking.head(math.floor(share * sifted.ranking.height))
+    return _drop(sifted, top.with_columns(reason=pl.lit(f"in the top {share:.4g} of the scores")))
+
+
+def distinct(sifted: Sifted, pairs: pl.DataFrame) -> Sifted:
+    """Walk down the ranking and drop each example that is a near-duplicate of one kept above it.
+
+    Args:
+        pairs: columns id, other: near-duplicates, each pair once.
+    """
+    near: dict[str, list[str]] = {}
+    for one, other in pairs.select("id", "other").iter_rows():
+        near.setdefault(one, []).append(other)
+        near.setdefault(other, []).append(one)
+    kept: set[str] = set()
+    reasons = {}
+    for example in sifted.ranking["id"]:
+        of = next((other for other in near.get(example, ()) if other in kept), None)
+        if of is None:
+            kept.add(example)
+        else:
+            reasons[example] = f"near-duplicate of {of}"
+    return without(
+        sifted, pl.DataFrame(list(reasons.items()), schema={"id": pl.String, "reason": pl.String}, orient="row")
+    )
+
+
+def keep(
+    sifted: Sifted,
+    count: int,
+    quotas: Mapping[str, int] | None = None,
+    spread: tuple[float, Callable[[Sequence[str], int], list[int]]] | None = None,
+) -> Sifted:
+    """Return `count` examples with their ranks from 1 (columns id, rank, score), and everything that was left out.
+
+    Of what is merely ranked too low nothing is said; an example above the last kept one has its reason.
+
+    Args:
+        quotas: how many to keep of each source; None takes the best of all.
+        spread: for diversity, how many candidates to look at for each that is kept, best first, and a function that
+            picks n of them (ids, n -> indices); None takes the best. With quotas, source by source.
 
     Raises:
-        UserError: fewer examples have a score than are to be kept.
+        UserError: fewer examples are left than are to be kept.
     """
-    count = max(1, round(ratio * scores.height))
-    scored = scores.filter(pl.col("score").is_not_null())
-    if scored.height < count:
-        raise UserError(f"select.ratio: {ratio:g} of {scores.height} is {count}, but only {scored.height} have a score")
-    ranked = scored.sort("score", "id", descending=[True, False]).head(count)
-    return ranked.select("id", pl.int_range(1, count + 1).alias("rank"), "score")
+    ranking = sifted.ranking.with_row_index("place")
+    if ranking.height < count:
+        left_out = sifted.dropped["reason"].str.replace_all(r"\b[0-9a-f]{16}\b", "…").value_counts(sort=True)
+        why = "; ".join(f"{number} x {reason}" for reason, number in left_out.head(5).iter_rows())
+        raise UserError(
+            f"select: {count} examples are to be kept, but only {ranking.height} are left ({why or 'the pool'})"
+        )
+    parts = [(None, count)] if quotas is None else list(quotas.items())
+    kept, reasons = [], []
+    for source, number in parts:
+        of_part = ranking if source is None else ranking.filter(source=source)
+        candidates = of_part.head(number if spread is None else math.ceil(spread[0] * number))
+        chosen = range(number) if spread is None else spread[1](candidates["id"].to_list(), number)
+        picked = candidates[sorted(chosen)]
+        kept.append(picked)
+        reasons.append(
+            candidates.join(picked, on="id", how="anti").with_columns(reason=pl.lit("too near to what is kept"))
+        )
+        full = of_part[candidates.height :].with_columns(reason=pl.lit(f"the quota of {source}, {number}, is full"))
+        reasons.append(full if source is not None else full.clear())
+    selection = pl.concat(kept).sort("place")
+    outranking = pl.concat(reasons).filter(pl.col("place") < selection["place"].max()).sort("place")
+    return Sifted(
+        selection.select("id", pl.int_range(1, count + 1).alias("rank"), "score"),
+        pl.concat([sifted.dropped, outranking.select("id", "score", "reason")]),
+    )
+
+
+def quotas(left: Mapping[str, int], pool: Mapping[str, int], count: int, quota: Quota) -> dict[str, int]:
+    """Return how many examples of each source make a selection of `count`.
+
+    The shares are of the largest remainder, so that the numbers sum to `count`. A source with too few examples left
+    gives all of them, and what it lacks is divided among the others by their shares.
+
+    Args:
+        left: examples of each source that may still be selected.
+        pool: examples of each source in the pool.
+        quota: `proportional` to the pool, `equal`, or the share of each source.
+
+    Raises:
+        UserError: the sources with a share have fewer examples left than `count`.
+    """
+    if quota == "proportional":
+        shares = {source: float(number) for source, number in pool.items()}
+    elif quota == "equal":
+        shares = dict.fromkeys(pool, 1.0)
+    else:
+        shares = {source: share for source, share in quota.items() if share > 0}
+    if sum(left.get(source, 0) for source in shares) < count:
+        raise UserError(f"select.quota: {count} examples are to be kept, but {', '.join(shares)} have fewer left")
+    given: dict[str, int] = {}
+    while True:
+        allotted = _largest_remainder(count - sum(given.values()), shares)
+        short = {source: left.get(source, 0) for source, number in allotted.items() if number > left.get(source, 0)}
+        if not short:
+            return given | allotted
+        given |= short
+        shares = {source: share for source, share in shares.items() if source not in short}
+
+
+def _largest_remainder(count: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Divide `count` by shares: rounded down, then one more for those with the largest remainders, by name if equal."""
+    total = sum(shares.values())
+    exact = {source: count * share / total for source, share in shares.items()}
+    whole = {source: math.floor(number) for source, number in exact.items()}
+    missing = count - sum(whole.values())
+    for source in sorted(exact, key=lambda source: (whole[source] - exact[source], source))[:missing]:
+        whole[source] += 1
+    return whole
+
+
+def _drop(sifted: Sifted, hit: pl.DataFrame) -> Sifted:
+    left = sifted.ranking.join(hit, on="id", how="anti", maintain_order="left")
+    return Sifted(left, pl.concat([sifted.dropped, hit.select("id", "score", "reason")]))

@@ -3,7 +3,7 @@ import sys
 
 import polars as pl
 import pytest
-from test_report import CONFIG, REJECTED, curves, evaluations, pool, scores
+from test_report import CONFIG, REJECTED, curves, dropped, evaluations, pool, scores, selections
 
 from moesift.errors import UserError
 from moesift.stages import report
@@ -13,7 +13,7 @@ from moesift.stages import report
 def words(tmp_path):
     """The inputs as the other stages write them, and the words of the command."""
     seeds = (0, 7)
-    paths = {"evaluations": [], "scores": [], "curves": []}
+    paths = {"evaluations": [], "scores": [], "selections": [], "curves": []}
     for number, evaluation in enumerate(evaluations(seeds)):
         paths["evaluations"].append(tmp_path / f"eval-{number}.json")
         paths["evaluations"][-1].write_text(json.dumps(evaluation))
@@ -22,6 +22,13 @@ def words(tmp_path):
         paths["scores"][-1].parent.mkdir(parents=True, exist_ok=True)
         layers = pl.lit(None, pl.List(pl.Float64)).alias("layer_scores")
         part.select("id", "score", layers, "reason").write_parquet(paths["scores"][-1])
+    for (method, seed), part in selections(seeds).group_by("method", "seed", maintain_order=True):
+        path = tmp_path / f"selected/{method}/ratio-0.5/seed-{seed}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.select("id", "score").write_parquet(path)
+        left_out = dropped(seeds).filter(method=method, seed=seed).select("id", "score", "reason")
+        left_out.write_parquet(path.with_suffix(".dropped.parquet"))
+        paths["selections"].append(path)
     for seed in seeds:
         paths["curves"].append(tmp_path / f"warmup/seed-{seed}/epoch-1.jsonl")
         paths["curves"][-1].parent.mkdir(parents=True)

@@ -71,6 +71,21 @@ def test_methods_of_the_selector_alone_need_no_warm_up(checkout):
     assert not any("warmup" in rule for rule in checkout.planned("train", "--configfile", changed))
 
 
+@pytest.mark.parametrize(
+    ("select", "more"),
+    [
+        ({"drop_top": 0.1}, {}),
+        ({"quota": "equal"}, {}),
+        ({"near_duplicates": 0.7}, {"near_duplicates": 1}),
+        ({"decontaminate": 13}, {"contaminated": 1}),
+        ({"diversity": 2}, {"measure_shard": 2, "merge_shards": 1}),
+    ],
+)
+def test_what_a_selection_looks_at_is_made_once_for_all_methods(finished, select, more):
+    changed = finished.configured("set_aware", select=select)
+    assert finished.planned("select", "--configfile", changed) == {"select_ratio": 4, "select": 1, **more}
+
+
 def test_a_dense_selector_is_upcycled_once(checkout):
     dense = {"model": "smollm2", "upcycle": {"experts": 4, "experts_per_token": 1, "seed": 0}}
     jobs = checkout.planned("warmup", "--configfile", checkout.configured("upcycled", selector=dense))

@@ -10,8 +10,7 @@ rule check_models:
         selector=CONFIG.selector.model,
         target=CONFIG.target.model,
         upcycled="--upcycled" if CONFIG.selector.upcycle else "",
-        # Methods that read the selector as it came do with a dense one.
-        routed="--routed" if any(reads.model != "selector" for name in CONFIG.methods for reads in READS[name]) else "",
+        routed="--routed" if WARMED else "",
         code=digest("check_models"),
     shell:
         "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"

@@ -8,10 +8,12 @@ rule report:
         rejected=f"{RESULTS}/data/rejected.parquet",
         template="src/moesift/report.html.j2",  # part of the code, which the digest of modules does not see
         scores=rules.score.input,
+        selections=expand(SELECTION, **RUNS),
+        dropped=expand(rules.select_ratio.output.dropped, **RUNS),
         curves=expand(
             f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
             seed=CONFIG.seeds,
-            epoch=range(1, CONFIG.warmup.epochs + 1),
+            epoch=range(1, CONFIG.warmup.epochs + 1) if WARMED else [],
         ),
     output:
         results=f"{RESULTS}/results.json",
@@ -24,5 +26,6 @@ rule report:
         code=digest("report"),
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
-        " --rejected {input.rejected} --scores {input.scores} --curves {input.curves} --results {output.results}"
+        " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"
+        " --curves {input.curves} --results {output.results}"
         " --page {output.page} --config {params.config:q} > {log} 2>&1"

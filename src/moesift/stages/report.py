@@ -17,7 +17,10 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--rejected", type=Path, required=True)
     parser.add_argument("--scores", type=Path, nargs="+", required=True, help=".../{method}/seed-{seed}.parquet")
-    parser.add_argument("--curves", type=Path, nargs="+", required=True, help=".../seed-{seed}/epoch-{n}.jsonl")
+    parser.add_argument(
+        "--selections", type=Path, nargs="+", required=True, help=".../{method}/ratio-{r}/seed-{s}.parquet"
+    )
+    parser.add_argument("--curves", type=Path, nargs="*", required=True, help=".../seed-{seed}/epoch-{n}.jsonl")
     parser.add_argument("--config", type=json.loads, required=True, help="the resolved configuration as JSON")
     parser.add_argument("--results", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--page", type=Path, required=True, help="HTML file to write")
@@ -31,18 +34,30 @@ def main() -> None:
         )
         for path in args.scores
     )
-    curves = pl.concat(
-        pl.read_ndjson(path).with_columns(seed=pl.lit(_seed(path.parent.name), pl.Int64)) for path in args.curves
-    )
+    curves = [pl.read_ndjson(path).with_columns(seed=pl.lit(_seed(path.parent.name), pl.Int64)) for path in args.curves]
 
-    comparison = compare(evaluations, pool, scores)
-    numbers = results(comparison, args.config, evaluations, pool, pl.read_parquet(args.rejected), scores)
-    drawn = plots(comparison, args.config, pool, scores, curves)
+    selections = pl.concat(_selected(path, path) for path in args.selections)
+    dropped = pl.concat(_selected(path, path.with_suffix(".dropped.parquet")) for path in args.selections)
+
+    comparison = compare(evaluations, pool, scores, selections)
+    numbers = results(comparison, args.config, evaluations, pool, pl.read_parquet(args.rejected), scores, dropped)
+    drawn = plots(comparison, args.config, pool, scores, pl.concat(curves) if curves else None)
     for path in (args.results, args.page):
         path.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     args.page.write_text(page(numbers, drawn))
     print(args.page)
+
+
+def _selected(selection: Path, file: Path) -> pl.DataFrame:
+    """Read a file of a selection, with the method, ratio and seed that the path of the selection tells."""
+    ratio = selection.parent.name.removeprefix("ratio-")
+    return pl.read_parquet(file).select(
+        pl.lit(selection.parent.parent.name).alias("method"),
+        pl.lit(float(ratio)).alias("ratio"),
+        pl.lit(_seed(selection.stem), pl.Int64).alias("seed"),
+        pl.col("^(id|score|reason)$"),
+    )
 
 
 def _seed(name: str) -> int:

@@ -1,34 +1,61 @@
-"""Keep the best part of the pool by score, with the text that training reads."""
+"""Keep the best part of the pool by score, with the text that training reads, and say what was left out and why."""
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from moesift import config, flags
+from moesift.diversity import k_centre
 from moesift.errors import run
-from moesift.selection import keep
+from moesift.selection import below_top, distinct, keep, quotas, ranked, without
 
 
 def main() -> None:
-    """Read scores and pool, write the selection."""
+    """Read scores and pool, write the selection and what was dropped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--ratio", type=float, required=True, help="share of the pool to keep")
+    parser.add_argument("--contaminated", type=Path, help="parquet of `contaminated`, whose examples are dropped")
+    parser.add_argument("--near-duplicates", type=Path, help="parquet of `near_duplicates`, of which the best is kept")
+    parser.add_argument("--usage", type=Path, help="parquet with how each example uses the experts, for diversity")
     parser.add_argument("--out", type=Path, required=True, help="parquet of the selection")
-    flags.add(parser, config.Select, "format")
+    parser.add_argument("--dropped", type=Path, required=True, help="parquet of what was left out, with the reason")
+    flags.add(parser, config.Select, "format", "drop_top", "quota", "diversity")
     args = parser.parse_args()
 
-    best = keep(pl.read_parquet(args.scores), args.ratio)
-    text = pl.read_parquet(args.pool, columns=["id", "source", "source_index", "messages"])
-    selection = best.join(text, on="id", how="left", validate="1:1", maintain_order="left")
+    pool = pl.read_parquet(args.pool, columns=["id", "source", "source_index", "messages"])
+    # Of the whole pool, so that every method keeps equally many, whatever it cannot score.
+    count = max(1, round(args.ratio * pool.height))
+    sifted = ranked(pl.read_parquet(args.scores))
+    if args.contaminated is not None:
+        reason = pl.format("shares a run of words with question {} of {}: {}", "question", "task", "run")
+        sifted = without(sifted, pl.read_parquet(args.contaminated).select("id", reason=reason))
+    sifted = below_top(sifted, args.drop_top)
+    if args.near_duplicates is not None:
+        sifted = distinct(sifted, pl.read_parquet(args.near_duplicates))
+    by_source = None
+    if args.quota is not None:
+        left, all_of = (dict(frame["source"].value_counts().iter_rows()) for frame in (sifted.ranking, pool))
+        by_source = quotas(left, all_of, count, args.quota)
+    spread = None
+    if args.diversity is not None:
+        usage = dict(pl.read_parquet(args.usage, columns=["id", "usage"]).drop_nulls().iter_rows())
+        spread = (
+            args.diversity,
+            lambda ids, number: k_centre(np.array([usage[example] for example in ids], dtype=np.float32), number),
+        )
+    best, dropped = keep(sifted, count, by_source, spread)
+
+    selection = best.join(pool, on="id", how="left", validate="1:1", maintain_order="left")
     selection.write_parquet(args.out)
+    dropped.write_parquet(args.dropped)
     if args.format == "jsonl":
         selection.write_ndjson(args.out.with_suffix(".jsonl"))
-    print(
-        f"{selection.height} of {text.height} examples kept, scores {best['score'][0]:.4g} to {best['score'][-1]:.4g}"
-    )
+    print(f"{count} of {pool.height} examples kept, scores {best['score'][0]:.4g} to {best['score'][-1]:.4g}")
+    print(f"{dropped.height} left out for another reason than their rank")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+import polars as pl
+import pytest
+
+from moesift.stages import contaminated, near_duplicates, select_ratio
+
+
+def talk(text):
+    return [{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten examples of two sources, the lowest id scored best; 03 has no score and no usage."""
+    ids = [f"{n:02}" for n in range(10)]
+    words = "one two three four five six seven eight nine ten eleven twelve"
+    texts = [f"{words} {words}", f"{words} {words} more", *(f"text number {n}" for n in range(8))]
+    pool = pl.DataFrame(
+        {"id": ids, "source": ["a"] * 6 + ["b"] * 4, "source_index": range(10), "messages": map(talk, texts)}
+    )
+    pool.write_parquet(tmp_path / "pool.parquet")
+    score = [None if n == 3 else 10.0 - n for n in range(10)]
+    reason = ["too long" if n == 3 else None for n in range(10)]
+    pl.DataFrame({"id": ids, "source": sources, "score": score, "reason": reason}).write_parquet(
+        tmp_path / "scores.parquet"
+    )
+    usage = [None if n == 3 else [float(n == 8), 0.0] for n in range(10)]  # 08 is unlike all others
+    pl.DataFrame({"id": ids, "usage": usage}, schema_overrides={"usage": pl.List(pl.Float32)}).write_parquet(
+        tmp_path / "usage.parquet"
+    )
+    return tmp_path
+
+
+def selected(folder, monkeypatch, ratio=0.3, **settings):
+    given = {"format": "parquet", "drop-top": "0", "quota": "null", "diversity": "null"}
+    given |= {name.replace("_", "-"): value for name, value in settings.items()}
+    words = ["--scores", "scores.parquet", "--pool", "pool.parquet", "--ratio", str(ratio), "--out", "best.parquet"]
+    words += ["--dropped", "dropped.parquet", *(word for name, value in given.items() for word in (f"--{name}", value))]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["select_ratio", *words])
+    select_ratio.main()
+    best, dropped = pl.read_parquet("best.parquet"), pl.read_parquet("dropped.parquet")
+    assert best.columns == ["id", "rank", "score", "source", "source_index", "messages"]
+    assert best["rank"].to_list() == list(range(1, best.height + 1))
+    return best["id"].to_list(), dict(dropped.select("id", "reason").iter_rows())
+
+
+def test_without_more_the_best_are_kept(folder, monkeypatch):
+    assert selected(folder, monkeypatch) == (["00", "01", "02"], {"03": "too long"})
+    assert selected(folder, monkeypatch, format="jsonl")[0] == ["00", "01", "02"]
+    assert pl.read_ndjson("best.jsonl")["id"].to_list() == ["00", "01", "02"]
+
+
+def test_what_repeats_a_question_is_left_out(folder, monkeypatch):
+    hits = {"id": ["00", "00"], "task": ["quiz", "quiz"], "question": [7, 8], "run": ["one two", "two three"]}
+    pl.DataFrame(hits).write_parquet(folder / "found.parquet")
+    best, dropped = selected(folder, monkeypatch, contaminated="found.parquet")
+    assert best == ["01", "02", "04"]
+    assert dropped["00"] == "shares a run of words with question 7 of quiz: one two"
+
+
+def test_near_duplicates_of_the_pool(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = ["near_duplicates", "--pool", "pool.parquet", "--out", "pairs.parquet", "--near-duplicates", "0.7"]
+    monkeypatch.setattr("sys.argv", words)
+    near_duplicates.main()
+    assert pl.read_parquet("pairs.parquet").select("id", "other").rows() == [("00", "01")]
+    best, dropped = selected(folder, monkeypatch, near_duplicates="pairs.parquet")
+    assert best == ["00", "02", "04"]
+    assert dropped == {"03": "too long", "01": "near-duplicate of 00"}
+
+
+def test_quotas_bands_and_diversity_together(folder, monkeypatch):
+    best, dropped = selected(folder, monkeypatch, ratio=0.4, drop_top="0.12", quota="equal")
+    assert best == ["01", "02", "06", "07"]
+    assert dropped == {
+        "03": "too long",
+        "00": "in the top 0.12 of the scores",
+        "04": "the quota of a, 2, is full",
+        "05": "the quota of a, 2, is full",
+    }
+    best, dropped = selected(
+        folder, monkeypatch, ratio=0.4, quota="{a: 0.5, b: 0.5}", diversity="2", usage="usage.parquet"
+    )
+    assert best == ["00", "01", "06", "08"]  # of b the best, 06, and the one most unlike it
+    assert dropped["07"] == "too near to what is kept"
+
+
+def test_every_question_of_the_tasks_is_looked_for(folder, monkeypatch):
+    """A task file of lm-eval's on local data; `limit` says how many are asked, not how many are looked for."""
+    (folder / "tasks").mkdir()
+    rows = ["who is one two three four five six seven?", "one two three four five six seven eight nine ten eleven?"]
+    pl.DataFrame({"q": rows, "a": ["Ann", "Bea"]}).write_ndjson(folder / "quiz.jsonl")
+    (folder / "tasks" / "quiz.yaml").write_text(
+        f"task: quiz\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: {folder}/quiz.jsonl}}}}\n"
+        "output_type: generate_until\ntest_split: test\ndoc_to_text: '{{q}}'\ndoc_to_target: '{{a}}'\n"
+        "metric_list: [{metric: exact_match}]\n"
+    )
+    words = ["--pool", "pool.parquet", "--out", "found.parquet", "--tasks-folder", "tasks", "--decontaminate", "10"]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["contaminated", *words, "--tasks", "[{name: quiz, limit: 1}]"])
+    contaminated.main()
+    found = pl.read_parquet("found.parquet")
+    assert found.select("id", "task", "question").rows() == [("00", "quiz", 1), ("01", "quiz", 1)]
+    assert found["run"][0] == "one two three four five six seven eight nine ten"
