@@ -14,9 +14,8 @@ def folder(tmp_path):
     ids = [f"{n:02}" for n in range(10)]
     words = "one two three four five six seven eight nine ten eleven twelve"
     texts = [f"{words} {words}", f"{words} {words} more", *(f"text number {n}" for n in range(8))]
-    pool = pl.DataFrame(
-        {"id": ids, "source": ["a"] * 6 + ["b"] * 4, "source_index": range(10), "messages": map(talk, texts)}
-    )
+    sources = ["a"] * 6 + ["b"] * 4
+    pool = pl.DataFrame({"id": ids, "source": sources, "source_index": range(10), "messages": map(talk, texts)})
     pool.write_parquet(tmp_path / "pool.parquet")
     score = [None if n == 3 else 10.0 - n for n in range(10)]
     reason = ["too long" if n == 3 else None for n in range(10)]
