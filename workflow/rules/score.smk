@@ -39,12 +39,13 @@ rule measure_shard:
         ),
         shard=lambda wildcards: wildcards.scatteritem.replace("-of-", " --shards "),
         data=arguments(CONFIG.data, "max_length"),
-        flags=arguments(CONFIG.score, "tokens"),
+        # Which tokens count is a choice for the routers' signals alone.
+        tokens=lambda wildcards: CONFIG.score.tokens if wildcards.quantity == "signals" else "response",
         code=digest("measure"),
     shell:
         "{PYTHON} -m moesift.stages.measure --quantity {wildcards.quantity} {params.model} --pool {input.pool}"
         " --out {output} --shard {params.shard} --threads {threads} --token-budget {resources.token_budget}"
-        " {params.data} {params.flags} > {log} 2>&1"
+        " {params.data} --tokens {params.tokens} > {log} 2>&1"
 
 
 rule merge_shards:

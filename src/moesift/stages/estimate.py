@@ -9,10 +9,12 @@ from transformers import AutoModelForCausalLM
 
 from moesift.chat import encode
 from moesift.config import Config
+from moesift.costs import Pool
 from moesift.errors import run
-from moesift.estimate import Pool, Shape, lines, shape_of
+from moesift.estimate import lines
 from moesift.models import load_config, load_tokenizer
 from moesift.routers import has_routers
+from moesift.shapes import Shape, shape_of
 
 SAMPLE = 10_000  # examples of the pool whose tokens are counted
 
