@@ -44,6 +44,8 @@ def test_the_upcycled_model_computes_the_same_function(name, experts_per_token):
         logits, expected = moe(IDS).logits, model(IDS).logits
     assert (logits - expected).abs().max() < 1e-5 * expected.abs().max()
     assert largest_difference(model, moe, seed=1) < 1e-5
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert (moe.get_output_embeddings().weight is moe.get_input_embeddings().weight) == tied
 
 
 def test_experts_are_copies_and_only_routers_are_new():

@@ -84,6 +84,7 @@ def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed:
         raise UserError(
             f"selector.upcycle: {type(dense).__name__} does not fit {type(moe).__name__}: {error}"
         ) from error
+    moe.tie_weights()  # which is part of the initialisation that was left out
     moe.generation_config = dense.generation_config
     return moe.to(dense.device).eval()
 
