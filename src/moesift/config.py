@@ -172,7 +172,7 @@ class Selector(Section):
 
     model: str = Field(description="`embedded`, `smollm2` (dense), a local directory, or a name on the hub")
     upcycle: Upcycle | None = Field(
-        description="turns a dense Llama, Mistral, Qwen2 or Qwen3 into a MoE; null: it is one"
+        description="turns a dense Llama, Mistral, Qwen2 or Qwen3 into a MoE; null does not"
     )
 
     @model_validator(mode="after")

@@ -6,14 +6,6 @@ import polars as pl
 NO_RESPONSE = "no response token within data.max_length"
 NOT_FINITE = "the method gives no finite number"
 
-# Beside the columns id and source.
-SCHEMA = {
-    "score": pl.Float64,  # the higher the better; null where there is none
-    "n_tokens": pl.Int64,  # tokens that the score was taken over
-    "layer_scores": pl.List(pl.Float64),  # one a routed layer; null for methods without layers
-    "reason": pl.String,  # why there is no score
-}
-
 
 def table(
     examples: pl.DataFrame,
@@ -30,7 +22,11 @@ def table(
         examples: columns id, source, n_tokens.
         values: the method's values, (N,).
         refused: which examples the method refuses, (N,) bool, by its reason.
-        layer_scores: of each example.
+        layer_scores: of each example, for methods that have them.
+
+    Returns:
+        Columns id, source, score (null where there is none), n_tokens (that it was taken over), layer_scores (one a
+        routed layer), reason (why there is no score).
     """
     without_response = (examples["n_tokens"] == 0).to_numpy()
     reasons = {NO_RESPONSE: without_response, **(refused or {}), NOT_FINITE: ~np.isfinite(values)}
