@@ -52,7 +52,17 @@ def test_lists_and_sections_travel_whole():
         max_length=64,
     )
     assert there_and_back(data, "sources", "corruptions") == {"sources": data.sources, "corruptions": ["truncated"]}
-    assert there_and_back(Select(ratio=[0.1, 0.5], format="jsonl"), "ratio") == {"ratio": [0.1, 0.5]}
+    select = Select(
+        ratio=[0.1, 0.5],
+        format="jsonl",
+        drop_top=0,
+        decontaminate=None,
+        near_duplicates=None,
+        quota={"a": 0.5, "b": 0.5},
+        diversity=None,
+    )
+    names = ("ratio", "quota", "diversity")
+    assert there_and_back(select, *names) == {name: getattr(select, name) for name in names}
 
 
 def test_a_value_is_checked_once_more(capsys):

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 import yaml
-from conftest import random_model
+from conftest import FAMILIES, random_model
 from lm_eval.tasks import TaskManager
 from snakemake.utils import update_config
 from transformers import AutoModelForCausalLM
@@ -159,8 +159,6 @@ def test_a_sharded_selector_in_bf16_is_loaded_warmed_and_saved(tmp_path, tokeniz
 
 
 def test_a_sharded_target_without_a_chat_template_is_loaded(tmp_path, tokenizer, monkeypatch):
-    from conftest import FAMILIES
-
     monkeypatch.setitem(FAMILIES, "Llama", {"intermediate_size": 48})
     model = sharded("Llama", tmp_path / "llama", tokenizer, torch.float16)  # as Llama 2 is stored
     loaded, with_template = load_model(str(tmp_path / "llama"))

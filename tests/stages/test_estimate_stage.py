@@ -43,7 +43,7 @@ def test_it_needs_configurations_alone_and_is_printed(models, monkeypatch, capsy
     # embeddings and head 2 * 320 * 32; per layer q, o 32 * 32, k, v 32 * 32, MLP 3 * 32 * 48, two norms; a last norm
     assert f"{2 * 320 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32) + 32:,} parameters" in text
     assert "2 of 4 experts in 2 layers" in text
-    assert "5,350 examples of 60.0 tokens" in text
+    assert "4,050 examples of 60.0 tokens" in text
     assert "assumed: estimate.pool_examples" in text
 
 

@@ -27,6 +27,7 @@ TINY = {
     "select": {"ratio": 0.5},
     "train": {"epochs": 1},
     "evaluate": {"tasks": [{"name": "arc_easy", "limit": 4}]},
+    "throughput": {"shards": 2},
 }
 
 
