@@ -85,7 +85,7 @@ def test_every_method_scores_the_pool(finished):
         scores = pl.read_parquet(results / f"scores/{method}/seed-0.parquet")
         assert sorted(scores["id"]) == sorted(pool["id"])
         assert (scores["score"].is_null() == scores["reason"].is_not_null()).all()
-        # Of the 32 examples that the warm-up draws a few are cut before their response; of the rest the loss says nothing.
+        # Of the 32 examples that the warm-up draws, a few are cut before their response.
         trained = scores["reason"].str.contains("the warm-up trained on it").sum()
         assert (20 < trained <= 32) if method == "reducible" else trained == 0
         assert scores["score"].n_unique() > 10
