@@ -33,7 +33,9 @@ RATIOS = [f"{ratio:g}" for ratio in CONFIG.select.ratio]
 RUNS = {"method": CONFIG.methods, "ratio": RATIOS, "seed": CONFIG.seeds}
 
 # Methods that read the selector as it came need no warm-up, and do with a dense one.
-WARMED = any(reads.model != "selector" for method in CONFIG.methods for reads in READS[method])
+WARMED = CONFIG.select.diversity is not None or any(
+    reads.model != "selector" for method in CONFIG.methods for reads in READS[method]
+)
 
 if CONFIG.throughput.gpus == 0:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # without this, every job would take the first GPU that it sees

@@ -90,7 +90,7 @@ def run_tasks(
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    manager = _task_manager(tasks, tasks_folder)
+    manager = _task_manager([task.name for task in tasks], tasks_folder)
     evaluated = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     measured = {}
     for task in tasks:
@@ -109,17 +109,18 @@ def run_tasks(
     return measured
 
 
-def read_questions(tasks: Sequence[Task], tasks_folder: Path | None) -> list[Question]:
-    """Return every test question of the tasks, whatever their limit, as lm-eval asks it and with its right answer.
+def read_questions(tasks: Sequence[str], tasks_folder: Path | None) -> list[Question]:
+    """Return every test question of tasks and groups, as lm-eval asks it and with its right answer.
 
     Args:
+        tasks: lm-eval's names.
         tasks_folder: as for `run_tasks`.
 
     Raises:
         UserError: a task is unknown.
     """
     found = []
-    for name, task in _task_manager(tasks, tasks_folder).load([task.name for task in tasks])["tasks"].items():
+    for name, task in _task_manager(tasks, tasks_folder).load(list(tasks))["tasks"].items():
         for number, doc in enumerate(task.test_docs() if task.has_test_docs() else task.validation_docs()):
             answer = task.doc_to_target(doc)
             if isinstance(answer, int):  # the place of the right one among the choices
@@ -129,11 +130,11 @@ def read_questions(tasks: Sequence[Task], tasks_folder: Path | None) -> list[Que
     return found
 
 
-def _task_manager(tasks: Sequence[Task], tasks_folder: Path | None) -> Any:
+def _task_manager(tasks: Sequence[str], tasks_folder: Path | None) -> Any:
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=tasks_folder, include_defaults=tasks_folder is None)
-    if unknown := [task.name for task in tasks if task.name not in manager.all_tasks]:
+    if unknown := [name for name in tasks if name not in manager.all_tasks]:
         raise UserError(f"evaluate.tasks: {', '.join(unknown)} unknown; there are {', '.join(manager.all_tasks)}")
     return manager
 

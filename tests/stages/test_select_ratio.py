@@ -85,7 +85,7 @@ def test_quotas_bands_and_diversity_together(folder, monkeypatch):
 
 
 def test_every_question_of_the_tasks_is_looked_for(folder, monkeypatch):
-    """A task file of lm-eval's on local data; `limit` says how many are asked, not how many are looked for."""
+    """A task file of lm-eval's on local data."""
     (folder / "tasks").mkdir()
     rows = ["who is one two three four five six seven?", "one two three four five six seven eight nine ten eleven?"]
     pl.DataFrame({"q": rows, "a": ["Ann", "Bea"]}).write_ndjson(folder / "quiz.jsonl")
@@ -96,7 +96,7 @@ def test_every_question_of_the_tasks_is_looked_for(folder, monkeypatch):
     )
     words = ["--pool", "pool.parquet", "--out", "found.parquet", "--tasks-folder", "tasks", "--decontaminate", "10"]
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("sys.argv", ["contaminated", *words, "--tasks", "[{name: quiz, limit: 1}]"])
+    monkeypatch.setattr("sys.argv", ["contaminated", *words, "--tasks", "quiz"])
     contaminated.main()
     found = pl.read_parquet("found.parquet")
     assert found.select("id", "task", "question").rows() == [("00", "quiz", 1), ("01", "quiz", 1)]

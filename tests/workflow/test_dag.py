@@ -86,6 +86,18 @@ def test_what_a_selection_looks_at_is_made_once_for_all_methods(finished, select
     assert finished.planned("select", "--configfile", changed) == {"select_ratio": 4, "select": 1, **more}
 
 
+def test_a_limit_of_the_evaluation_retrains_nothing(finished):
+    """Decontamination reads every test question, whatever the limit."""
+    one, other = (
+        finished.configured(
+            f"limit_{limit}", select={"decontaminate": 12}, evaluate={"tasks": [{"name": "arc_easy", "limit": limit}]}
+        )
+        for limit in (4, 5)
+    )
+    finished.snakemake("results/tiny/data/contaminated.parquet", "--cores", "1", "--configfile", one)
+    assert "contaminated" not in finished.planned("select", "--configfile", other)
+
+
 def test_a_dense_selector_is_upcycled_once(checkout):
     dense = {"model": "smollm2", "upcycle": {"experts": 4, "experts_per_token": 1, "seed": 0}}
     jobs = checkout.planned("warmup", "--configfile", checkout.configured("upcycled", selector=dense))

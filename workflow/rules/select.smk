@@ -27,13 +27,14 @@ rule contaminated:
     log:
         f"{RESULTS}/logs/contaminated.log",
     params:
-        tasks=f"--tasks-folder {TASKS_FOLDER}/tasks" if TASKS_FOLDER else "",
-        # A task's limit and examples before a question do not change what its test questions are.
-        flags=arguments(CONFIG.select, "decontaminate") + " " + arguments(CONFIG.evaluate, "tasks"),
+        folder=f"--tasks-folder {TASKS_FOLDER}/tasks" if TASKS_FOLDER else "",
+        # Their names alone: a limit changes how many questions are asked, not which must stay unseen.
+        tasks=[task.name for task in CONFIG.evaluate.tasks],
+        flags=arguments(CONFIG.select, "decontaminate"),
         code=digest("contaminated"),
     shell:
-        "{PYTHON} -m moesift.stages.contaminated --pool {input.pool} --out {output} {params.tasks} {params.flags}"
-        " > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.contaminated --pool {input.pool} --out {output} {params.folder}"
+        " --tasks {params.tasks} {params.flags} > {log} 2>&1"
 
 
 # What a selection looks at beside the scores, where the configuration asks for it.

@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--tasks-folder", type=Path, help="task files of `evaluation_data`; without it lm-eval's own")
     parser.add_argument("--out", type=Path, required=True, help="parquet of the examples and questions")
     flags.add(parser, config.Select, "decontaminate")
-    flags.add(parser, config.Evaluate, "tasks")
+    parser.add_argument("--tasks", nargs="+", required=True, help="lm-eval's names of tasks and groups")
     args = parser.parse_args()
 
     pool = pl.read_parquet(args.pool, columns=["id", "messages"])
