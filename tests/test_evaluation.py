@@ -1,4 +1,6 @@
+import json
 import math
+import shutil
 from importlib.resources import files
 
 import polars as pl
@@ -9,8 +11,9 @@ from datasets import load_dataset
 
 from moesift.chat import Encoded, encode
 from moesift.config import Task
+from moesift.decontamination import Question as Asked
 from moesift.errors import UserError
-from moesift.evaluation import heldout_loss, localise_tasks, run_tasks
+from moesift.evaluation import heldout_loss, localise_tasks, read_questions, run_tasks
 from moesift.stages.evaluation_data import arc_table
 from moesift.wheel import Question
 
@@ -95,6 +98,35 @@ def test_a_tag_is_the_mean_over_its_tasks(tasks, tokenizer):
         math.sqrt(easy["acc_norm_stderr"] ** 2 + challenge["acc_norm_stderr"] ** 2) / 2
     )
     assert measured["ai2_arc"]["questions"] == 4
+
+
+def test_every_question_is_read_with_all_of_its_answers(tasks):
+    assert read_questions(["arc_easy"], tasks) == [
+        Asked("arc_easy", 0, "Question: Which is a metal?\nAnswer:", ["iron", "wood"]),
+        Asked("arc_easy", 1, "Question: Which sings?\nAnswer:", ["mat", "cat", "rug"]),
+    ]
+
+
+def test_a_task_and_a_tag_that_has_it_are_read_once(tasks):
+    names = [(question.task, question.number) for question in read_questions(["arc_easy", "ai2_arc"], tasks)]
+    assert sorted(names) == [("arc_challenge", 0), ("arc_challenge", 1), ("arc_easy", 0), ("arc_easy", 1)]
+
+
+def test_a_sentence_with_a_blank_is_read_whole(tmp_path):
+    """Winogrande's own task file, in which the text is the place of the right choice."""
+    theirs = files("lm_eval") / "tasks" / "winogrande"
+    row = {"sentence": "The cat beat the dog as _ was fast.", "option1": "the cat", "option2": "the dog", "answer": "1"}
+    for split in ("train", "validation"):
+        pl.DataFrame([row]).write_ndjson(tmp_path / f"{split}.jsonl")
+    paths = {split: str(tmp_path / f"{split}.jsonl") for split in ("train", "validation")}
+    text = (theirs / "default.yaml").read_text().replace("dataset_path: allenai/winogrande", "dataset_path: json")
+    text = text.replace("dataset_name: winogrande_xl", f"dataset_kwargs: {{data_files: {json.dumps(paths)}}}")
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "default.yaml").write_text(text)
+    shutil.copy(str(theirs / "preprocess_winogrande.py"), tmp_path / "tasks")
+    assert read_questions(["winogrande"], tmp_path / "tasks") == [
+        Asked("winogrande", 0, "", [f"The cat beat the dog as {who} was fast." for who in ("the cat", "the dog")])
+    ]
 
 
 def test_an_unknown_task_is_named_with_those_there_are(tasks, tokenizer):

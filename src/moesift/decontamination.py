@@ -8,22 +8,31 @@ import polars as pl
 
 FEWEST = 8  # words of a question that is shorter than the run and still looked for, as a whole
 
-WORD = re.compile(r"\w+")
+# A blank that is to be filled in ("____") is no word.
+WORD = re.compile(r"[^\W_]+")
+
+# What prompts put around a question, and the lettered answers that some put below it.
+FRAME = re.compile(r"\A\s*(?:question|problem|goal|q)\s*:|(?:\banswer|^a)\s*:\s*\Z", re.IGNORECASE | re.MULTILINE)
+LETTERED = re.compile(r"^\s*\(?A[.):]\s.*\Z", re.MULTILINE | re.DOTALL)
+LETTER = re.compile(r"^\s*\(?[A-Z][.):]\s+", re.MULTILINE)
 
 
 class Question(NamedTuple):
-    """A question of an evaluation with its right answer."""
+    """A question of an evaluation, as it is asked, with all of its answers, right and wrong."""
 
     task: str
     number: int
-    text: str
+    prompt: str
+    answers: Sequence[str]
 
 
 def contaminated(ids: Sequence[str], texts: Sequence[str], questions: Iterable[Question], words: int) -> pl.DataFrame:
     """Return the examples that share `words` consecutive words with a question, and with which.
 
-    Words are compared in lower case and without punctuation. A question of fewer words is looked for as a whole if it
-    has at least eight; a shorter one says too little to tell a copy from a coincidence.
+    Words are compared in lower case and without punctuation. A question counts with each of its answers behind it, and
+    without what the prompt puts around it ("Question:", "Answer:", the letters of the answers): a pool has the question
+    in another frame or in none. One of fewer words is looked for as a whole, alone and with each answer, if that has at
+    least eight; what is shorter says too little to tell a copy from a coincidence.
 
     Args:
         ids: of the examples.
@@ -34,11 +43,13 @@ def contaminated(ids: Sequence[str], texts: Sequence[str], questions: Iterable[Q
     """
     found_in: dict[int, dict[str, list[Question]]] = {}  # by the length of the run
     for question in questions:
-        own = WORD.findall(question.text.lower())
-        length = min(words, len(own))
-        if length >= min(FEWEST, words):
-            for run in _runs(own, length):
-                found_in.setdefault(length, {}).setdefault(run, []).append(question)
+        for own in _forms(question):
+            length = min(words, len(own))
+            if length >= min(FEWEST, words):
+                for run in _runs(own, length):
+                    alike = found_in.setdefault(length, {}).setdefault(run, [])
+                    if not alike or alike[-1] is not question:  # the forms of a question share their beginning
+                        alike.append(question)
     rows = []
     for example, text in zip(ids, texts, strict=True):
         own = WORD.findall(text.lower())
@@ -50,6 +61,16 @@ def contaminated(ids: Sequence[str], texts: Sequence[str], questions: Iterable[Q
         rows += [(example, task, number, run) for (task, number), run in hits.items()]
     schema = {"id": pl.String, "task": pl.String, "question": pl.Int64, "run": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _forms(question: Question) -> list[list[str]]:
+    """Return the words of a question alone, and of it with each of its answers."""
+    prompt = FRAME.sub("", question.prompt)
+    lettered = LETTERED.search(prompt)
+    asked = prompt if lettered is None else prompt[: lettered.start()]
+    # Where the prompt lists the answers, lm-eval calls them by their letters alone.
+    answers = question.answers if lettered is None else LETTER.split(lettered[0])[1:]
+    return [WORD.findall(text.lower()) for text in (asked, *(f"{asked}\n{answer}" for answer in answers))]
 
 
 def _runs(words: Sequence[str], length: int) -> Iterator[str]:

@@ -110,7 +110,7 @@ def run_tasks(
 
 
 def read_questions(tasks: Sequence[str], tasks_folder: Path | None) -> list[Question]:
-    """Return every test question of tasks and groups, as lm-eval asks it and with its right answer.
+    """Return every test question of tasks and groups, as lm-eval asks it, with its answers.
 
     Args:
         tasks: lm-eval's names.
@@ -119,14 +119,20 @@ def read_questions(tasks: Sequence[str], tasks_folder: Path | None) -> list[Ques
     Raises:
         UserError: a task is unknown.
     """
+    manager = _task_manager(tasks, tasks_folder)
+    # One by one: lm-eval refuses to load a group and one of its tasks at once, but `run_tasks` measures both.
+    loaded = {name: task for asked in tasks for name, task in manager.load([asked])["tasks"].items()}
     found = []
-    for name, task in _task_manager(tasks, tasks_folder).load(list(tasks))["tasks"].items():
-        for number, doc in enumerate(task.test_docs() if task.has_test_docs() else task.validation_docs()):
-            answer = task.doc_to_target(doc)
-            if isinstance(answer, int):  # the place of the right one among the choices
-                answer = task.doc_to_choice(doc)[answer]
-            answers = answer if isinstance(answer, list) else [answer]
-            found.append(Question(name, number, " ".join(map(str, [task.doc_to_text(doc), *answers]))))
+    for name, task in loaded.items():
+        for number, doc in enumerate(task.eval_docs):
+            prompt, target = task.doc_to_text(doc), task.doc_to_target(doc)
+            choices = [] if task.config.doc_to_choice is None else task.doc_to_choice(doc)
+            if isinstance(prompt, int):
+                # Winogrande's kind: the choices are how a sentence may begin, the target is how each goes on.
+                prompt, answers = "", [f"{choice} {target}" for choice in choices]
+            else:
+                answers = choices or (target if isinstance(target, list) else [target])
+            found.append(Question(name, number, prompt, [str(answer) for answer in answers]))
     return found
 
 
