@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from moesift.errors import UserError
-from moesift.selection import below_top, distinct, keep, quotas, ranked, without
+from moesift.selection import below_top, distinct, keep, quotas, ranked, require, without
 
 SCORES = pl.DataFrame(
     {
@@ -40,6 +40,20 @@ def test_too_few_are_refused_with_the_reasons():
         keep(ranked(SCORES), 5)
 
 
+def test_each_rule_is_counted_once_whatever_its_reasons_name():
+    of = ["question 1 of quiz: one two", "question 2 of exam: three four"]
+    reasons = pl.DataFrame({"id": ["a", "b"], "reason": [f"shares a run of words with {one}" for one in of]})
+    sifted = distinct(without(ranked(SCORES), reasons), pl.DataFrame({"id": ["d"], "other": ["e"]}))
+    require(sifted, 1)
+    with pytest.raises(UserError, match=r"2 examples are to be kept, but only 1 are left") as caught:
+        require(sifted, 2)
+    assert set(str(caught.value).split("(")[1].strip(")").split("; ")) == {
+        "2 x shares a run of words with …",
+        "1 x near-duplicate of …",
+        "1 x too long",
+    }
+
+
 def test_contaminated_examples_are_dropped_with_the_first_reason():
     found = pl.DataFrame({"id": ["b", "b", "x"], "reason": ["question 1", "question 2", "question 3"]})
     sifted = without(ranked(SCORES), found)
@@ -52,6 +66,8 @@ def test_a_band_is_cut_from_the_top():
     assert ids(sifted) == ["d", "e"]
     assert reasons(sifted)["a"] == "in the top 0.5 of the scores"
     assert ids(below_top(ranked(SCORES), 0.24)) == ["a", "b", "d", "e"]  # less than one of four
+    hundred = SCORES.head(1).drop("id").join(pl.DataFrame({"id": [f"{n}" for n in range(100)]}), how="cross")
+    assert len(ids(below_top(ranked(hundred), 0.29))) == 71  # 0.29 * 100 < 29 in floating point
 
 
 def test_of_near_duplicates_the_best_is_kept():

@@ -15,8 +15,13 @@ WORD = re.compile(r"\w+")
 
 
 def shingles(text: str) -> set[str]:
-    """Return the runs of five words of a text, in lower case; of a shorter text all of its words as one run."""
+    """Return the runs of five words of a text, in lower case; of a shorter text all of its words as one run.
+
+    A text without words has none.
+    """
     words = WORD.findall(text.lower())
+    if not words:
+        return set()
     return {" ".join(words[start : start + SHINGLE]) for start in range(max(1, len(words) - SHINGLE + 1))}
 
 
@@ -24,7 +29,8 @@ def near_duplicates(ids: Sequence[str], texts: Sequence[str], threshold: float) 
     """Return the pairs of texts whose shingles have a Jaccard similarity of `threshold` or more.
 
     MinHash with banding (Broder 1997; Leskovec et al., Mining of Massive Datasets, ch. 3) proposes pairs, and their
-    shingles are compared exactly: a pair that is found is one, and nearly every pair is found.
+    shingles are compared exactly: a pair that is found is one, and nearly every pair is found. A text without words is
+    like no other.
 
     Args:
         ids: of the texts, unique.
@@ -38,6 +44,8 @@ def near_duplicates(ids: Sequence[str], texts: Sequence[str], threshold: float) 
     place = {example: number for number, example in enumerate(ids)}
     rows = []
     for number, example in enumerate(ids):
+        if not runs[number]:
+            continue
         sketch = MinHash(num_perm=PERMUTATIONS)
         sketch.update_batch([run.encode() for run in runs[number]])
         for other in sorted(map(str, index.query(sketch)), key=place.__getitem__):

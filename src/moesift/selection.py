@@ -38,7 +38,8 @@ def without(sifted: Sifted, reasons: pl.DataFrame) -> Sifted:
 
 def below_top(sifted: Sifted, share: float) -> Sifted:
     """Drop the top of the ranking: the best `share` of it, rounded down."""
-    top = sifted.ranking.head(math.floor(share * sifted.ranking.height))
+    # 0.29 * 100 is a little below 29 as a floating-point number, and means 29.
+    top = sifted.ranking.head(math.floor(round(share * sifted.ranking.height, 6)))
     return _drop(sifted, top.with_columns(reason=pl.lit(f"in the top {share:.4g} of the scores")))
 
 
@@ -65,6 +66,21 @@ def distinct(sifted: Sifted, pairs: pl.DataFrame) -> Sifted:
     )
 
 
+def require(sifted: Sifted, count: int) -> None:
+    """Check that enough examples are left.
+
+    Raises:
+        UserError: fewer than `count` are; the message says how many were dropped for which reason.
+    """
+    if sifted.ranking.height < count:
+        # What a reason names, an example or a question, does not tell it from others of its kind.
+        kinds = sifted.dropped["reason"].str.replace(r"\b(near-duplicate of|run of words with) .*", "$1 …")
+        why = "; ".join(f"{number} x {kind}" for kind, number in kinds.value_counts(sort=True).iter_rows())
+        raise UserError(
+            f"select: {count} examples are to be kept, but only {sifted.ranking.height} are left ({why or 'the pool'})"
+        )
+
+
 def keep(
     sifted: Sifted,
     count: int,
@@ -83,13 +99,8 @@ def keep(
     Raises:
         UserError: fewer examples are left than are to be kept.
     """
+    require(sifted, count)
     ranking = sifted.ranking.with_row_index("place")
-    if ranking.height < count:
-        left_out = sifted.dropped["reason"].str.replace_all(r"\b[0-9a-f]{16}\b", "…").value_counts(sort=True)
-        why = "; ".join(f"{number} x {reason}" for reason, number in left_out.head(5).iter_rows())
-        raise UserError(
-            f"select: {count} examples are to be kept, but only {ranking.height} are left ({why or 'the pool'})"
-        )
     parts = [(None, count)] if quotas is None else list(quotas.items())
     kept, reasons = [], []
     for source, number in parts:
