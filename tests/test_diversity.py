@@ -14,4 +14,8 @@ def test_each_point_is_the_farthest_from_those_before():
 
 def test_equal_points_are_chosen_once_each():
     assert k_centre(np.zeros((3, 2)), 3) == [0, 1, 2]
+
+
+def test_nothing_is_chosen_where_nothing_is_asked_for():
     assert k_centre(np.zeros((3, 2)), 0) == []
+    assert k_centre(np.zeros((0, 2)), 0) == []

@@ -84,6 +84,12 @@ def test_quotas_bands_and_diversity_together(folder, monkeypatch):
     assert dropped["07"] == "too near to what is kept"
 
 
+def test_a_source_whose_quota_is_nothing_needs_no_diversity(folder, monkeypatch):
+    """One of ten: the share of a is 0.6, that of b 0.4."""
+    best, _ = selected(folder, monkeypatch, ratio=0.1, quota="proportional", diversity="2", usage="usage.parquet")
+    assert best == ["00"]
+
+
 def test_every_question_of_the_tasks_is_looked_for(folder, monkeypatch):
     """A task file of lm-eval's on local data."""
     (folder / "tasks").mkdir()

@@ -1,6 +1,7 @@
 """Keep the best part of the pool by score, with the text that training reads, and say what was left out and why."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import polars as pl
 from moesift import config, flags
 from moesift.diversity import k_centre
 from moesift.errors import run
-from moesift.selection import below_top, distinct, keep, quotas, ranked, without
+from moesift.selection import below_top, distinct, keep, quotas, ranked, require, without
 
 
 def main() -> None:
@@ -36,17 +37,15 @@ def main() -> None:
     sifted = below_top(sifted, args.drop_top)
     if args.near_duplicates is not None:
         sifted = distinct(sifted, pl.read_parquet(args.near_duplicates))
+    require(sifted, count)
     by_source = None
     if args.quota is not None:
         left, all_of = (dict(frame["source"].value_counts().iter_rows()) for frame in (sifted.ranking, pool))
         by_source = quotas(left, all_of, count, args.quota)
     spread = None
     if args.diversity is not None:
-        usage = dict(pl.read_parquet(args.usage, columns=["id", "usage"]).drop_nulls().iter_rows())
-        spread = (
-            args.diversity,
-            lambda ids, number: k_centre(np.array([usage[example] for example in ids], dtype=np.float32), number),
-        )
+        usage = pl.read_parquet(args.usage, columns=["id", "usage"]).drop_nulls()
+        spread = (args.diversity, lambda ids, number: k_centre(_embeddings(usage, ids), number))
     best, dropped = keep(sifted, count, by_source, spread)
 
     selection = best.join(pool, on="id", how="left", validate="1:1", maintain_order="left")
@@ -56,6 +55,12 @@ def main() -> None:
         selection.write_ndjson(args.out.with_suffix(".jsonl"))
     print(f"{count} of {pool.height} examples kept, scores {best['score'][0]:.4g} to {best['score'][-1]:.4g}")
     print(f"{dropped.height} left out for another reason than their rank")
+
+
+def _embeddings(usage: pl.DataFrame, ids: Sequence[str]) -> np.ndarray:
+    """Return the usage of some examples, (ids, layers * experts) float32, without a Python number for each."""
+    of_ids = pl.DataFrame({"id": ids}, {"id": pl.String}).join(usage, on="id", maintain_order="left")
+    return of_ids["usage"].list.to_array(len(usage["usage"][0])).to_numpy()
 
 
 if __name__ == "__main__":
