@@ -139,6 +139,7 @@ def test_the_stratified_area_is_the_mean_of_those_of_sklearn_by_pairs():
 def test_lengths_are_binned_by_quantiles_and_equal_ones_together():
     assert length_bins(pl.Series("n", [8, 1, 7, 2, 6, 3, 5, 4]), 4).to_list() == [3, 0, 3, 0, 2, 1, 2, 1]
     assert length_bins(pl.Series("n", [1, 1, 1, 1, 1, 2, 3, 9]), 4).to_list() == [0, 0, 0, 0, 0, 1, 2, 2]
+    assert length_bins(pl.Series("n", [1] * 4 + [9] * 4), 4).to_list() == [0] * 4 + [1] * 4  # none between the two
     assert length_bins(pl.Series("n", [4, 4, 4]), 5).to_list() == [0, 0, 0]
     assert length_bins(pl.Series("n", [], dtype=pl.Int64), 5).to_list() == []
     even = length_bins(pl.Series("n", np.random.default_rng(0).permutation(1000)), 5)
@@ -165,6 +166,7 @@ def test_the_score_of_a_kind_goes_with_its_severity():
     frame = pl.DataFrame(rows, schema=["kind", "severity", "score"], orient="row")
     found = severity_correlation(frame)
     assert found.rows() == [("cut", None, 2), ("flat", None, 2), ("none", None, 0), ("swap", pytest.approx(-1.0), 3)]
+    assert severity_correlation(SMALL).rows() == [("cut", None, 1), ("lost", None, 0), ("swap", pytest.approx(-1.0), 2)]
     frame = drawn()
     for kind, rho, examples in severity_correlation(frame).iter_rows():
         part = frame.filter(kind=kind)

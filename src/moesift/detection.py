@@ -77,7 +77,7 @@ def stratified_area(frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         clean, corrupted = map(_scored, classes)
         strata = dict(iter(clean.drop_nulls(by).group_by(by)))
         ordered, pairs, compared = 0.0, 0, 0
-        for stratum, worse in corrupted.drop_nulls(by).group_by(by, maintain_order=True):
+        for stratum, worse in corrupted.group_by(by, maintain_order=True):
             if stratum in strata:
                 better = strata[stratum]
                 area = auroc(better["score"].to_numpy(), worse["score"].to_numpy())
