@@ -1,16 +1,13 @@
-import random
 from collections import Counter
-from typing import get_args
 
 import polars as pl
 import pytest
 
-from moesift.config import Corruption
-from moesift.corruption import corrupt, shuffled_words, swapped_response, truncated, twins, wrong_choice
+from moesift.corruption import corrupt, length_bin, twins
 from moesift.errors import UserError
 from moesift.pool import EXAMPLE
 
-CORRUPTIONS = get_args(Corruption)
+CORRUPTIONS = ["wrong_choice", "swapped_response", "shuffled_words", "truncated"]
 
 
 def examples(*rows):
@@ -23,6 +20,8 @@ def examples(*rows):
                 [{"role": "user", "content": f"question {index}"}, {"role": "assistant", "content": response}],
                 choices,
                 "clean",
+                None,
+                True,
             )
             for index, (source, response, choices) in enumerate(rows)
         ],
@@ -33,28 +32,6 @@ def examples(*rows):
 
 def responses(frame):
     return [turns[-1]["content"] for turns in frame["messages"].to_list()]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_single_corruptions(seed):
-    rng = random.Random(seed)
-    assert wrong_choice("b", ["a", "b", "c", "b"], rng) in {"a", "c"}
-    assert swapped_response("yes", ["yes", "yes", "yes", "no"], rng) == "no"
-    assert shuffled_words("stop\n  go", rng) == "go\n  stop"
-    assert truncated("one two", rng) == "one"
-    assert truncated(" a b\nc  d e f g h i j", rng) in {
-        " a b",
-        " a b\nc",
-        " a b\nc  d",
-        " a b\nc  d e",
-        " a b\nc  d e f",
-    }
-
-
-def test_shuffling_keeps_the_words_and_changes_their_order():
-    for seed in range(20):
-        shuffled = shuffled_words("a a b", random.Random(seed))
-        assert shuffled in {"a b a", "b a a"}
 
 
 def mixed(rows):
@@ -119,6 +96,36 @@ def test_every_example_that_a_kind_applies_to_has_a_twin():
     found = twins(frame, ["wrong_choice", "swapped_response"], seed="1")
     assert found[1] is None  # no choices, and no other response in its source
     # The third can only be swapped, so it is served first, and the first gets the other kind.
-    assert [turns[-1]["content"] for turns in (found[0], found[2])] == ["three", "one two"]
-    assert found[0][:-1] == frame["messages"].to_list()[0][:-1]
+    assert [twin.turns[-1]["content"] for twin in (found[0], found[2])] == ["three", "one two"]
+    assert found[0].turns[:-1] == frame["messages"].to_list()[0][:-1]
     assert twins(frame, ["wrong_choice", "swapped_response"], seed="1") == found
+
+
+def test_a_swap_within_source_and_length_keeps_both():
+    rows = [("a", "one", None), ("a", "two", None), ("a", "one two three", None), ("a", "four five six", None)]
+    rows += [("b", "three", None), ("b", "four", None)]
+    after = corrupt(examples(*rows), 0.99, ["swapped_alike"], seed=0)
+    assert responses(after) == ["two", "one", "four five six", "one two three", "four", "three"]
+
+
+def test_a_swap_across_sources_leaves_the_source():
+    after = corrupt(examples(("a", "one", []), ("a", "two", []), ("b", "three", [])), 0.99, ["swapped_across"], seed=0)
+    assert responses(after)[:2] == ["three", "three"]
+    assert responses(after)[2] in {"one", "two"}
+
+
+def test_severity_and_the_missing_end_are_labelled():
+    after = corrupt(examples(*[("a", f"a b c d {n}", None) for n in range(5)]), 0.4, ["unfinished"], seed=0)
+    spoilt = after["corruption"] == "unfinished"
+    assert after.filter(spoilt)["finished"].to_list() == [False, False]
+    assert set(after.filter(spoilt)["severity"]) <= {0.8, 0.6, 0.4}
+    assert after.filter(~spoilt)["finished"].all()
+    assert after.filter(~spoilt)["severity"].null_count() == 3
+
+
+def test_length_bins_are_exact_for_short_responses_and_a_quarter_wide_for_long_ones():
+    bins = [length_bin("word " * words) for words in range(1, 60)]
+    assert len(set(bins[:5])) == 5
+    assert bins == sorted(bins)
+    assert bins[35] == bins[43] != bins[44]  # 36 to 44 words together: 1.25 ** 16 is 35.5, 1.25 ** 17 is 44.4
+    assert length_bin("") == length_bin("one") == 0

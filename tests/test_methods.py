@@ -26,6 +26,11 @@ def test_reducible_is_before_minus_after():
     assert methods.reducible(np.array([12.0]), np.array([9.0]), np.array([3])).tolist() == [1.0]
 
 
+def test_the_gain_of_the_instruction_is_what_it_takes_off_the_loss():
+    gain = methods.instruction_gain(np.array([3.0, 5.0, 6.0]), np.array([12.0, 5.0, 4.0]))
+    assert gain.tolist() == [0.75, 0.0, -0.5]
+
+
 def test_the_likelier_response_comes_first():
     assert methods.likelihood(np.array([6.0, 2.0]), np.array([3, 4])).tolist() == [-2.0, -0.5]
 

@@ -13,7 +13,10 @@ def turns(question, answer):
 def examples(*rows):
     """Rows of (question, answer, corruption)."""
     return pl.DataFrame(
-        [("s", index, turns(question, answer), [], label) for index, (question, answer, label) in enumerate(rows)],
+        [
+            ("s", index, turns(question, answer), [], label, None, True)
+            for index, (question, answer, label) in enumerate(rows)
+        ],
         schema=EXAMPLE,
         orient="row",
     )
@@ -25,7 +28,7 @@ def test_rows_become_examples_or_are_rejected():
         "b": [Row(1, {"text": "q"})],
     }
     found, rejected = to_examples(rows, {"a": "auto", "b": "alpaca"})
-    assert found.rows() == [("a", 0, turns("q", "r"), ["r", "s"], "clean")]
+    assert found.rows() == [("a", 0, turns("q", "r"), ["r", "s"], "clean", None, True)]
     assert rejected.rows() == [
         ("a", 4, "line 5 is not JSON"),
         ("b", 1, "the row has no instruction, only text"),

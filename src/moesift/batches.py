@@ -1,12 +1,14 @@
 """Examples of unlike length to padded batches."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from moesift.chat import Encoded
 
@@ -26,9 +28,12 @@ class Batch:
         first = anywhere.index(True) if True in anywhere else len(anywhere) - 1
         return len(anywhere) - max(0, first - 1)
 
-    def first(self, rows: int) -> "Batch":
-        """Return the first examples of the batch, as wide as they are."""
-        return Batch(self.ids[:rows], self.attention[:rows], self.response[:rows])
+    @property
+    def predicted(self) -> Tensor:
+        """Which response tokens have a token before them, and so a prediction, (B, T) bool."""
+        counted = self.response.clone()
+        counted[:, 0] = False
+        return counted
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
@@ -67,6 +72,30 @@ def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
         else:
             batches.append([index])
     return batches
+
+
+def per_example(
+    measure: Callable[[Batch], Tensor],
+    examples: Sequence[Encoded],
+    pad_id: int,
+    token_budget: int,
+    device: torch.device,
+    name: str,
+) -> list[Any]:
+    """Return what `measure` gives for each example, in their order: the rows of its tensor, (B, ...), as numbers.
+
+    Args:
+        measure: called with each padded batch, on `device`.
+        token_budget: tokens in a batch, padding included.
+        name: of the progress bar.
+    """
+    found: list[Any] = [None] * len(examples)
+    batches = by_token_budget([len(example.ids) for example in examples], token_budget)
+    for indices in tqdm(batches, desc=name, unit="batch", disable=None):
+        values = measure(collate([examples[index] for index in indices], pad_id).to(device)).tolist()
+        for index, value in zip(indices, values, strict=True):
+            found[index] = value
+    return found
 
 
 def shuffled_batches(examples: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -55,9 +55,14 @@ def with_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast
 
 
 def encode(
-    conversations: Iterable[Sequence[dict[str, str]]], tokenizer: PreTrainedTokenizerFast, max_length: int
+    conversations: Iterable[Sequence[dict[str, str]]],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    finished: Sequence[bool] | None = None,
 ) -> list[Encoded]:
     """Tokenise conversations and mark the tokens of the responses, the end of the turn included.
+
+    Of a conversation that is not `finished` (none given: all are) the last response has no end of its turn.
 
     A conversation is rendered and tokenised whole, and a token belongs to a response when any of its characters does,
     so that the tokens are those that the model reads in use.
@@ -68,6 +73,10 @@ def encode(
     rendered = [_render(messages, tokenizer) for messages in conversations]
     if not rendered:
         return []
+    if finished is not None:
+        rendered = [
+            part if ends else _without_end(*part, tokenizer) for part, ends in zip(rendered, finished, strict=True)
+        ]
     tokens = tokenizer([text for text, _ in rendered], add_special_tokens=False, return_offsets_mapping=True)
     examples = []
     for ids, offsets, (_, spans) in zip(tokens["input_ids"], tokens["offset_mapping"], rendered, strict=True):
@@ -77,14 +86,18 @@ def encode(
 
 
 def encode_responses(
-    conversations: Iterable[Sequence[dict[str, str]]], tokenizer: PreTrainedTokenizerFast, max_length: int
+    conversations: Iterable[Sequence[dict[str, str]]],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    finished: Sequence[bool] | None = None,
 ) -> list[Encoded | None]:
     """Do as `encode`, with None for a conversation that has no response token to learn from within `max_length`.
 
     Raises:
         UserError: no conversation has one, or as `encode`.
     """
-    examples = [example if example.predicted else None for example in encode(conversations, tokenizer, max_length)]
+    encoded = encode(conversations, tokenizer, max_length, finished)
+    examples = [example if example.predicted else None for example in encoded]
     if not any(examples):
         raise UserError(f"data.max_length: no example has a response token within {max_length} tokens")
     return examples
@@ -127,3 +140,12 @@ def _render(
         ending = after.rstrip()
         spans.append((len(before), len(ending if ending.endswith(eos) else after)))
     return whole, spans
+
+
+def _without_end(
+    text: str, spans: list[tuple[int, int]], tokenizer: PreTrainedTokenizerFast
+) -> tuple[str, list[tuple[int, int]]]:
+    """Return a conversation and its spans cut before the end token of its last response."""
+    start, end = spans[-1]
+    response = text[start:end].removesuffix(str(tokenizer.eos_token))
+    return text[:start] + response, [*spans[:-1], (start, start + len(response))]

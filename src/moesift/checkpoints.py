@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.errors import UserError
 from moesift.models import load_model
-from moesift.routers import Role, TrashCan
+from moesift.routers import Gate, Role, TrashCan
 
 ROUTERS = "routers.safetensors"
 TRASH = "trash_experts.safetensors"
@@ -41,17 +41,17 @@ class Selector:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     trash_can: TrashCan
-    settings: dict[str, str | float | int]  # trash_ratio, role, seed: what `TrashCan` was attached with
+    settings: dict[str, str | float | int]  # what `TrashCan` was attached with
 
 
-def attach(model: str, trash_ratio: float, role: Role, seed: int) -> Selector:
+def attach(model: str, trash_ratio: float, role: Role, seed: int, gate: Gate = "learned") -> Selector:
     """Load a model and attach new trash-can experts: the state of epoch 0."""
     loaded, tokenizer = load_model(model)
     return Selector(
         loaded,
         tokenizer,
-        TrashCan(loaded, trash_ratio, role, seed),
-        {"trash_ratio": trash_ratio, "role": role, "seed": seed},
+        TrashCan(loaded, trash_ratio, role, seed, gate),
+        {"trash_ratio": trash_ratio, "role": role, "seed": seed, "gate": gate},
     )
 
 
@@ -112,7 +112,7 @@ def _names_on_disk(selector: Selector) -> dict[str, str]:
 
     Saving applies the renaming; so a state of one number a router is saved, and read back by number.
     """
-    names = [name for name in selector.trash_can.parameters() if not name.endswith(".trash_weight")]
+    names = [name for name in selector.trash_can.parameters() if name not in selector.trash_can.trash_rows()]
     with tempfile.TemporaryDirectory() as scratch:
         numbered = {name: torch.tensor([number]) for number, name in enumerate(names)}
         selector.model.save_pretrained(scratch, state_dict=numbered)

@@ -15,8 +15,34 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-Method = Literal["router", "router_untrained", "expert_gain", "reducible", "nll", "ifd", "length", "random"]
-Corruption = Literal["wrong_choice", "swapped_response", "shuffled_words", "truncated"]
+Method = Literal[
+    "router",
+    "router_untrained",
+    "expert_gain",
+    "reducible",
+    "nll",
+    "ifd",
+    "instruction_gain",
+    "length",
+    "random",
+]
+Corruption = Literal[
+    "swapped_alike",
+    "swapped_response",
+    "swapped_across",
+    "wrong_choice",
+    "wrong_number",
+    "shuffled_words",
+    "noise_10",
+    "noise_30",
+    "truncated",
+    "unfinished",
+    "repeated",
+    "empty",
+    "refusal",
+    "gibberish",
+    "perturbed_instruction",
+]
 WheelTask = Literal[
     "arc_easy",
     "arc_challenge",
@@ -159,6 +185,9 @@ class Upcycle(Section):
     experts: Annotated[int, Field(ge=2)] = Field(description="copies of each feed-forward block")
     experts_per_token: Count = Field(description="how many of them run for a token; 1 costs what the dense model costs")
     seed: Seed = Field(description="seed of the new routers")
+    dtype: Literal["float32", "bfloat16"] | None = Field(
+        None, description="precision of its weights; unless given, that of the dense model"
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -342,6 +371,15 @@ class Config(Section):
             if unknown or not math.isclose(sum(self.select.quota.values()), 1):
                 wrong = f"no source is called {', '.join(sorted(unknown))}" if unknown else "the shares must sum to 1"
                 raise ValueError(f"select.quota: {wrong}")
+        if self.warmup.objective == "contrastive":
+            if self.warmup.expert_role == "partition":
+                raise ValueError(
+                    "warmup.expert_role: contrastive trains appended trash-can experts; partition has none"
+                )
+            if "reducible" in self.methods:
+                raise ValueError(
+                    "methods: reducible needs a warm-up that lowers the loss; contrastive leaves it as it is"
+                )
         if "reducible" in self.methods and self.warmup.examples is None:
             raise ValueError(
                 "warmup.examples: null trains on the whole pool, but reducible scores only what was not trained on; "

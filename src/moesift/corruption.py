@@ -1,53 +1,24 @@
-"""Labelled corruptions: what a selection should leave out, made so that it can be counted whether it does."""
+"""Labelled corruption of a pool: what a selection should leave out, made so that it can be counted whether it does."""
 
+import math
 import random
-import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from moesift.config import Corruption
+from moesift.corruptions import MAKE, WORD, Given, Spoilt, applicable
 from moesift.errors import UserError
 
 CLEAN = "clean"
-WORD = re.compile(r"\S+")
 
 
-def wrong_choice(response: str, choices: Sequence[str], rng: random.Random) -> str:
-    """Return another choice of the same question; `choices` must hold one that differs from the response."""
-    return rng.choice([choice for choice in choices if choice != response])
+def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[Corruption], seed: int) -> pl.DataFrame:
+    """Corrupt `round(share * rows)` examples, drawn by the seed, and label each.
 
-
-def swapped_response(response: str, responses: Sequence[str], rng: random.Random) -> str:
-    """Return the response of another question; `responses` must hold one that differs from this response."""
-    # Drawn with their frequencies, so that a common response is no sign of a clean example.
-    while (drawn := rng.choice(responses)) == response:
-        pass
-    return drawn
-
-
-def shuffled_words(response: str, rng: random.Random) -> str:
-    """Return the response with its words in another order, white space in place; it must have two different words."""
-    words = WORD.findall(response)
-    shuffled = rng.sample(words, len(words))
-    while shuffled == words:
-        shuffled = rng.sample(words, len(words))
-    remaining = iter(shuffled)
-    return WORD.sub(lambda _: next(remaining), response)
-
-
-def truncated(response: str, rng: random.Random) -> str:
-    """Return the first 20 to 60% of the response's words, one at least; it must have two words."""
-    words = list(WORD.finditer(response))
-    kept = max(1, round(len(words) * rng.uniform(0.2, 0.6)))
-    return response[: words[kept - 1].end()]
-
-
-def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[str], seed: int) -> pl.DataFrame:
-    """Corrupt the response of `round(share * rows)` examples, drawn by the seed, and label each in `corruption`.
-
-    Kinds are used as equally as possible: the examples that fewest kinds apply to are served first, each with the kind
-    used least so far. An example that no kind applies to stays clean.
+    Kinds are used as equally as possible, and each is made of examples drawn evenly from those that it applies to: so
+    what tells them from clean examples that it applies to is the corruption alone, and not which were chosen for it.
 
     Args:
         examples: columns source, messages (the last one is the response), choices (null or empty where there are none).
@@ -55,12 +26,17 @@ def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[str], seed: in
         kinds: names from `config.Corruption`.
         seed: the same seed gives the same frame.
 
+    Returns:
+        The frame with `corruption` (the kind, or clean), `severity` (in (0, 1], null where clean) and `finished` (False
+        where a response lost its end token).
+
     Raises:
         UserError: the kinds apply to too few examples.
     """
     rng = random.Random(f"corrupt-{seed}")
-    options = _options(examples, kinds)
-    corruptible = [row for row, applicable in enumerate(options) if applicable]
+    given = _given(examples)
+    options = [applicable(example, kinds) for example in given]
+    corruptible = [row for row, fitting in enumerate(options) if fitting]
     wanted = round(share * len(examples))
     if wanted > len(corruptible):
         raise UserError(
@@ -68,79 +44,78 @@ def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[str], seed: in
             f"applies to {len(corruptible)}; ask for a smaller share or for more kinds"
         )
     labels = [CLEAN] * len(examples)
+    severities: list[float | None] = [None] * len(examples)
+    finished = [True] * len(examples)
     messages = examples["messages"].to_list()
-    for row, kind, corrupted in _spoilt(examples, rng.sample(corruptible, wanted), options, kinds, rng):
-        labels[row], messages[row] = kind, corrupted
+    for row, kind in _drawn(options, kinds, wanted, rng):
+        labels[row] = kind
+        messages[row], severities[row], finished[row] = MAKE[kind](given[row], rng)
     return examples.with_columns(
         pl.Series("messages", messages, dtype=examples.schema["messages"]),
         pl.Series("corruption", labels, dtype=pl.String),
+        pl.Series("severity", severities, dtype=pl.Float64),
+        pl.Series("finished", finished, dtype=pl.Boolean),
     )
 
 
-def twins(examples: pl.DataFrame, kinds: Sequence[str], seed: str) -> list[list[dict[str, str]] | None]:
-    """Return the messages of a corrupted twin of each example, None where no kind applies to it.
+def twins(examples: pl.DataFrame, kinds: Sequence[Corruption], seed: str) -> list[Spoilt | None]:
+    """Return a corrupted twin of each example, None where no kind applies to it.
 
     Args:
         examples: as for `corrupt`; kinds are used as equally as there.
         kinds: names from `config.Corruption`.
         seed: the same seed gives the same twins.
     """
-    options = _options(examples, kinds)
-    found: list[list[dict[str, str]] | None] = [None] * len(examples)
-    corruptible = [row for row, applicable in enumerate(options) if applicable]
-    for row, _, corrupted in _spoilt(examples, corruptible, options, kinds, random.Random(f"twins-{seed}")):
-        found[row] = corrupted
+    given = _given(examples)
+    options = [applicable(example, kinds) for example in given]
+    rng = random.Random(f"twins-{seed}")
+    found: list[Spoilt | None] = [None] * len(examples)
+    used: Counter[Corruption] = Counter()
+    # Every example is to have one, so those that fewest kinds apply to are served first, with the kind used least so far.
+    for row in sorted(range(len(examples)), key=lambda row: len(options[row])):
+        if options[row]:
+            kind = min(options[row], key=used.__getitem__)
+            used[kind] += 1
+            found[row] = MAKE[kind](given[row], rng)
     return found
 
 
-def _options(examples: pl.DataFrame, kinds: Sequence[str]) -> list[list[str]]:
-    """Return which of the kinds apply to each example."""
-    by_source = _responses_by_source(examples)
-    swappable = {source for source, given in by_source.items() if len(set(given)) > 1}
+def applicable_kinds(examples: pl.DataFrame, kinds: Sequence[Corruption]) -> list[list[Corruption]]:
+    """Return which of the kinds apply to each example: what a clean one may fairly be compared with."""
+    return [applicable(example, kinds) for example in _given(examples)]
+
+
+def length_bin(response: str) -> int:
+    """Return the bin of a response's length: each number of words to 5 alone, then steps of a quarter."""
+    return math.floor(math.log(max(1, len(WORD.findall(response))), 1.25))
+
+
+def _drawn(
+    options: Sequence[Sequence[Corruption]], kinds: Sequence[Corruption], wanted: int, rng: random.Random
+) -> Iterator[tuple[int, Corruption]]:
+    """Yield `wanted` rows, each with a kind that applies to it; the kinds that apply to fewest rows choose first."""
+    eligible = {kind: {row for row, fitting in enumerate(options) if kind in fitting} for kind in kinds}
+    while wanted:  # more than once where the division leaves a rest, or a kind cannot fill its part
+        kinds = sorted((kind for kind in kinds if eligible[kind]), key=lambda kind: len(eligible[kind]))
+        part = max(1, wanted // len(kinds))
+        for kind in kinds:
+            for row in rng.sample(sorted(eligible[kind]), min(part, wanted, len(eligible[kind]))):
+                for rows in eligible.values():
+                    rows.discard(row)
+                wanted -= 1
+                yield row, kind
+
+
+def _given(examples: pl.DataFrame) -> list[Given]:
+    """Return each example with the responses that swaps may draw from."""
+    rows = examples.select("source", "messages", "choices").rows()
+    alike: dict[tuple[str, int], list[str]] = defaultdict(list)
+    own: dict[str, list[str]] = defaultdict(list)
+    for source, turns, _ in rows:
+        own[source].append(turns[-1]["content"])
+        alike[source, length_bin(turns[-1]["content"])].append(turns[-1]["content"])
+    foreign = {source: [text for other, texts in own.items() if other != source for text in texts] for source in own}
     return [
-        [kind for kind in kinds if kind in _applicable(turns[-1]["content"], listed or [], source in swappable)]
-        for source, turns, listed in examples.select("source", "messages", "choices").iter_rows()
+        Given(turns, choices or [], alike[source, length_bin(turns[-1]["content"])], own[source], foreign[source])
+        for source, turns, choices in rows
     ]
-
-
-def _spoilt(
-    examples: pl.DataFrame, rows: Sequence[int], options: list[list[str]], kinds: Sequence[str], rng: random.Random
-) -> Iterator[tuple[int, str, list[dict[str, str]]]]:
-    """Yield each row of `rows` with the kind that it gets and its corrupted messages."""
-    by_source = _responses_by_source(examples)
-    used = Counter(dict.fromkeys(kinds, 0))
-    given = examples.select("source", "messages", "choices").rows()
-    for row in sorted(rows, key=lambda row: len(options[row])):
-        kind = min(options[row], key=used.__getitem__)
-        used[kind] += 1
-        source, turns, choices = given[row]
-        response = _corrupted(kind, turns[-1]["content"], choices or [], by_source[source], rng)
-        yield row, kind, [*turns[:-1], {**turns[-1], "content": response}]
-
-
-def _responses_by_source(examples: pl.DataFrame) -> dict[str, list[str]]:
-    responses: dict[str, list[str]] = {source: [] for source in examples["source"].unique(maintain_order=True)}
-    for source, turns in examples.select("source", "messages").iter_rows():
-        responses[source].append(turns[-1]["content"])
-    return responses
-
-
-def _applicable(response: str, choices: Sequence[str], swappable: bool) -> set[str]:
-    words = WORD.findall(response)
-    applies = {
-        "wrong_choice": any(choice != response for choice in choices),
-        "swapped_response": swappable,
-        "shuffled_words": len(set(words)) > 1,
-        "truncated": len(words) > 1,
-    }
-    return {kind for kind, does in applies.items() if does}
-
-
-def _corrupted(kind: str, response: str, choices: Sequence[str], responses: Sequence[str], rng: random.Random) -> str:
-    make = {
-        "wrong_choice": lambda: wrong_choice(response, choices, rng),
-        "swapped_response": lambda: swapped_response(response, responses, rng),
-        "shuffled_words": lambda: shuffled_words(response, rng),
-        "truncated": lambda: truncated(response, rng),
-    }
-    return make[kind]()

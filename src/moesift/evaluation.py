@@ -12,15 +12,13 @@ from typing import Any
 import polars as pl
 import torch
 import yaml
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from moesift.batches import by_token_budget, collate
+from moesift import losses
 from moesift.chat import Encoded
 from moesift.config import Task
 from moesift.decontamination import Question
 from moesift.errors import UserError
-from moesift.objectives import response_nats
 
 # Accuracies have a standard error in closed form; a metric without one gets this many resamples.
 BOOTSTRAP = 100
@@ -174,7 +172,6 @@ def _by_task(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@torch.inference_mode()
 def heldout_loss(
     model: PreTrainedModel, examples: Sequence[Encoded], pad_id: int, token_budget: int
 ) -> dict[str, float]:
@@ -182,13 +179,7 @@ def heldout_loss(
 
     The error is that of a ratio of sums over examples, which are the independent units, not tokens.
     """
-    nats = torch.zeros(len(examples), dtype=torch.float64)
-    for indices in tqdm(by_token_budget([len(e.ids) for e in examples], token_budget), desc="held-out", disable=None):
-        batch = collate([examples[index] for index in indices], pad_id).to(model.device)
-        logits = model(
-            batch.ids, attention_mask=batch.attention, use_cache=False, logits_to_keep=batch.predicting
-        ).logits  # (B, P, V)
-        nats[indices] = response_nats(logits, batch).double().cpu()
+    nats = torch.tensor(losses.nats(model, pad_id, examples, token_budget), dtype=torch.float64)  # (examples,)
     tokens = torch.tensor([example.predicted for example in examples], dtype=torch.float64)  # (examples,)
     mean = nats.sum() / tokens.sum()
     error = (nats - mean * tokens).square().sum().sqrt() / tokens.sum()

@@ -113,42 +113,43 @@ def warmup_curves(curves: pl.DataFrame, target: float | None) -> str:
     """Draw the loss and the trash shares of the warm-up over its steps, a thin line a seed, and what drives them.
 
     Args:
-        curves: columns seed, epoch, step, nats, contrast, trash_shares and multipliers (lists, one number a routed
-            layer).
-        target: the trash share that every layer is to have (rho), driven by the multipliers; None where the objective
-            has no budget, and the contrast is drawn instead.
+        curves: columns seed, epoch, step, nats or contrast (what the objective lowers), trash_shares and multipliers
+            (lists, one number a routed layer).
+        target: the trash share that every layer is to have (rho), driven by the multipliers, which are drawn then; None
+            where the objective has no budget.
     """
+    lowered = "contrast" if "contrast" in curves.columns else "nats"
     layers = len(curves["trash_shares"][0])
     shades = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.85, layers))
     with matplotlib.rc_context(STYLE):
-        figure, grid = _canvas(1, 3, height=3.1)
-        loss, shares, driver = grid[0]
+        figure, grid = _canvas(1, 2 if target is None else 3, height=3.1)
+        loss, shares, *driver = grid[0]
         for _, of_seed in curves.sort("seed", "step").group_by("seed", maintain_order=True):
             steps = of_seed["step"].to_numpy()
-            loss.plot(steps, of_seed["nats"], color=GREY, alpha=0.4, linewidth=0.7)
-            loss.plot(steps, of_seed["nats"].rolling_mean(SMOOTH, min_samples=1), color=INK, linewidth=1.2)
-            if target is None:
-                driver.plot(steps, of_seed["contrast"].rolling_mean(SMOOTH, min_samples=1), color=INK, linewidth=1.2)
-            for axes, column in ((shares, "trash_shares"), (driver, "multipliers"))[: 1 if target is None else 2]:
+            loss.plot(steps, of_seed[lowered], color=GREY, alpha=0.4, linewidth=0.7)
+            loss.plot(steps, of_seed[lowered].rolling_mean(SMOOTH, min_samples=1), color=INK, linewidth=1.2)
+            for axes, column in zip((shares, *driver), ("trash_shares", "multipliers"), strict=False):
                 lines = np.array(of_seed[column].to_list())  # (steps, layers)
                 for layer in range(layers):
                     axes.plot(steps, lines[:, layer], color=shades[layer], linewidth=0.9, label=f"layer {layer}")
         shares.set_ylim(0, 1)
         if target is not None:
             shares.axhline(target, color=INK, linestyle="--", linewidth=1)
-            driver.axhline(0, color=INK, linestyle="--", linewidth=1)
-        for axes, title in (
-            (loss, f"loss (nats per token; mean of {SMOOTH} steps)"),
-            (shares, "trash share of tokens" + ("" if target is None else f" (target {target:g})")),
-            (driver, "contrast of twins (nats)" if target is None else "multiplier (nats per unit of share)"),
-        ):
+            driver[0].axhline(0, color=INK, linestyle="--", linewidth=1)
+        titles = (
+            f"{'loss (nats per token' if lowered == 'nats' else 'contrast of twins (nats'}; mean of {SMOOTH} steps)",
+            "trash share of tokens" + ("" if target is None else f" (target {target:g})"),
+            "multiplier (nats per unit of share)",
+        )
+        for axes, title in zip((loss, shares, *driver), titles, strict=False):
             axes.set_title(title, loc="left")
             axes.set_xlabel("optimizer step")
             for start in curves.group_by("epoch").agg(pl.col("step").min()).filter(pl.col("step") > 0)["step"].sort():
                 axes.axvline(start, color=GREY, linewidth=0.5)
         handles = dict(zip(*reversed(shares.get_legend_handles_labels()), strict=True))
         named = list(handles)[:: math.ceil(layers / 8)]  # of a deep model every so many layers are named
-        driver.legend([handles[name] for name in named], named, loc="center left", bbox_to_anchor=(1, 0.5))
+        (*_, last) = grid[0]
+        last.legend([handles[name] for name in named], named, loc="center left", bbox_to_anchor=(1, 0.5))
         return _svg(figure, "warmup")
 
 

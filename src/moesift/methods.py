@@ -30,6 +30,7 @@ READS: dict[Method, tuple[Measured, ...]] = {
     "reducible": (Measured("nats", "first"), Measured("nats", "last")),
     "nll": (Measured("nats", "selector"),),
     "ifd": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
+    "instruction_gain": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
     "length": (Measured("tokens", "selector"),),
     "random": (Measured("tokens", "selector"),),
 }
@@ -102,6 +103,19 @@ def ifd(nats: np.ndarray, nats_alone: np.ndarray) -> np.ndarray:
 def random(count: int, seed: int) -> np.ndarray:
     """Return uniform random scores, (count,): selecting by them is random selection."""
     return np.random.default_rng(seed).random(count)
+
+
+def instruction_gain(nats: np.ndarray, nats_alone: np.ndarray) -> np.ndarray:
+    """Return the share of the response's loss that its instruction takes away, 1 - s(A|Q) / s(A), (N,).
+
+    IFD turned round: a response that has nothing to do with its instruction gains nothing from it. Below zero where the
+    instruction misleads.
+
+    Args:
+        nats: cross-entropy of the response tokens given the instruction, summed, (N,).
+        nats_alone: cross-entropy of the same tokens without it, (N,).
+    """
+    return 1 - nats / nats_alone
 
 
 def length(tokens: np.ndarray) -> np.ndarray:

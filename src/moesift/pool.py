@@ -22,10 +22,12 @@ EXAMPLE = {
     "messages": MESSAGES,
     "choices": pl.List(pl.String),
     "corruption": pl.String,
+    "severity": pl.Float64,
+    "finished": pl.Boolean,
 }
 REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 
-COLUMNS = ("id", "source", "source_index", "messages", "choices", "corruption")
+COLUMNS = ("id", *EXAMPLE)
 CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept
 
 
@@ -47,7 +49,7 @@ def to_examples(rows: Mapping[str, Sequence[Row]], formats: Mapping[str, str]) -
             except Rejected as reason:
                 rejected.append((source, row.index, str(reason)))
             else:
-                examples.append((source, row.index, messages, list(row.choices), CLEAN))
+                examples.append((source, row.index, messages, list(row.choices), CLEAN, None, True))
     if not examples:
         counts = [f"{count} x {reason}" for reason, count in frequent_reasons([reason for *_, reason in rejected], 3)]
         raise UserError("\n  ".join([f"no row of {', '.join(rows)} can be used", *(counts or ["there are no rows"])]))

@@ -19,6 +19,8 @@ from moesift.errors import UserError
 Role = Literal["appended", "partition"]
 Gate = Literal["learned", "open", "shut"]
 
+TRASH_ROWS = "trash_weight"  # the parameter of a router that holds its appended rows, (T, D)
+
 # What to do with a selector that has no routers.
 UPCYCLE = (
     "take a Mixture-of-Experts model, such as OLMoE, Mixtral or Qwen3-MoE, or have this one turned into one that "
@@ -46,6 +48,7 @@ class Routing:
     quality_logits: Tensor  # (N, number of quality experts) float32
     signal: Tensor  # (N,) float32, log odds of the quality experts against the trash cans; see `log_odds`
     experts: Tensor  # (N, K) int64, the model's own experts that ran
+    inputs: Tensor  # (N, D) float32, what the router read
 
 
 def log_odds(quality_logits: Tensor, trash_logits: Tensor) -> Tensor:
@@ -123,13 +126,15 @@ class TrashCan:
             gradient checkpointing: read it between forward and backward).
     """
 
-    def __init__(self, model: PreTrainedModel, trash_ratio: float, role: Role, seed: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, trash_ratio: float, role: Role, seed: int, gate: Gate = "learned"
+    ) -> None:
         """Attach to `model`, in place. New trash rows are drawn with the spread of the router's own rows.
 
         With the same spread, u is distributed as z before any training, so the keep share starts near E / (E + T).
         """
         self.routers = find_routers(model)
-        self.gate: Gate = "learned"
+        self.gate = gate
         self.routing: dict[str, Routing] = {}
         generator = torch.Generator().manual_seed(seed)
         sizes = {router.get_parameter("weight").shape[0] for router in self.routers.values()}
@@ -143,15 +148,15 @@ class TrashCan:
             if role == "appended":
                 own = router.get_parameter("weight").detach()  # (E, D)
                 rows = torch.randn(len(self.roles.trash), own.shape[1], generator=generator) * own.std().cpu()  # (T, D)
-                router.register_parameter("trash_weight", nn.Parameter(rows.to(own.device)))
+                router.register_parameter(TRASH_ROWS, nn.Parameter(rows.to(own.device)))
             router.register_forward_hook(self._gate(name))
 
     def _gate(self, name: str):
         def hook(router: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor, Tensor]):
             logits, weights, experts = output  # (N, E), (N, K), (N, K)
+            hidden = inputs[0].reshape(len(logits), -1)  # (N, D)
             if self.roles.role == "appended":
-                trash_rows = router.get_parameter("trash_weight")  # (T, D)
-                hidden = inputs[0].reshape(-1, trash_rows.shape[1])  # (N, D)
+                trash_rows = router.get_parameter(TRASH_ROWS)  # (T, D)
                 quality_logits, trash_logits = logits.float(), F.linear(hidden, trash_rows)  # (N, E), (N, T)
                 signal = log_odds(quality_logits, trash_logits)  # (N,)
                 # Scaling the K weights by the keep share scales the sum over the experts' outputs by it.
@@ -161,7 +166,7 @@ class TrashCan:
                 quality_logits, trash_logits = logits.float()[:, :first], logits.float()[:, first:]
                 signal = log_odds(quality_logits, trash_logits)  # (N,)
                 kept = weights.masked_fill(experts >= first, 0.0)  # (N, K)
-            self.routing[name] = Routing(quality_logits, signal, experts)
+            self.routing[name] = Routing(quality_logits, signal, experts, hidden)
             gated = {"learned": kept, "open": weights, "shut": torch.zeros_like(weights)}[self.gate]
             return logits, gated, experts
 
@@ -175,9 +180,31 @@ class TrashCan:
             for key, parameter in router.named_parameters()
         }
 
+    def trash_rows(self) -> dict[str, nn.Parameter]:
+        """Return the appended router rows alone, by their names in the model; none where the role is `partition`."""
+        return {name: parameter for name, parameter in self.parameters().items() if name.endswith(TRASH_ROWS)}
+
     def signals(self, shape: torch.Size) -> Tensor:
         """Return the log odds of the last forward pass, (L, *shape) float32, layers in model order."""
         return torch.stack([self.routing[name].signal.view(shape) for name in self.routers])
+
+    def signals_of_rows(self, counted: Tensor) -> Tensor:
+        """Return the log odds of some tokens of the last forward pass, (L, n) float32, as a function of the trash rows.
+
+        The pass itself may have run without gradients: only the appended rows receive any.
+
+        Args:
+            counted: which of the N tokens, (N,) bool.
+        """
+        return torch.stack(
+            [
+                log_odds(
+                    routing.quality_logits[counted],
+                    F.linear(routing.inputs[counted], self.routers[name].get_parameter(TRASH_ROWS)),
+                )
+                for name, routing in self.routing.items()
+            ]
+        )
 
 
 def freeze_all_but(model: nn.Module, trained: dict[str, nn.Parameter]) -> None:

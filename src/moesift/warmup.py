@@ -9,28 +9,18 @@ from torch import Tensor
 from moesift.batches import collate
 from moesift.chat import Encoded
 from moesift.checkpoints import Selector
-from moesift.objectives import contrast, layer_means, load_balance, response_nats, trash_shares
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An example to train on and, for the contrast, its corrupted twin where it has one."""
-
-    example: Encoded
-    twin: Encoded | None = None
+from moesift.objectives import contrast, load_balance, response_nats, trash_shares
 
 
 @dataclass(frozen=True)
 class Weights:
     """What a unit of each term costs.
 
-    L = nats * CE(response) + balance * load balance + sum over l of prices_l * trash share_l + contrast * contrast.
+    L = CE(response) + balance * load balance + sum over l of prices_l * trash share_l.
     """
 
-    nats: float
     balance: float  # alpha
     prices: Tensor  # (L,)
-    contrast: float
 
 
 @dataclass(frozen=True)
@@ -40,56 +30,78 @@ class Terms:
     nats: float  # cross-entropy per response token
     balance: float  # load balance over the quality experts, mean over layers and examples; 1 when even
     shares: Tensor  # (L,) mean trash share of the response tokens
-    contrast: float  # mean over the pairs of example and twin
 
 
-def accumulate_gradients(
-    selector: Selector, parts: Sequence[Sequence[Sample]], weights: Weights, margin: float
-) -> Terms:
+def accumulate_gradients(selector: Selector, parts: Sequence[Sequence[Encoded]], weights: Weights) -> Terms:
     """Run one optimizer step's forward and backward passes, part by part; gradients are those of the whole step.
 
-    Each term is a sum over examples, divided by what the whole step holds, so how it is parted does not matter. A twin
-    takes part in the contrast alone.
+    Each term is a sum over examples, divided by what the whole step holds, so how it is parted does not matter.
 
     Args:
-        parts: the samples of the step, in the parts of one pass each; a part may be empty.
+        parts: the examples of the step, in the parts of one pass each; a part may be empty.
         weights: of the terms.
-        margin: of the contrast, in nats of log odds.
     """
-    samples = [sample for part in parts for sample in part]
-    tokens = sum(sample.example.predicted for sample in samples)
-    pairs = max(1, sum(sample.twin is not None for sample in samples))
+    tokens = sum(example.predicted for part in parts for example in part)
+    examples = sum(map(len, parts))
     routers = selector.trash_can.routers
     prices = weights.prices.to(selector.model.device)
-    nats, balance, contrasted, shares = 0.0, 0.0, 0.0, torch.zeros(len(routers))
+    nats, balance, shares = 0.0, 0.0, torch.zeros(len(routers))
     for part in parts:
-        paired = [row for row, sample in enumerate(part) if sample.twin is not None]
-        examples, own = [sample.example for sample in part], len(part)
-        twins = [sample.twin for sample in part if sample.twin is not None]
-        batch = collate([*examples, *twins], selector.tokenizer.pad_token_id).to(selector.model.device)
+        batch = collate(part, selector.tokenizer.pad_token_id).to(selector.model.device)
         logits = selector.model(
             batch.ids, attention_mask=batch.attention, use_cache=False, logits_to_keep=batch.predicting
         ).logits  # (B, P, V)
         signals = selector.trash_can.signals(batch.ids.shape)  # (L, B, T)
-        counted = batch.response.clone()  # (B, T)
-        counted[:, 0] = False  # the tokens that have a prediction, as in the cross-entropy
 
-        part_nats = response_nats(logits[:own], batch.first(own)).sum() / tokens
-        by_layer = [load_balance(selector.trash_can.routing[name], batch.attention)[:own] for name in routers]
-        part_balance = torch.stack(by_layer).mean(dim=0).sum() / len(samples)  # (L, own) -> ()
-        part_shares = trash_shares(signals[:, :own], counted[:own]) / tokens  # (L,)
-        loss = weights.nats * part_nats + weights.balance * part_balance + (prices * part_shares).sum()
-        if twins:
-            scores = layer_means(signals, counted).mean(dim=1)  # (B, L) -> (B,)
-            part_contrast = contrast(scores[paired], scores[own:], margin).sum() / pairs
-            loss = loss + weights.contrast * part_contrast
-            contrasted += part_contrast.item()
-        loss.backward()
+        part_nats = response_nats(logits, batch).sum() / tokens
+        by_layer = [load_balance(selector.trash_can.routing[name], batch.attention)[: len(part)] for name in routers]
+        part_balance = torch.stack(by_layer).mean(dim=0).sum() / examples  # (L, B) -> ()
+        part_shares = trash_shares(signals, batch.predicted) / tokens  # (L,)
+        (part_nats + weights.balance * part_balance + (prices * part_shares).sum()).backward()
 
         nats += part_nats.item()
         balance += part_balance.item()
         shares += part_shares.detach().cpu()
-    return Terms(nats, balance, shares, contrasted)
+    return Terms(nats, balance, shares)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An example and its corrupted twin."""
+
+    example: Encoded
+    twin: Encoded
+
+
+def accumulate_contrast(selector: Selector, parts: Sequence[Sequence[Pair]], margin: float) -> tuple[float, Tensor]:
+    """Run one optimizer step's passes on pairs; gradients, those of the whole step, reach the trash rows alone.
+
+    The selector's gate is open, so that what the routers read does not depend on the rows: the forward pass needs no
+    gradient, and a step costs little more than scoring its examples.
+
+    Args:
+        parts: the pairs of the step, in the parts of one pass each.
+        margin: by how much an example is to lead its twin, in nats of log odds.
+
+    Returns:
+        The contrast, mean over the pairs, and the mean trash share of the response tokens of both, (L,).
+    """
+    pairs = sum(map(len, parts))
+    tokens = sum(pair.example.predicted + pair.twin.predicted for part in parts for pair in part)
+    found, shares = 0.0, torch.zeros(len(selector.trash_can.routers))
+    for part in filter(None, parts):
+        both = [pair.example for pair in part] + [pair.twin for pair in part]
+        batch = collate(both, selector.tokenizer.pad_token_id).to(selector.model.device)  # (2P, T)
+        with torch.no_grad():
+            selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
+        signals = selector.trash_can.signals_of_rows(batch.predicted.flatten())  # (L, n)
+        counts = batch.predicted.sum(dim=1)  # (2P,)
+        means = torch.stack([own.mean() for own in signals.mean(dim=0).split(counts.tolist())])  # (n,) -> (2P,)
+        part_contrast = contrast(means[: len(part)], means[len(part) :], margin).sum() / pairs
+        part_contrast.backward()
+        found += part_contrast.item()
+        shares += torch.sigmoid(-signals.detach()).sum(dim=1).cpu() / tokens
+    return found, shares
 
 
 @dataclass(frozen=True)

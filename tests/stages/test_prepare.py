@@ -9,7 +9,7 @@ import pytest
 from moesift.pool import content_id
 from moesift.stages import prepare
 
-COLUMNS = ["id", "source", "source_index", "messages", "choices", "corruption"]
+COLUMNS = ["id", "source", "source_index", "messages", "choices", "corruption", "severity", "finished"]
 
 
 def flags(folder, sources, heldout=5, corrupt=0.4):

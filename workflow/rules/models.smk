@@ -100,7 +100,7 @@ if CONFIG.selector.upcycle is not None:
         priority: 10
         params:
             model=as_named("selector"),
-            flags=arguments(CONFIG.selector.upcycle, "experts", "experts_per_token", "seed"),
+            flags=arguments(CONFIG.selector.upcycle, "experts", "experts_per_token", "seed", "dtype"),
             code=digest("upcycle"),
         shell:
             "{PYTHON} -m moesift.stages.upcycle --model {params.model:q} --out {output} {params.flags} > {log} 2>&1"

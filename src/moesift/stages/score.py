@@ -55,6 +55,8 @@ def main() -> None:
         case "ifd":
             values = methods.ifd(found[0].to_numpy(), found[1].to_numpy())
             refused[NO_HELP] = values >= 1
+        case "instruction_gain":
+            values = methods.instruction_gain(found[0].to_numpy(), found[1].to_numpy())
         case "length":
             values = methods.length(tokens)
         case "random":

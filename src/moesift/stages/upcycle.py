@@ -20,10 +20,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="the dense model: a directory or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="directory of the MoE model")
-    flags.add(parser, config.Upcycle, "experts", "experts_per_token", "seed")
+    flags.add(parser, config.Upcycle, "experts", "experts_per_token", "seed", "dtype")
     args = parser.parse_args()
 
     dense, tokenizer = load_model(args.model)
+    if args.dtype is not None:
+        dense = dense.to(getattr(torch, args.dtype))
     moe = upcycled(dense, args.experts, args.experts_per_token, args.seed)
     difference = largest_difference(dense, moe, args.seed)
     if not difference < ROUNDING[dense.dtype]:

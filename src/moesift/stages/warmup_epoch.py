@@ -1,11 +1,12 @@
 """One epoch of the warm-up: train the routers, and nothing else, on the pool.
 
-The loss of each objective, with alpha * load balance added to all of them:
+The loss of each objective:
 
-budget        CE(response) + sum over layers l of price_l * (trash share_l - rho). The signed prices follow the trash
-              shares of the step before by dual ascent, damped.
-contrastive   CE(response) + softplus(margin - (S(x) - S(x'))) with S the quality score and x' the corrupted twin of x
-lm            CE(response)
+budget        CE(response) + alpha * load balance + sum over layers l of price_l * (trash share_l - rho). The signed
+              prices follow the trash shares of the step before by dual ascent, damped.
+lm            CE(response) + alpha * load balance
+contrastive   softplus(margin - (S(x) - S(x'))) with S the quality score and x' the corrupted twin of x. The trash-can
+              experts are left out of the model's own computation and their rows alone are trained.
 
 All terms are sums over examples, so the passes that a step is divided into do not change it.
 """
@@ -14,12 +15,13 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 import torch
 from tqdm import tqdm
-from transformers import set_seed
+from transformers import PreTrainedTokenizerFast, set_seed
 
 from moesift import checkpoints, config, flags
 from moesift.batches import micro_batches, shuffled_batches
@@ -30,7 +32,15 @@ from moesift.objectives import ascend, prices
 from moesift.pool import warmup_examples
 from moesift.routers import freeze_all_but
 from moesift.training import MAX_GRADIENT_NORM
-from moesift.warmup import Progress, Sample, Weights, accumulate_gradients, from_tensors, to_tensors
+from moesift.warmup import (
+    Pair,
+    Progress,
+    Weights,
+    accumulate_contrast,
+    accumulate_gradients,
+    from_tensors,
+    to_tensors,
+)
 
 RISE = 20  # optimizer steps of the first epoch in which the learning rate rises; constant after, whatever the epochs
 
@@ -54,7 +64,8 @@ def main() -> None:
     set_seed(args.seed)
 
     selector = checkpoints.load(args.previous)
-    trained = selector.trash_can.parameters()
+    contrastive = args.objective == "contrastive"
+    trained = selector.trash_can.trash_rows() if contrastive else selector.trash_can.parameters()
     freeze_all_but(selector.model, trained)
     optimizer = torch.optim.AdamW(trained.values(), lr=args.learning_rate, weight_decay=0.0)
     layers = len(selector.trash_can.routers)
@@ -64,25 +75,16 @@ def main() -> None:
         progress = from_tensors(checkpoints.load_optimizer(args.previous), optimizer, trained)
 
     pool = warmup_examples(
-        pl.read_parquet(args.pool, columns=["id", "source", "messages", "choices"]), args.examples, args.seed
+        pl.read_parquet(args.pool, columns=["id", "source", "messages", "choices", "finished"]),
+        args.examples,
+        args.seed,
     )
-    encoded = encode_responses(pool["messages"].to_list(), selector.tokenizer, args.max_length)
-    corrupted: list[Encoded | None] = [None] * pool.height
-    if args.objective == "contrastive":
-        # New twins in every epoch, so that the routers do not learn them by heart.
-        found = twins(pool, args.twins, f"{args.seed}-{args.epoch}")
-        messages = [turns or original for turns, original in zip(found, pool["messages"].to_list(), strict=True)]
-        again = encode(messages, selector.tokenizer, args.max_length)
-        corrupted = [twin if turns and twin.predicted else None for turns, twin in zip(found, again, strict=True)]
-    ids, samples = zip(
-        *(
-            (id, Sample(example, twin))
-            for id, example, twin in zip(pool["id"], encoded, corrupted, strict=True)
-            if example
-        ),
-        strict=True,
+    encoded = encode_responses(
+        pool["messages"].to_list(), selector.tokenizer, args.max_length, pool["finished"].to_list()
     )
-    lengths = [len(sample.example.ids) for sample in samples]
+    given = twinned(pool, encoded, selector.tokenizer, args) if contrastive else encoded
+    ids, samples = zip(*((id, sample) for id, sample in zip(pool["id"], given, strict=True) if sample), strict=True)
+    lengths = [len(sample.example.ids if contrastive else sample.ids) for sample in samples]
 
     started = time.monotonic()
     with args.log.open("w") as log:
@@ -91,42 +93,75 @@ def main() -> None:
             desc=f"warm-up epoch {args.epoch}",
             disable=None,
         ):
-            parts = micro_batches(batch, lengths, args.micro_batch, process=0, processes=1)
-            cost = prices(progress.multipliers, progress.shares, args.trash_share, args.damping)
-            if args.objective != "budget":
-                cost = torch.zeros(layers)
-            weights = Weights(1.0, args.balance, cost, contrast=float(args.objective == "contrastive"))
-            terms = accumulate_gradients(selector, [[samples[i] for i in part] for part in parts], weights, args.margin)
+            parts = [
+                [samples[i] for i in part]
+                for part in micro_batches(batch, lengths, args.micro_batch, process=0, processes=1)
+            ]
+            multipliers = progress.multipliers
+            if contrastive:
+                contrast, shares = accumulate_contrast(selector, parts, args.margin)
+                losses = {"contrast": contrast}
+            else:
+                cost = prices(multipliers, progress.shares, args.trash_share, args.damping)
+                if args.objective == "lm":
+                    cost = torch.zeros(layers)
+                terms = accumulate_gradients(selector, parts, Weights(args.balance, cost))
+                shares = terms.shares
+                budget = (cost * (shares - args.trash_share)).sum().item()
+                losses = {"nats": terms.nats, "balance": terms.balance, "budget": budget}
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), MAX_GRADIENT_NORM).item()
             record = {
                 "epoch": args.epoch,
                 "step": progress.steps,
-                "nats": terms.nats,
-                "balance": terms.balance,
-                "budget": (cost * (terms.shares - args.trash_share)).sum().item(),
-                "contrast": terms.contrast,
-                "trash_shares": terms.shares.tolist(),
-                "multipliers": progress.multipliers.tolist(),
+                **losses,
+                "trash_shares": shares.tolist(),
+                "multipliers": multipliers.tolist(),
                 "gradient_norm": norm,
             }
             log.write(json.dumps(record) + "\n")
-            if not math.isfinite(terms.nats + terms.balance + terms.contrast + norm):
+            if not math.isfinite(sum(losses.values()) + norm):
                 raise UserError(
-                    f"the warm-up diverged at step {progress.steps} (loss {terms.nats}, gradient norm {norm}) on the "
+                    f"the warm-up diverged at step {progress.steps} (losses {losses}, gradient norm {norm}) on the "
                     f"examples {', '.join(ids[i] for i in batch)}; the last good checkpoint is {args.previous}; lower "
                     "warmup.learning_rate"
                 )
             optimizer.param_groups[0]["lr"] = args.learning_rate * min(1.0, (progress.steps + 1) / RISE)
             optimizer.step()
             optimizer.zero_grad()
-            multipliers = progress.multipliers
             if args.objective == "budget":
-                multipliers = ascend(multipliers, terms.shares, args.trash_share, args.dual_rate)
-            progress = Progress(progress.steps + 1, multipliers, terms.shares)
+                multipliers = ascend(multipliers, shares, args.trash_share, args.dual_rate)
+            progress = Progress(progress.steps + 1, multipliers, shares)
 
     checkpoints.save(selector, args.out, args.previous, to_tensors(progress, optimizer, trained))
-    rate = sum(lengths) / (time.monotonic() - started)
-    print(f"{len(samples)} of {pool.height} examples, {rate:,.0f} tokens/s, {terms.nats:.3f} nats per response token")
+    rate = sum(lengths) * (2 if contrastive else 1) / (time.monotonic() - started)
+    last = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+    print(f"{len(samples)} of {pool.height} examples, {rate:,.0f} tokens/s; at the end {last}")
+
+
+def twinned(
+    pool: pl.DataFrame,
+    encoded: Sequence[Encoded | None],
+    tokenizer: PreTrainedTokenizerFast,
+    args: argparse.Namespace,
+) -> list[Pair | None]:
+    """Return each example with its twin, None where either has nothing to score.
+
+    Raises:
+        UserError: no example has a twin.
+    """
+    # New twins in every epoch, so that the routers do not learn them by heart.
+    spoilt = twins(pool, args.twins, f"{args.seed}-{args.epoch}")
+    turns = [
+        twin.turns if twin else original for twin, original in zip(spoilt, pool["messages"].to_list(), strict=True)
+    ]
+    again = encode(turns, tokenizer, args.max_length, [twin is None or twin.finished for twin in spoilt])
+    pairs = [
+        Pair(example, other) if twin and example and other.predicted else None
+        for example, other, twin in zip(encoded, again, spoilt, strict=True)
+    ]
+    if not any(pairs):
+        raise UserError(f"warmup.twins: {', '.join(args.twins)} can be made of no example of the pool")
+    return pairs
 
 
 if __name__ == "__main__":

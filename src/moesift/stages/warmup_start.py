@@ -13,10 +13,12 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="the selector: a directory or a name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="directory of epoch 0")
     parser.add_argument("--seed", type=int, required=True)
-    flags.add(parser, config.Warmup, "expert_role", "trash_ratio")
+    flags.add(parser, config.Warmup, "objective", "expert_role", "trash_ratio")
     args = parser.parse_args()
 
-    selector = checkpoints.attach(args.model, args.trash_ratio, args.expert_role, args.seed)
+    # The contrast is taken of the model as it is; the other objectives train it with its trash cans at work.
+    gate = "open" if args.objective == "contrastive" else "learned"
+    selector = checkpoints.attach(args.model, args.trash_ratio, args.expert_role, args.seed, gate)
     checkpoints.save(selector, args.out, previous=None, optimizer={})
     roles = selector.trash_can.roles
     print(
