@@ -4,8 +4,10 @@ snakemake --cores all            everything, up to the report
 snakemake -n                     what would run, and why
 snakemake select --cores all     up to the selected parquet (likewise warmup, score, train, evaluate, report)
 snakemake --cores all --configfile config/mine.yaml
+snakemake study --cores all --configfile config/study.yaml     what the scores are worth, with labels and intervals
 """
 
+import json
 import os
 import shlex
 import sys
@@ -63,6 +65,11 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/estimate.smk"
+
+
+if CONFIG.study is not None:
+
+    include: "workflow/rules/study.smk"
 
 
 rule all:

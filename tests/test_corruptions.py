@@ -59,7 +59,7 @@ def test_shuffling_keeps_the_words_and_the_white_space_and_changes_the_order():
 
 @pytest.mark.parametrize(("kind", "replaced", "severity"), [("noise_10", 1, 0.1), ("noise_30", 3, 0.3)])
 def test_noise_replaces_a_share_of_the_words(kind, replaced, severity):
-    words = "one two three four five six seven eight nine ten".split()
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     for seed in range(20):
         spoilt = MAKE[kind](given(" ".join(words), own=["x y", "one"]), random.Random(seed))
         after = spoilt.turns[-1]["content"].split()
@@ -83,7 +83,7 @@ def test_repetition_loops_the_last_words_to_the_old_length():
     assert outcomes("repeated", given("a b c d")) == {"a a a a", "a b b b", "a b a b"}
     assert outcomes("repeated", given("a b b b")) == {"a a a a", "a b a b"}  # and never the response itself
     spoilt = MAKE["repeated"](given("a b c d e f g h i j k l"), random.Random(0))
-    before, after = "a b c d e f g h i j k l".split(), spoilt.turns[-1]["content"].split()
+    before, after = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"], spoilt.turns[-1]["content"].split()
     start = round(12 * (1 - spoilt.severity))
     assert len(after) == 12
     assert after[:start] == before[:start]

@@ -31,6 +31,13 @@ def test_the_gain_of_the_instruction_is_what_it_takes_off_the_loss():
     assert gain.tolist() == [0.75, 0.0, -0.5]
 
 
+def test_likelihood_and_information_are_of_the_same_tokens():
+    given, alone = np.log([0.5, 0.25]), np.log([0.125, 0.25])  # of two tokens
+    score = methods.likelihood_pmi(np.array([-given.sum()]), np.array([-alone.sum()]), np.array([2]))
+    assert score == pytest.approx([given.mean() + (given - alone).mean()])
+    assert score == pytest.approx([np.log(0.125) / 2 + np.log(4) / 2])
+
+
 def test_the_likelier_response_comes_first():
     assert methods.likelihood(np.array([6.0, 2.0]), np.array([3, 4])).tolist() == [-2.0, -0.5]
 

@@ -7,6 +7,7 @@ file over the default one before it is validated.
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -23,6 +24,7 @@ Method = Literal[
     "nll",
     "ifd",
     "instruction_gain",
+    "likelihood_pmi",
     "length",
     "random",
 ]
@@ -311,6 +313,62 @@ class Evaluate(Section):
     )
 
 
+Baseline = Literal["random", "balanced", "mid_nll", "bottom", "oracle", "full"]
+
+
+class Claim(Section):
+    """What the study is to show, written down before it is run."""
+
+    method: Method = Field(description="the method that is claimed to see more")
+    against: Annotated[list[Method], Field(min_length=1), Unique] = Field(description="than the best of these")
+    kinds: Annotated[list[Corruption], Field(min_length=1), Unique] = Field(description="on these kinds of corruption")
+
+
+class Study(Section):
+    """`snakemake study`: pools with hidden labels, over several seeds, that show what a score sees and is worth."""
+
+    validation_seeds: Annotated[list[Seed], Unique] = Field(description="seeds that choices may be made on")
+    test_seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(
+        description="seeds that are run once and reported; each reseeds the pool, its noise, the warm-up and the "
+        "embedded models"
+    )
+    methods: Annotated[list[Method], Field(min_length=1), Unique] = Field(description="scorers to compare")
+    baselines: Annotated[list[Method], Field(min_length=1), Unique] = Field(
+        description="scorers that a method should beat the best of"
+    )
+    noise: Annotated[list[OpenShare], Field(min_length=1), Unique] = Field(
+        description="shares of the pool that are corrupted; the first is the one that tables show"
+    )
+    halves: Annotated[list[Annotated[list[Corruption], Field(min_length=1), Unique]], Field(min_length=2)] = Field(
+        description="kinds of corruption, parted: a pool has those of one part, its warm-up's twins those of the others"
+    )
+    control: Corruption = Field(description="a kind in every pool that does no harm to the response")
+    claim: Claim
+    default: Method = Field(description="the method that the validation seeds chose, held against the project's goals")
+    arms: Annotated[list[Method | Baseline], Unique] = Field(
+        description="what the target is tuned on: the best by a method, or a baseline; none tunes nothing"
+    )
+    ratios: Annotated[list[Ratio], Field(min_length=1), Unique] = Field(description="shares of the pool that are kept")
+    tokens: Count = Field(description="tokens that each tuning sees, whatever was kept")
+    resamples: Count = Field(description="of the bootstrap and of the permutation test")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        seeds = [*self.validation_seeds, *self.test_seeds]
+        kinds = [kind for half in self.halves for kind in half]
+        for name, values in (("test_seeds", seeds), ("halves", [*kinds, self.control])):
+            if repeated := sorted(str(value) for value, count in Counter(values).items() if count > 1):
+                raise ValueError(f"{name}: {', '.join(repeated)} stands in two places")
+        read = {"bottom": "router", "mid_nll": "nll"}
+        arms = [read.get(arm, arm) for arm in self.arms if arm in read or arm not in get_args(Baseline)]
+        named = [*self.baselines, self.default, self.claim.method, *self.claim.against, *arms]
+        if missing := sorted(set(named) - set(self.methods)):
+            raise ValueError(f"methods: {', '.join(missing)} is needed by baselines, default, claim or arms")
+        if unknown := sorted(set(self.claim.kinds) - set(kinds)):
+            raise ValueError(f"claim.kinds: {', '.join(unknown)} is in none of the halves")
+        return self
+
+
 class TaskSize(Section):
     """How large an evaluation is, roughly."""
 
@@ -358,6 +416,7 @@ class Config(Section):
     target: Target
     train: Train
     evaluate: Evaluate
+    study: Study | None = Field(description="what `snakemake study` does; config/study.yaml has one")
     estimate: Estimate
     throughput: Throughput
 

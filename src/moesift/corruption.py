@@ -71,7 +71,7 @@ def twins(examples: pl.DataFrame, kinds: Sequence[Corruption], seed: str) -> lis
     rng = random.Random(f"twins-{seed}")
     found: list[Spoilt | None] = [None] * len(examples)
     used: Counter[Corruption] = Counter()
-    # Every example is to have one, so those that fewest kinds apply to are served first, with the kind used least so far.
+    # Every example is to have one: those that fewest kinds apply to come first, each with the kind used least so far.
     for row in sorted(range(len(examples)), key=lambda row: len(options[row])):
         if options[row]:
             kind = min(options[row], key=used.__getitem__)

@@ -38,6 +38,7 @@ class Given:
 
     @property
     def response(self) -> str:
+        """The text that is spoilt."""
         return self.turns[-1]["content"]
 
 

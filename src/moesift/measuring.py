@@ -32,6 +32,23 @@ def signals(
 
 
 @torch.inference_mode()
+def inputs(selector: Selector, examples: Sequence[Encoded], token_budget: int) -> list[list[float]]:
+    """Return what each routed layer's router reads of each example: L * D numbers, means over its response tokens."""
+
+    def measure(batch: Batch) -> Tensor:
+        selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
+        counted = batch.response.float()  # (B, T)
+        by_layer = [
+            torch.einsum("btd,bt->bd", routing.inputs.view(*counted.shape, -1), counted)  # (B, D)
+            for routing in selector.trash_can.routing.values()
+        ]
+        return torch.cat(by_layer, dim=1) / counted.sum(dim=1, keepdim=True)  # (B, L * D)
+
+    pad_id = selector.tokenizer.pad_token_id
+    return per_example(measure, examples, pad_id, token_budget, selector.model.device, "inputs")
+
+
+@torch.inference_mode()
 def usage(selector: Selector, examples: Sequence[Encoded], token_budget: int) -> list[list[float]]:
     """Return how each example uses the experts: each routed layer's mean softmax over its E quality experts.
 

@@ -31,6 +31,7 @@ READS: dict[Method, tuple[Measured, ...]] = {
     "nll": (Measured("nats", "selector"),),
     "ifd": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
     "instruction_gain": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
+    "likelihood_pmi": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
     "length": (Measured("tokens", "selector"),),
     "random": (Measured("tokens", "selector"),),
 }
@@ -116,6 +117,20 @@ def instruction_gain(nats: np.ndarray, nats_alone: np.ndarray) -> np.ndarray:
         nats_alone: cross-entropy of the same tokens without it, (N,).
     """
     return 1 - nats / nats_alone
+
+
+def likelihood_pmi(nats: np.ndarray, nats_alone: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Return log p(A|Q) plus the pointwise mutual information log p(A|Q) - log p(A), per response token, (N,) in nats.
+
+    The likelihood falls where a response is broken text, the information (Fano 1961; of answers, Holtzman et al., arXiv
+    2104.08315) where it is sound text that answers something else.
+
+    Args:
+        nats: cross-entropy of the response tokens given the instruction, summed, (N,).
+        nats_alone: cross-entropy of the same tokens without it, (N,).
+        tokens: response tokens, (N,).
+    """
+    return (nats_alone - 2 * nats) / tokens
 
 
 def length(tokens: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from moesift.chat import with_template
 from moesift.errors import UserError
+from moesift.routers import has_routers
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -66,4 +67,9 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto", use_safetensors=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{model}: cannot be loaded as a causal language model: {error}") from error
-    return loaded.to(device()).eval(), tokenizer
+    loaded = loaded.to(device()).eval()
+    # Grouped products of bfloat16 are slow on processors: with two experts 450 tokens a second against 630, on one core
+    # of a Xeon. In float32, and on GPUs, transformers' own choice is the faster one.
+    if loaded.device.type == "cpu" and loaded.dtype == torch.bfloat16 and has_routers(loaded.config):
+        loaded.set_experts_implementation("eager")
+    return loaded, tokenizer

@@ -3,6 +3,9 @@
 import ast
 import functools
 import hashlib
+import os
+import platform
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,6 +47,29 @@ def digest(stage: str) -> str:
 def versions() -> dict[str, str]:
     """Return the installed versions of moesift and of the libraries that its results depend on."""
     return {package: version(package) for package in RECORDED}
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout, with a + where files differ from it; None where there is no git."""
+    git = ["git", "-C", str(PACKAGE)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def machine() -> str:
+    """Return the processor, the cores that may be used, the memory and the GPU, in words."""
+    try:
+        named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        processor = named[0].partition(":")[2].strip()
+    except (OSError, IndexError):
+        processor = platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{processor}, {cores} cores, {memory:.0f} GiB"
 
 
 def _file(name: str) -> Path:

@@ -2,6 +2,21 @@
 # jobs, which most others wait for, go before the training of baselines.
 
 
+# What changes how an epoch is trained.
+WARMUP_KEYS = (
+    "objective",
+    "examples",
+    "balance",
+    "learning_rate",
+    "batch_size",
+    "trash_share",
+    "dual_rate",
+    "damping",
+    "margin",
+    "twins",
+)
+
+
 rule warmup_start:
     input:
         MODELS_CHECKED,
@@ -38,19 +53,7 @@ rule warmup_epoch:
         micro_batch=CONFIG.throughput.micro_batch,
     params:
         data=arguments(CONFIG.data, "max_length"),
-        flags=arguments(
-            CONFIG.warmup,
-            "objective",
-            "examples",
-            "balance",
-            "learning_rate",
-            "batch_size",
-            "trash_share",
-            "dual_rate",
-            "damping",
-            "margin",
-            "twins",
-        ),
+        flags=arguments(CONFIG.warmup, *WARMUP_KEYS),
         code=digest("warmup_epoch"),
     shell:
         "{PYTHON} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"

@@ -19,6 +19,7 @@ QUANTITIES: dict[str, pl.DataType] = {
     "tokens": pl.Int64(),  # response tokens
     "signals": pl.List(pl.Float64),  # each routed layer's mean log odds
     "usage": pl.List(pl.Float32),  # each routed layer's mean shares of its experts, one layer after the other
+    "inputs": pl.List(pl.Float32),  # each routed layer's mean router input, one layer after the other
     "nats": pl.Float64(),  # loss of the response tokens, summed; of an epoch with its trash cans as they learnt
     "nats_open": pl.Float64(),  # of an epoch with every keep share at 1
     "nats_shut": pl.Float64(),  # of an epoch with every keep share at 0
@@ -85,6 +86,8 @@ def of_epoch(args: argparse.Namespace) -> tuple[PreTrainedTokenizerFast, Measure
         )
     if args.quantity == "usage":
         return selector.tokenizer, lambda examples: measuring.usage(selector, examples, args.token_budget)
+    if args.quantity == "inputs":
+        return selector.tokenizer, lambda examples: measuring.inputs(selector, examples, args.token_budget)
     selector.trash_can.gate = {"nats": "learned", "nats_open": "open", "nats_shut": "shut"}[args.quantity]
     return selector.tokenizer, lambda examples: losses.nats(selector.model, pad, examples, args.token_budget)
 

@@ -57,6 +57,8 @@ def main() -> None:
             refused[NO_HELP] = values >= 1
         case "instruction_gain":
             values = methods.instruction_gain(found[0].to_numpy(), found[1].to_numpy())
+        case "likelihood_pmi":
+            values = methods.likelihood_pmi(found[0].to_numpy(), found[1].to_numpy(), tokens)
         case "length":
             values = methods.length(tokens)
         case "random":

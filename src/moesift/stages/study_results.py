@@ -1,0 +1,95 @@
+"""Put the cases of the study together: one JSON with every number of it."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from moesift import study
+from moesift.config import Study
+from moesift.errors import run
+from moesift.provenance import commit, machine, versions
+from moesift.study import Case
+
+
+def main() -> None:
+    """Read the cases, write the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=Path, nargs="+", required=True, help=".../noise-{n}/half-{h}/seed-{s}")
+    parser.add_argument("--benchmarks", type=Path, required=True, help="folder below which the jobs' times are")
+    parser.add_argument("--study", type=json.loads, required=True, help="the section of the configuration as JSON")
+    parser.add_argument("--made-from", type=json.loads, required=True, help="selector, target and objective as JSON")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+
+    settings = Study.model_validate(args.study)
+    cases = [read(folder, settings) for folder in args.cases]
+    seeds = {"validation": settings.validation_seeds, "test": settings.test_seeds}
+    parts = {name: part([case for case in cases if case.seed in own], settings) for name, own in seeds.items()}
+    times = [pl.read_csv(path, separator="\t", null_values="-")["s"].sum() for path in args.benchmarks.rglob("*.tsv")]
+    made = {
+        "commit": commit(),
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "job_seconds": sum(times),
+        "jobs": len(times),
+        "versions": versions(),
+        **args.made_from,
+        "pool": sum(case.examples.height for case in cases) / len(cases),
+        "cases": len(cases),
+        "noise": settings.noise[0],
+        "halves": settings.halves,
+        "control": settings.control,
+        "tokens": settings.tokens,
+        "baselines": settings.baselines,
+    }
+    numbers = {"made": made, "claim": settings.claim.model_dump(), "parts": parts, "human": None}
+    args.out.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
+    print(f"{len(cases)} cases, {made['job_seconds']:.0f} s of jobs")
+
+
+def read(folder: Path, settings: Study) -> Case:
+    """Read one case; its path says what it is."""
+    noise, half, seed = (part.partition("-")[2] for part in folder.parts[-3:])
+    kinds = [*settings.halves[int(half)], settings.control]
+    trained = pl.DataFrame(schema={"arm": pl.String, "ratio": pl.Float64})
+    if settings.arms:
+        runs = pl.DataFrame(json.loads((folder / "trained.json").read_text())["runs"])
+        trained = pl.read_parquet(folder / "trained.parquet").join(
+            runs.select("arm", "ratio", "kept_corrupted"), on=["arm", "ratio"], how="left", nulls_equal=True
+        )
+    return Case(float(noise), int(half), int(seed), kinds, pl.read_parquet(folder / "examples.parquet"), trained)
+
+
+def part(cases: Sequence[Case], settings: Study) -> dict[str, Any] | None:
+    """Return the numbers of the validation seeds, or of the test seeds."""
+    if not cases:
+        return None
+    main = [case for case in cases if case.noise == settings.noise[0]]
+    methods = settings.methods
+    rows, found = study.detection(main, methods, settings.resamples)
+    lost = study.rejections(main, methods)
+    tuned = study.training(main)
+    claim = settings.claim
+    return {
+        "seeds": sorted({case.seed for case in cases}),
+        "detection": rows,
+        "differences": study.differences(found, methods, settings.baselines),
+        "precision": study.precision(main, methods),
+        "severity": study.severities(main, methods),
+        "confounds": study.confounds(main, methods),
+        "false_rejection": lost,
+        "layers": study.layers(main) if "router" in methods else [],
+        "doses": study.doses(cases, methods),
+        "training": tuned,
+        "claim": study.claimed(found, claim.method, claim.against, claim.kinds),
+        "goals": study.goals(found, settings.default, settings.baselines, lost, tuned),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,273 @@
+# The study: does a score find what is wrong with an example, and is training on what it keeps better than on a random
+# part? Pools with hidden labels, many methods, several seeds. A case is one pool: its noise (share of spoilt examples),
+# the half of the kinds that it is spoilt by, and the seed of everything in it. The contrastive warm-up learns from twins
+# of the other half, so that it is judged on kinds that it never saw. The rules are those of the workflow, on other paths.
+
+STUDY = f"{RESULTS}/study"
+STUDY_FIGURES = [
+    "auroc",
+    *(["doses"] if len(CONFIG.study.noise) > 1 else []),
+    *(["training"] if CONFIG.study.arms else []),
+    *(["layers"] if "router" in CONFIG.study.methods else []),
+]
+CASE = f"{STUDY}/noise-{{noise}}/half-{{half}}/seed-{{seed}}"
+CASES = expand(
+    CASE,
+    noise=[f"{noise:g}" for noise in CONFIG.study.noise],
+    half=range(len(CONFIG.study.halves)),
+    seed=[*CONFIG.study.validation_seeds, *CONFIG.study.test_seeds],
+)
+# What the probe and the hard and easy clean examples are made from, beside what the methods read.
+STUDY_STATES = {"selector": "selector", "first": "epoch-0", "last": f"epoch-{CONFIG.warmup.epochs}"}
+
+
+wildcard_constraints:
+    noise="[0-9.]+",
+    half="[0-9]+",
+    place="selector|target|epoch-[0-9]+",
+
+
+def reseeded(section, **keys):
+    """Return a section of the configuration with other values of some keys."""
+    return section.model_copy(update=keys)
+
+
+def study_model(role, seed):
+    """Return the directory of a model of the study: the embedded ones are made anew for each seed."""
+    name = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}[role]
+    return f"{STUDY}/{role}/seed-{seed}" if name == EMBEDDED else model_name(role)
+
+
+def study_files(role):
+    """Return a function of the wildcards: what a job that reads this model waits for."""
+    name = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}[role]
+    return lambda wildcards: study_model(role, wildcards.seed) if name == EMBEDDED else model(role)
+
+
+use rule prepare as study_pool with:
+    output:
+        pool=ensure(f"{CASE}/pool.parquet", non_empty=True),
+        heldout=ensure(f"{CASE}/heldout.parquet", non_empty=True),
+        rejected=ensure(f"{CASE}/rejected.parquet", non_empty=True),
+    log:
+        f"{CASE}/logs/pool.log",
+    params:
+        flags=lambda wildcards: arguments(
+            reseeded(
+                CONFIG.data,
+                corrupt=float(wildcards.noise),
+                corruptions=CONFIG.study.halves[int(wildcards.half)] + [CONFIG.study.control],
+                seed=int(wildcards.seed),
+            ),
+            "sources",
+            "heldout",
+            "corrupt",
+            "corruptions",
+            "seed",
+        ),
+        code=digest("prepare"),
+
+
+use rule pretrain_model as study_pretrain with:
+    output:
+        model=directory(f"{STUDY}/{{role}}/seed-{{seed}}"),
+        losses=f"{STUDY}/{{role}}/seed-{{seed}}.jsonl",
+    log:
+        f"{STUDY}/logs/pretrain-{{role}}-{{seed}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/pretrain-{{role}}-{{seed}}.tsv"
+    priority: 20
+    params:
+        shape=lambda wildcards: {"selector": "moe", "target": "dense"}[wildcards.role],
+        flags=lambda wildcards: arguments(
+            reseeded(CONFIG.embedded, seed=int(wildcards.seed)), "tokens", "learning_rate", "seed"
+        ),
+        code=digest("pretrain"),
+
+
+use rule warmup_start as study_warmup_start with:
+    input:
+        MODELS_CHECKED,
+        model=study_files("selector"),
+    output:
+        directory(f"{CASE}/epoch-0"),
+    log:
+        f"{CASE}/logs/epoch-0.log",
+    params:
+        model=lambda wildcards: study_model("selector", wildcards.seed),
+        flags=arguments(CONFIG.warmup, "objective", "expert_role", "trash_ratio"),
+        code=digest("warmup_start"),
+
+
+use rule warmup_epoch as study_warmup_epoch with:
+    input:
+        previous=lambda wildcards: f"{CASE}/epoch-{int(wildcards.epoch) - 1}".format(**wildcards),
+        pool=f"{CASE}/pool.parquet",
+    output:
+        checkpoint=directory(f"{CASE}/epoch-{{epoch}}"),
+        curve=f"{CASE}/epoch-{{epoch}}.jsonl",
+    log:
+        f"{CASE}/logs/epoch-{{epoch}}.log",
+    benchmark:
+        f"{CASE}/benchmarks/epoch-{{epoch}}.tsv"
+    params:
+        data=rules.warmup_epoch.params.data,
+        flags=lambda wildcards: arguments(
+            reseeded(
+                CONFIG.warmup,
+                twins=[
+                    kind
+                    for number, kinds in enumerate(CONFIG.study.halves)
+                    if number != int(wildcards.half)
+                    for kind in kinds
+                ],
+            ),
+            *WARMUP_KEYS,
+        ),
+        code=digest("warmup_epoch"),
+
+
+use rule measure_shard as study_measure with:
+    input:
+        model=lambda wildcards: (
+            study_files(wildcards.place)(wildcards)
+            if wildcards.place in ("selector", "target")
+            else f"{CASE}/{{place}}".format(**wildcards)
+        ),
+        pool=f"{CASE}/pool.parquet",
+    output:
+        ensure(f"{CASE}/measured/{{place}}/{{quantity}}.parquet", non_empty=True),
+    log:
+        f"{CASE}/logs/{{place}}-{{quantity}}.log",
+    benchmark:
+        f"{CASE}/benchmarks/{{place}}-{{quantity}}.tsv"
+    params:
+        model=lambda wildcards: (
+            f"--selector {shlex.quote(study_model(wildcards.place, wildcards.seed))}"
+            if wildcards.place in ("selector", "target")
+            else f"--epoch {CASE}/{{place}}".format(**wildcards)
+        ),
+        shard="1 --shards 1",
+        data=rules.measure_shard.params.data,
+        tokens=rules.measure_shard.params.tokens,
+        code=digest("measure"),
+
+
+use rule score_method as study_score with:
+    input:
+        lambda wildcards: [
+            f"{CASE}/measured/{STUDY_STATES[reads.model]}/{reads.quantity}.parquet".format(**wildcards)
+            for reads in READS[wildcards.method]
+        ],
+    output:
+        ensure(f"{CASE}/scores/{{method}}.parquet", non_empty=True),
+    log:
+        f"{CASE}/logs/score-{{method}}.log",
+    params:
+        flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "")
+        .replace(f"{RESULTS}/data", CASE)
+        .format(**wildcards),
+        code=digest("score"),
+
+
+STUDY_SCORES = [f"{CASE}/scores/{method}.parquet" for method in CONFIG.study.methods]
+
+
+rule study_case:
+    input:
+        pool=f"{CASE}/pool.parquet",
+        scores=STUDY_SCORES,
+        inputs=f"{CASE}/measured/epoch-0/inputs.parquet",
+        reference=f"{CASE}/measured/target/nats.parquet",
+    output:
+        ensure(f"{CASE}/examples.parquet", non_empty=True),
+    log:
+        f"{CASE}/logs/case.log",
+    benchmark:
+        f"{CASE}/benchmarks/case.tsv"
+    threads: CONFIG.throughput.threads
+    params:
+        kinds=lambda wildcards: " ".join(CONFIG.study.halves[int(wildcards.half)]),
+        control=CONFIG.study.control,
+        code=digest("study_case"),
+    shell:
+        "{PYTHON} -m moesift.stages.study_case --pool {input.pool} --scores {input.scores} --inputs {input.inputs}"
+        " --reference {input.reference} --kinds {params.kinds} --control {params.control} --seed {wildcards.seed}"
+        " --threads {threads} --out {output} > {log} 2>&1"
+
+
+rule study_train:
+    input:
+        model=study_files("target"),
+        pool=f"{CASE}/pool.parquet",
+        heldout=f"{CASE}/heldout.parquet",
+        scores=STUDY_SCORES,
+    output:
+        trained=ensure(f"{CASE}/trained.parquet", non_empty=True),
+        runs=ensure(f"{CASE}/trained.json", non_empty=True),
+    log:
+        f"{CASE}/logs/train.log",
+    benchmark:
+        f"{CASE}/benchmarks/train.tsv"
+    threads: CONFIG.throughput.threads
+    resources:
+        gpu=CONFIG.throughput.gpus,
+        token_budget=CONFIG.throughput.score_tokens,
+    params:
+        model=lambda wildcards: study_model("target", wildcards.seed),
+        flags=arguments(CONFIG.study, "arms", "ratios", "tokens"),
+        data=arguments(CONFIG.data, "max_length"),
+        train=arguments(
+            CONFIG.train,
+            "learning_rate",
+            "warmup_ratio",
+            "batch_size",
+            "lora_rank",
+            "lora_alpha",
+            "lora_dropout",
+            "lora_targets",
+        ),
+        code=digest("study_train"),
+    shell:
+        "{PYTHON} -m moesift.stages.study_train --model {params.model:q} --pool {input.pool} --heldout {input.heldout}"
+        " --scores {input.scores} --seed {wildcards.seed} --threads {threads} --token-budget {resources.token_budget}"
+        " --out {output.trained} --log {output.runs} {params.flags} {params.data} {params.train} > {log} 2>&1"
+
+
+rule study_results:
+    input:
+        expand("{case}/examples.parquet", case=CASES),
+        expand(["{case}/trained.parquet", "{case}/trained.json"], case=CASES) if CONFIG.study.arms else [],
+    output:
+        ensure(f"{STUDY}/study.json", non_empty=True),
+    log:
+        f"{STUDY}/logs/results.log",
+    params:
+        cases=CASES,
+        study=CONFIG.study.model_dump_json(),
+        made_from=json.dumps(
+            {
+                "selector": CONFIG.selector.model,
+                "target": CONFIG.target.model,
+                "objective": CONFIG.warmup.objective,
+            }
+        ),
+        code=digest("study_results"),
+    shell:
+        "{PYTHON} -m moesift.stages.study_results --cases {params.cases} --benchmarks {STUDY} --study {params.study:q}"
+        " --made-from {params.made_from:q} --out {output} > {log} 2>&1"
+
+
+rule study:
+    input:
+        results=f"{STUDY}/study.json",
+    output:
+        page=f"{STUDY}/page/results.md",
+        figures=[f"{STUDY}/page/study-{name}.png" for name in STUDY_FIGURES],
+    log:
+        f"{STUDY}/logs/page.log",
+    params:
+        code=digest("study_page"),
+    shell:
+        "{PYTHON} -m moesift.stages.study_page --study {input.results} --page {output.page}"
+        " --figures $(dirname {output.page}) > {log} 2>&1; cat {log}"
