@@ -6,12 +6,13 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import torch
 from peft import PeftModel
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from moesift import config, flags, losses
 from moesift.adapters import add_lora
@@ -63,6 +64,7 @@ def main() -> None:
     frames, runs = [], []
     for arm, ratio in [("base", None), *grid, *([("full", 1.0)] if "full" in args.arms else [])]:
         started = time.monotonic()
+        set_seed(args.seed)  # of the dropout, if any: a run owes nothing to those before it
         with torch.no_grad():
             for name, value in trained.items():
                 value.copy_(initial[name])
@@ -148,7 +150,9 @@ def measured(
     Returns:
         Columns id, source, nats (summed over the response), tokens (of it), right (null where there is one answer).
     """
-    nats = losses.nats(model.get_base_model(), pad_id, [example for *_, example in questions], budget)
+    nats = losses.nats(
+        cast(PreTrainedModel, model.get_base_model()), pad_id, [example for *_, example in questions], budget
+    )
     asked = pl.DataFrame(
         [(row, own, value, example.predicted) for (row, own, example), value in zip(questions, nats, strict=True)],
         schema={"row": pl.Int64, "own": pl.Boolean, "nats": pl.Float64, "tokens": pl.Int64},
