@@ -30,7 +30,9 @@ def at_the_root(monkeypatch):
 def test_the_default_is_valid():
     config = validated(DEFAULT)
     assert config.select.ratio == [0.1, 0.3]
-    assert config.methods == list(get_args(Method))
+    # One is left out: what it reads is in another, which docs/results.md found to be better.
+    assert config.methods == [method for method in get_args(Method) if method != "instruction_gain"]
+    assert config.study is None
 
 
 def test_one_ratio_or_several_and_text_from_the_command_line():
