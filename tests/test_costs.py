@@ -236,3 +236,13 @@ def test_weights_of_another_dtype_are_copied_by_autocast():
     weights = [t for t in kept.tensors.values() if sorted(t.shape) in ([128, 128], [128, 344]) and t.shape[0] != 512]
     # Nearly all: of the first layer, what comes before the first LoRA matrix needs no gradient.
     assert sum(tensor.numel() for tensor in weights) == pytest.approx(layers, rel=0.06)
+
+
+def test_a_contrast_needs_neither_gradients_of_the_model_nor_logits():
+    plain, contrasted = (configured(warmup={"objective": objective}) for objective in ("lm", "contrastive"))
+    lm, contrast = (works(config, MOE, DENSE, POOL)[0] for config in (plain, contrasted))
+    assert contrast.flops_per_token == forward(MOE, head=False) < lm.flops_per_token
+    parts = memory(contrasted, MOE, DENSE)["warm up"]
+    assert "logits" not in parts
+    length, micro = contrasted.data.max_length, contrasted.throughput.micro_batch
+    assert parts["inputs of the routers"] == 2 * micro * length * MOE.routed * MOE.hidden * 4

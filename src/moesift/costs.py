@@ -81,14 +81,16 @@ def works(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[Wo
     found = []
     if any(reads.model != "selector" for reads in passes):
         examples = min(config.warmup.examples or pool.examples, pool.examples)
-        twins = 2 if config.warmup.objective == "contrastive" else 1  # each example takes its twin along
+        contrastive = config.warmup.objective == "contrastive"
+        twins = 2 if contrastive else 1  # each example takes its twin along
         found.append(
             Work(
                 "warm up",
                 f"{config.warmup.epochs} epochs of {examples:,} examples" + (" and their twins" if twins == 2 else ""),
                 seeds,
                 config.warmup.epochs * examples * twins * pool.selector_tokens,
-                frozen_training(selector),
+                # The contrast needs no gradient of the model, and no logits.
+                forward(selector, head=False) if contrastive else frozen_training(selector),
             )
         )
     for reads in passes:
@@ -180,7 +182,18 @@ def memory(config: Config, selector: Shape, target: Shape) -> dict[str, dict[str
         }
 
     own, trash = router_parameters(selector, config)
-    rows = micro * (2 if config.warmup.objective == "contrastive" else 1)
+    warming: dict[str, float] = {
+        # float32: weights beyond the stored ones, gradients and Adam's two moments.
+        "routers": own * (16 - selector.dtype.itemsize) + trash * 16,
+        **training(selector, selector.dtype.itemsize, micro, kept_per_token(selector, selector.dtype.itemsize)),
+    }
+    if config.warmup.objective == "contrastive":
+        pairs = 2 * micro * length
+        warming = {
+            "routers": own * (4 - selector.dtype.itemsize) + trash * 16,
+            "one layer's activations": pairs * kept_per_token(selector, selector.dtype.itemsize) / selector.layers,
+            "inputs of the routers": pairs * selector.routed * selector.hidden * 4,
+        }
     lora = lora_parameters(target, config.train.lora_rank)
     computed = COMPUTED_IN.itemsize
     kept = kept_per_token(target, computed) + kept_by_lora(target, config.train.lora_rank, config.train.lora_dropout)
@@ -190,9 +203,7 @@ def memory(config: Config, selector: Shape, target: Shape) -> dict[str, dict[str
     return {
         "warm up": {
             "weights": selector.weights,
-            # float32: weights beyond the stored ones, gradients and Adam's two moments.
-            "routers": own * (16 - selector.dtype.itemsize) + trash * 16,
-            **training(selector, selector.dtype.itemsize, rows, kept_per_token(selector, selector.dtype.itemsize)),
+            **warming,
         },
         "score": {"weights": selector.weights, **passing(selector)},
         "train": {

@@ -247,6 +247,7 @@ rule study_results:
         study=CONFIG.study.model_dump_json(),
         made_from=json.dumps(
             {
+                "command": f"snakemake study --cores all --configfile {' '.join(map(str, workflow.overwrite_configfiles))}",
                 "selector": CONFIG.selector.model,
                 "target": CONFIG.target.model,
                 "objective": CONFIG.warmup.objective,
@@ -258,9 +259,15 @@ rule study_results:
         " --made-from {params.made_from:q} --out {output} > {log} 2>&1"
 
 
+STUDY_PAGE = (
+    "{PYTHON} -m moesift.stages.study_page --study {input} --page {output.page} --figures $(dirname {output.page})"
+    " 2> {log} | tee -a {log}"
+)
+
+
 rule study:
     input:
-        results=f"{STUDY}/study.json",
+        rules.study_results.output,
     output:
         page=f"{STUDY}/page/results.md",
         figures=[f"{STUDY}/page/study-{name}.png" for name in STUDY_FIGURES],
@@ -269,5 +276,19 @@ rule study:
     params:
         code=digest("study_page"),
     shell:
-        "{PYTHON} -m moesift.stages.study_page --study {input.results} --page {output.page}"
-        " --figures $(dirname {output.page}) > {log} 2>&1; cat {log}"
+        STUDY_PAGE
+
+
+# The same into the documentation, for who keeps it: `snakemake study_docs --configfile config/study.yaml`.
+rule study_docs:
+    input:
+        rules.study_results.output,
+    output:
+        page="docs/results.md",
+        figures=[f"docs/study-{name}.png" for name in STUDY_FIGURES],
+    log:
+        f"{STUDY}/logs/docs.log",
+    params:
+        code=digest("study_page"),
+    shell:
+        STUDY_PAGE

@@ -47,9 +47,8 @@ def main() -> None:
             scores = scores.drop("layer_scores")
         examples = examples.join(scores, on="id", how="left", validate="1:1", maintain_order="left")
 
-    measured = examples.select("id").join(
-        pl.read_parquet(args.inputs, columns=["id", "inputs"]).drop_nulls(), on="id", maintain_order="left"
-    )["inputs"]
+    inputs = pl.read_parquet(args.inputs, columns=["id", "inputs"])
+    measured = examples.select("id").join(inputs, on="id", how="left", validate="1:1", maintain_order="left")["inputs"]
     usable = measured.is_not_null().to_numpy()
     features = np.array(measured.drop_nulls().to_list(), dtype=np.float32)  # (N, L * D)
     kinds, sources = (np.array(examples[column].to_list()) for column in ("kind", "source"))

