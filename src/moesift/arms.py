@@ -23,7 +23,8 @@ def chosen(arm: str, scores: Mapping[str, pl.DataFrame], pool: pl.DataFrame, rat
         seed: of what is drawn at random.
 
     Raises:
-        UserError: there are fewer such examples than asked for (an oracle takes what there is).
+        UserError: there are fewer such examples than asked for (an oracle takes what there is), or `scores` lacks the
+            method that the arm reads.
     """
     count = max(1, round(ratio * pool.height))
     rng = random.Random(f"{arm}-{seed}")
@@ -41,14 +42,21 @@ def chosen(arm: str, scores: Mapping[str, pl.DataFrame], pool: pl.DataFrame, rat
             of_source = {source: pool.filter(pl.col("source") == source)["id"].to_list() for source in wanted}
             return [id for source, number in wanted.items() for id in rng.sample(of_source[source], number)]
         case "bottom":
-            ranking = _ranking(scores["router"], -pl.col("score"))
+            ranking = _ranking(_needed(scores, "router", arm), -pl.col("score"))
         case "mid_nll":
-            ranking = _ranking(scores["nll"], -(pl.col("score") - pl.col("score").median()).abs())
+            ranking = _ranking(_needed(scores, "nll", arm), -(pl.col("score") - pl.col("score").median()).abs())
         case _:
-            ranking = _ranking(scores[arm], pl.col("score"))
+            ranking = _ranking(_needed(scores, arm, arm), pl.col("score"))
     if len(ranking) < count:
         raise UserError(f"study.arms: {arm} has scores of {len(ranking)} examples, and {count} are to be kept")
     return ranking[:count]
+
+
+def _needed(scores: Mapping[str, pl.DataFrame], method: str, arm: str) -> pl.DataFrame:
+    if method not in scores:
+        given = ", ".join(sorted(scores))
+        raise UserError(f"study.arms: {arm} needs the scores of {method}, but there are those of {given}")
+    return scores[method]
 
 
 def _ranking(scores: pl.DataFrame, by: pl.Expr) -> list[str]:

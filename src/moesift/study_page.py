@@ -46,8 +46,8 @@ SCORES = {
     "ifd": "`s(A|Q) / s(A)`, the loss of the response with its instruction over the loss without it (Li et al., arXiv "
     "2308.12032, eq. 4), the hardest first; an example that reaches 1 has no score",
     "instruction_gain": "`1 - s(A|Q) / s(A)`, the share of the response's loss that its instruction takes away",
-    "likelihood_pmi": "`log p(A|Q) + (log p(A|Q) - log p(A))`, the likelihood of the response plus its pointwise mutual "
-    "information with the instruction, in nats per response token",
+    "likelihood_pmi": "`log p(A|Q) + (log p(A|Q) - log p(A))`, the likelihood of the response plus its pointwise "
+    "mutual information with the instruction, in nats per response token",
     "expert_gain": "the loss with the keep share at 0 minus the loss with it at 1, in nats per token",
     "reducible": "the loss before the warm-up minus the loss after it, in nats per token",
     "length": "the number of response tokens, the longest first",

@@ -1,129 +1,232 @@
+"""The study's tunings on a tiny Llama with random weights."""
+
 import json
-import sys
+import math
 
 import polars as pl
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from moesift import losses
-from moesift.chat import encode
-from moesift.embedded import dense_config
+from moesift.adapters import add_lora
+from moesift.batches import shuffled_batches
+from moesift.chat import Encoded, encode
 from moesift.errors import UserError
 from moesift.models import load_model
-from moesift.pool import EXAMPLE, content_id
+from moesift.pool import MESSAGES
 from moesift.stages import study_train
 
-WORDS = ["iron", "the cat", "a mat on the mat", "no", "which metal", "sat", "the", "mat mat", "iron iron", "cat sat"]
-
-
-def frame(count, start):
-    rows = []
-    for n in range(start, start + count):
-        answer = WORDS[n % len(WORDS)]
-        turns = [{"role": "user", "content": f"question {n}"}, {"role": "assistant", "content": answer}]
-        rows.append(
-            ("a" if n % 2 else "b", n, turns, [answer, "on"], "clean" if n % 3 else "truncated", None, n % 4 > 0)
-        )
-    examples = pl.DataFrame(rows, schema=EXAMPLE, orient="row")
-    return examples.with_columns(id=pl.Series([content_id(turns) for turns in examples["messages"].to_list()]))
+ANSWERS = ["iron", "the cat", "a mat on the mat", "no", "which is a metal?", "sat on the cat and on the mat"]
+TOKENS = 1500
+LONGEST = 64  # tokens, data.max_length
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory, tokenizer):
+    """A target, 40 examples of which 10 are spoilt and one has no end, and seven held-out ones, two without choices."""
     folder = tmp_path_factory.mktemp("case")
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(dense_config(tokenizer), dtype=torch.float32)
-    model.save_pretrained(folder / "target")
+    target = AutoModelForCausalLM.from_config(LlamaConfig(vocab_size=320, **shape, **ends), dtype=torch.float32)
+    target.save_pretrained(folder / "target")
     tokenizer.save_pretrained(folder / "target")
-    pool = frame(20, 0)
-    pool.write_parquet(folder / "pool.parquet")
-    frame(6, 20).write_parquet(folder / "heldout.parquet")
+
+    def talks(numbers):
+        return [
+            [{"role": "user", "content": f"which {n % 7 * 'the '}?"}, {"role": "assistant", "content": ANSWERS[n % 6]}]
+            for n in numbers
+        ]
+
+    ids = [f"{n:02}" for n in range(40)]
+    pl.DataFrame(
+        {
+            "id": ids,
+            "source": ["a", "b"] * 20,
+            "messages": talks(range(40)),
+            "choices": [None] * 40,
+            "corruption": ["truncated" if n % 4 == 0 else "clean" for n in range(40)],
+            "finished": [n != 4 for n in range(40)],
+        },
+        schema_overrides={"messages": MESSAGES, "choices": pl.List(pl.String)},
+    ).write_parquet(folder / "pool.parquet")
     (folder / "scores").mkdir()
-    pool.select("id", score=pl.col("source_index").cast(pl.Float64)).write_parquet(folder / "scores/nll.parquet")
+    for method, score in (("router", [float(n % 4) for n in range(40)]), ("nll", [float(n) for n in range(40)])):
+        pl.DataFrame({"id": ids, "score": score}).write_parquet(folder / "scores" / f"{method}.parquet")
+    choices = [ANSWERS, None, ANSWERS[:3], ANSWERS[3:], ["which is a metal?"], ANSWERS, ["iron", "no", "iron"]]
+    pl.DataFrame(
+        {
+            "id": [f"h{n}" for n in range(7)],
+            "source": ["a", "b", "a", "b", "a", "b", "a"],
+            "messages": talks(range(7)),
+            "choices": choices,
+        },
+        schema_overrides={"messages": MESSAGES},
+    ).write_parquet(folder / "heldout.parquet")
     return folder
 
 
-def trained(case, out, arms, **changed):
-    """Run the stage and return its rows and its log."""
+def trained(case, out, monkeypatch, arms, ratios="[0.1, 0.5]", methods=("router", "nll"), seed=0, **settings):
     values = {
         "model": case / "target",
         "pool": case / "pool.parquet",
         "heldout": case / "heldout.parquet",
-        "scores": case / "scores/nll.parquet",
-        "out": out.with_suffix(".parquet"),
-        "log": out.with_suffix(".json"),
-        "seed": 1,
+        "out": out / "out.parquet",
+        "log": out / "log.json",
+        "seed": seed,
         "threads": 1,
-        "token-budget": 512,
-        "arms": json.dumps(arms),
-        "ratios": "[0.2]",
-        "tokens": 300,
+        "token-budget": 200,
+        "arms": f"[{', '.join(arms)}]",
+        "ratios": ratios,
+        "tokens": TOKENS,
         "max-length": 64,
         "learning-rate": 0.01,
         "warmup-ratio": 0.1,
         "batch-size": 4,
-        "lora-rank": 2,
-        "lora-alpha": 4,
-        "lora-dropout": 0.1,
-        "lora-targets": '["q_proj"]',
-    }
-    words = [str(word) for name, value in (values | changed).items() for word in (f"--{name}", value)]
+        "lora-rank": 4,
+        "lora-alpha": 8,
+        "lora-dropout": 0.2,
+        "lora-targets": "[q_proj, down_proj]",
+    } | {name.replace("_", "-"): value for name, value in settings.items()}
+    words = [str(word) for name, value in values.items() for word in (f"--{name}", value)]
+    words += ["--scores", *(str(case / "scores" / f"{method}.parquet") for method in methods)]
+    monkeypatch.setattr("sys.argv", ["study_train", *words])
+    study_train.main()
+    return pl.read_parquet(out / "out.parquet"), json.loads((out / "log.json").read_text())["runs"]
+
+
+@pytest.fixture(scope="module")
+def four(case, tmp_path_factory):
+    """Four arms and two ratios, and the untuned target."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["study_train", *words])
-        study_train.main()
-    return pl.read_parquet(out.with_suffix(".parquet")), json.loads(out.with_suffix(".json").read_text())["runs"]
+        return trained(case, tmp_path_factory.mktemp("four"), patch, ["router", "random", "oracle", "full"])
 
 
-def of(rows, arm):
-    return rows.filter(pl.col("arm") == arm).drop("arm")
+def of(found, arm, ratio):
+    return found.filter(pl.col("arm") == arm, pl.col("ratio").eq_missing(pl.lit(ratio)))
 
 
-def test_every_arm_starts_from_the_same_weights_and_sees_as_many_tokens(case, tmp_path):
-    rows, runs = trained(case, tmp_path / "one", ["nll", "random", "full"])
-    assert [(run["arm"], run["ratio"]) for run in runs] == [
-        ("base", None),
-        ("nll", 0.2),
-        ("random", 0.2),
-        ("full", 1.0),
-    ]
-    assert [run.get("examples") for run in runs] == [None, 4, 4, 20]
-    tokens = [run["tokens"] for run in runs[1:]]
-    assert min(tokens) >= 300
-    assert max(tokens) < 300 + 4 * 40  # within a step of four examples
-    again, _ = trained(case, tmp_path / "two", ["full", "random", "nll"])
-    for arm in ("base", "nll", "random", "full"):
-        assert of(rows, arm).equals(of(again, arm))
-    assert not of(rows, "nll")["nats"].equals(of(rows, "random")["nats"])
-    # The four best by nll are 16 to 19, of which 18 is spoilt.
-    assert runs[1]["kept_corrupted"] == 0.25
+def test_every_arm_sees_as_many_tokens(four):
+    found, runs = four
+    grid = [(arm, ratio) for arm in ("router", "random", "oracle") for ratio in (0.1, 0.5)]
+    grid = [("base", None), *grid, ("full", 1.0)]
+    assert [(made["arm"], made["ratio"]) for made in runs] == grid
+    assert found.select("arm", "ratio").unique(maintain_order=True).rows() == grid
+    tuned = runs[1:]
+    assert all(TOKENS <= made["tokens"] < TOKENS + LONGEST for made in tuned)
+    assert [made["examples"] for made in tuned] == [4, 20, 4, 20, 4, 20, 40]
+    assert [made["kept_corrupted"] for made in (tuned[0], tuned[4], tuned[6])] == [0.0, 0.0, 0.25]
 
 
-def test_the_base_is_the_target_as_it_is(case, tmp_path):
-    rows, _ = trained(case, tmp_path / "out", [])
+def test_rows_are_the_held_out_examples_of_every_run(four):
+    found, _ = four
+    assert found.columns == ["id", "source", "nats", "tokens", "right", "arm", "ratio"]
+    for part in found.partition_by("arm", "ratio"):
+        assert part["id"].to_list() == [f"h{n}" for n in range(7)]
+        assert part["right"].is_null().to_list() == [False, True, False, False, True, False, False]
+        assert part["nats"].sum() < of(found, "base", None)["nats"].sum() or part["arm"][0] == "base"
+
+
+def test_the_base_is_the_target_as_it_came_and_the_right_choice_is_the_likeliest_token_by_token(case, four):
     model, tokenizer = load_model(str(case / "target"))
     heldout = pl.read_parquet(case / "heldout.parquet")
-    examples = encode(heldout["messages"].to_list(), tokenizer, 64)
-    expected = losses.nats(model, tokenizer.pad_token_id, examples, 64)
-    assert rows["id"].to_list() == heldout["id"].to_list()
-    assert rows["nats"].to_list() == pytest.approx(expected, abs=1e-3)
-    assert rows["tokens"].to_list() == [example.predicted for example in examples]
-    others = [[turns[0], {**turns[1], "content": "on"}] for turns in heldout["messages"].to_list()]
-    encoded = encode(others, tokenizer, 64)
-    wrong = losses.nats(model, tokenizer.pad_token_id, encoded, 64)
-    right = [
-        own / example.predicted < other / choice.predicted
-        for own, example, other, choice in zip(expected, examples, wrong, encoded, strict=True)
-    ]
-    assert rows["right"].to_list() == right
+
+    def means(talks):
+        examples = encode(talks, tokenizer, 64)
+        nats = losses.nats(model, tokenizer.pad_token_id, examples, 1000)
+        return nats, [example.predicted for example in examples]
+
+    base = of(four[0], "base", None)
+    nats, tokens = means(heldout["messages"].to_list())
+    assert base["nats"].to_list() == pytest.approx(nats, abs=1e-4)
+    assert base["tokens"].to_list() == tokens
+    for row, (messages, choices) in enumerate(heldout.select("messages", "choices").iter_rows()):
+        if base["right"][row] is not None:
+            wrong = [choice for choice in choices if choice != messages[1]["content"]]
+            of_wrong = zip(*means([[messages[0], {**messages[1], "content": choice}] for choice in wrong]), strict=True)
+            lowest = min(value / count for value, count in of_wrong)
+            assert base["right"][row] == (nats[row] / tokens[row] < lowest)
 
 
-def test_an_example_with_one_answer_is_not_judged(case, tmp_path):
-    frame(6, 20).with_columns(choices=pl.lit(None, pl.List(pl.String))).write_parquet(tmp_path / "alone.parquet")
-    rows, _ = trained(case, tmp_path / "out", [], heldout=tmp_path / "alone.parquet")
-    assert rows["right"].null_count() == rows.height == 6
+def test_an_arm_does_not_depend_on_the_arms_before_it(case, four, tmp_path, monkeypatch):
+    found, _ = four
+    turned, _ = trained(case, tmp_path, monkeypatch, ["full", "oracle", "nll", "router"], ratios="[0.5, 0.1]")
+    for arm, ratio in (
+        ("base", None),
+        ("oracle", 0.1),
+        ("oracle", 0.5),
+        ("router", 0.1),
+        ("router", 0.5),
+        ("full", 1.0),
+    ):
+        assert of(turned, arm, ratio).equals(of(found, arm, ratio)), (arm, ratio)
+    assert of(found, "router", 0.1)["nats"].to_list() != of(found, "oracle", 0.1)["nats"].to_list()
 
 
-def test_responses_that_are_all_cut_off_are_an_error(case, tmp_path):
-    with pytest.raises(UserError, match=r"data\.max_length: no kept example has a response within 8 tokens"):
-        trained(case, tmp_path / "out", ["nll"], **{"max-length": 8})
+def test_a_seed_gives_the_same_numbers(case, four, tmp_path, monkeypatch):
+    again, _ = trained(case, tmp_path, monkeypatch, ["router", "random", "oracle", "full"])
+    assert again.equals(four[0])
+    other, _ = trained(case, tmp_path, monkeypatch, ["router"], seed=1)
+    assert of(other, "router", 0.5)["nats"].to_list() != of(again, "router", 0.5)["nats"].to_list()
+
+
+def test_the_first_step_is_of_the_untuned_target_and_each_response_token_weighs_the_same(case, four):
+    model, tokenizer = load_model(str(case / "target"))
+    pool = pl.read_parquet(case / "pool.parquet")
+    examples = encode(pool["messages"].to_list(), tokenizer, 64, pool["finished"].to_list())
+    first = [examples[index] for index in shuffled_batches(40, 4, seed=0, epoch=0)[0]]
+    nats = losses.nats(model, tokenizer.pad_token_id, first, 1000)
+    full = four[1][-1]
+    assert full["first_nats"] == pytest.approx(sum(nats) / sum(example.predicted for example in first), abs=1e-5)
+
+
+def test_how_a_step_is_divided_into_passes_changes_nothing(case, tmp_path, monkeypatch):
+    whole, runs = trained(case, tmp_path, monkeypatch, ["full"], lora_dropout=0)
+    monkeypatch.setattr(study_train, "MICRO_BATCH", 1)
+    divided, again = trained(case, tmp_path, monkeypatch, ["full"], lora_dropout=0)
+    assert divided["nats"].to_list() == pytest.approx(whole["nats"].to_list(), abs=1e-3)
+    assert again[1]["last_nats"] == pytest.approx(runs[1]["last_nats"], abs=1e-4)
+
+
+def test_a_response_without_an_end_is_learnt_without_one(case, tmp_path, monkeypatch):
+    found = {}
+    for finished in (True, False):
+        pool = pl.read_parquet(case / "pool.parquet").with_columns(finished=pl.lit(finished))
+        pool.write_parquet(tmp_path / "pool.parquet")
+        settings = {"pool": tmp_path / "pool.parquet", "tokens": 1}
+        (_, (_, found[finished])) = trained(case, tmp_path, monkeypatch, ["router"], ratios="[0.1]", **settings)
+    # A budget of one token is one example, and one end token.
+    assert found[True]["tokens"] - found[False]["tokens"] == 1
+
+
+def test_equally_likely_answers_are_wrong(case):
+    model, tokenizer = load_model(str(case / "target"))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    model = add_lora(model, 4, 8, 0.0, ["q_proj"])
+    asked = pl.DataFrame({"id": ["x"], "source": ["a"]})
+    own, other = (Encoded([2, token, 0], [False, True, True], cut=False) for token in (5, 6))
+    found = study_train.measured(model, asked, [(0, True, own), (0, False, other)], tokenizer.pad_token_id, 10)
+    assert found["nats"].item() == pytest.approx(2 * math.log(320), abs=1e-5)
+    assert found["right"].to_list() == [False]
+
+
+def test_what_cannot_be_run_is_said_before_anything_is_trained(case, tmp_path, monkeypatch, capsys):
+    with pytest.raises(
+        UserError, match=r"study\.arms: ifd needs the scores of ifd, but there are those of nll, router"
+    ):
+        trained(case, tmp_path, monkeypatch, ["full", "ifd"])
+    with pytest.raises(UserError, match=r"study\.arms: bottom needs the scores of router, but there are those of nll$"):
+        trained(case, tmp_path, monkeypatch, ["bottom"], methods=["nll"])
+    monkeypatch.setattr(study_train, "tune", lambda *given: pytest.fail("was trained"))
+    pool = pl.read_parquet(case / "pool.parquet")
+    unscored = pool.head(4).with_columns(id=pl.format("more-{}", "id"))
+    pl.concat([pool, unscored]).write_parquet(tmp_path / "pool.parquet")
+    with pytest.raises(UserError, match="router has scores of 40 examples, and 44 are to be kept"):
+        trained(case, tmp_path, monkeypatch, ["random", "router"], ratios="[0.1, 1.0]", pool=tmp_path / "pool.parquet")
+    with pytest.raises(SystemExit):
+        trained(case, tmp_path, monkeypatch, ["ruoter"])
+    assert "argument --arms: [ruoter]" in capsys.readouterr().err
+    assert not (tmp_path / "out.parquet").exists()

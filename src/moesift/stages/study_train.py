@@ -61,8 +61,11 @@ def main() -> None:
     questions = answers(heldout, tokenizer, args.max_length)
 
     grid = [(arm, ratio) for arm in args.arms if arm != "full" for ratio in args.ratios]
+    grid += [("full", 1.0)] if "full" in args.arms else []
+    # All of them before any is trained, so that an arm that cannot be run is known at once.
+    parts = [(arm, ratio, chosen(arm, scores, pool, ratio, args.seed)) for arm, ratio in grid]
     frames, runs = [], []
-    for arm, ratio in [("base", None), *grid, *([("full", 1.0)] if "full" in args.arms else [])]:
+    for arm, ratio, kept in [("base", None, []), *parts]:
         started = time.monotonic()
         set_seed(args.seed)  # of the dropout, if any: a run owes nothing to those before it
         with torch.no_grad():
@@ -70,7 +73,6 @@ def main() -> None:
                 value.copy_(initial[name])
         made = {"arm": arm, "ratio": ratio}
         if ratio is not None:
-            kept = chosen(arm, scores, pool.select("id", "source", "corruption"), ratio, args.seed)
             usable = [examples[id] for id in kept if examples[id].predicted]
             made |= {"examples": len(kept), "kept_corrupted": len(spoilt.intersection(kept)) / len(kept)}
             made |= tune(model, usable, tokenizer.pad_token_id, args)
@@ -81,23 +83,29 @@ def main() -> None:
         )
         runs.append(made | {"seconds": time.monotonic() - started})
     pl.concat(frames).write_parquet(args.out)
-    args.log.write_text(json.dumps({"runs": runs, "versions": versions()}, indent=2) + "\n")
+    # Of the same held-out examples for every arm: those whose answers are all read.
+    made = {"runs": runs, "heldout_left_out": heldout.height - frames[0].height, "versions": versions()}
+    args.log.write_text(json.dumps(made, indent=2) + "\n")
     print(f"{len(runs)} runs, {sum(made['seconds'] for made in runs) / len(runs):.1f} s each")
 
 
 def tune(model: PeftModel, examples: Sequence[Encoded], pad_id: int, args: argparse.Namespace) -> dict[str, float]:
     """Train the LoRA matrices on `args.tokens` tokens of the examples, going over them as often as that takes.
 
-    Within a step each response token weighs the same. The step that reaches the tokens is the last.
+    Within a step each response token weighs the same. The example that reaches the tokens is the last.
     """
     if not examples:
         raise UserError(f"data.max_length: no kept example has a response within {args.max_length} tokens")
     lengths = [len(example.ids) for example in examples]
-    steps, tokens = [], 0
+    steps: list[list[int]] = []
+    tokens = 0
     epochs = (shuffled_batches(len(examples), args.batch_size, args.seed, epoch) for epoch in itertools.count())
     for batch in itertools.chain.from_iterable(epochs):
-        steps.append(batch)
-        tokens += sum(lengths[index] for index in batch)
+        steps.append([])
+        for index in batch:
+            if tokens < args.tokens:
+                steps[-1].append(index)
+                tokens += lengths[index]
         if tokens >= args.tokens:
             break
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
