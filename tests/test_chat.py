@@ -97,3 +97,16 @@ def test_a_response_ends_with_its_end_token_whatever_white_space_the_template_ad
     (example,) = encode([turns], chatml, 100)
     response = [token for token, is_response in zip(example.ids, example.response, strict=True) if is_response]
     assert chatml.decode(response) == "iron \n<|end|>"
+
+
+def test_a_response_that_is_not_finished_has_no_end_token(tokenizer):
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "iron"}]
+    whole, cut = encode([turns, turns], tokenizer, 100, [True, False])
+    assert whole.ids == [*cut.ids, tokenizer.eos_token_id]
+    assert whole.response == [*cut.response, True]
+    assert encode([turns], tokenizer, 100) == [whole]
+    # Of several turns the earlier ones end as ever.
+    twice = [*turns, {"role": "user", "content": "b"}, {"role": "assistant", "content": "cat"}]
+    whole, cut = encode([twice, twice], tokenizer, 100, [True, False])
+    assert whole.ids == [*cut.ids, tokenizer.eos_token_id]
+    assert cut.ids.count(tokenizer.eos_token_id) == 1

@@ -78,6 +78,7 @@ def test_linked_where_it_can_be_and_copied_where_it_cannot(tokenizer, tmp_path, 
 
 def test_routers_are_float32_on_a_bf16_trunk(tokenizer, tmp_path):
     model = random_model("Olmoe").to(torch.bfloat16)
+    model.set_experts_implementation("eager")  # as what is loaded on a processor
     selector = Selector(
         model, tokenizer, TrashCan(model, 0.5, "appended", 0), {"trash_ratio": 0.5, "role": "appended", "seed": 0}
     )
@@ -120,3 +121,15 @@ def test_a_partition_comes_back_as_a_partition(tokenizer, tmp_path):
     assert loaded.trash_can.roles == selector.trash_can.roles
     assert torch.equal(loaded.model(IDS).logits, selector.model(IDS).logits)
     assert torch.equal(loaded.trash_can.signals(IDS.shape), selector.trash_can.signals(IDS.shape))
+
+
+def test_an_open_gate_stays_open(tokenizer, tmp_path):
+    """What a contrast was trained with is what it is scored with: the model as it was before trash cans."""
+    model = random_model("Olmoe")
+    plain = model(IDS).logits
+    settings = {"trash_ratio": 0.5, "role": "appended", "seed": 0, "gate": "open"}
+    selector = Selector(model, tokenizer, TrashCan(model, 0.5, "appended", 0, "open"), settings)
+    checkpoints.save(selector, tmp_path / "epoch-0", None, {})
+    loaded = checkpoints.load(tmp_path / "epoch-0")
+    assert loaded.trash_can.gate == "open"
+    assert torch.equal(loaded.model(IDS).logits, plain)

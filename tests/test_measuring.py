@@ -16,9 +16,10 @@ def measured(selector, examples, budget):
     pad = selector.tokenizer.pad_token_id
     return torch.tensor(
         [
-            [*signals, *usage, nats, alone]
-            for signals, usage, nats, alone in zip(
+            [*signals, *inputs, *usage, nats, alone]
+            for signals, inputs, usage, nats, alone in zip(
                 measuring.signals(selector, examples, "response", budget),
+                measuring.inputs(selector, examples, budget),
                 measuring.usage(selector, examples, budget),
                 losses.nats(selector.model, pad, examples, budget),
                 losses.nats_alone(selector.model, pad, START, examples, budget),
@@ -70,3 +71,15 @@ def test_padding_never_reaches_a_signal(selector, conversations):
         together = selector.trash_can.signals(batch.ids.shape)[:, 1, : len(short.ids)]
         selector.model(torch.tensor([short.ids]))
     assert torch.allclose(together, selector.trash_can.signals((1, len(short.ids)))[:, 0], atol=1e-5)
+
+
+def test_the_inputs_are_what_the_routers_multiply(selector, conversations):
+    """Of one response token the logits of the first router follow from the inputs and its rows."""
+    (example,) = encode([[conversations[0][0], {"role": "assistant", "content": ""}]], selector.tokenizer, 60)
+    (inputs,) = measuring.inputs(selector, [example], 100)
+    name, router = next(iter(selector.trash_can.routers.items()))
+    rows = router.get_parameter("weight")  # (E, D)
+    found = rows @ torch.tensor(inputs[: rows.shape[1]])
+    expected = selector.trash_can.routing[name].quality_logits[torch.tensor(example.response)]  # (1, E)
+    assert sum(example.response) == 1
+    assert torch.allclose(found, expected[0], atol=1e-5)

@@ -54,7 +54,7 @@ def test_trash_shares_are_sums_over_counted_tokens_by_layer():
 
 
 def routing(experts, logits) -> Routing:
-    return Routing(torch.tensor(logits), torch.zeros(len(logits)), torch.tensor(experts))
+    return Routing(torch.tensor(logits), torch.zeros(len(logits)), torch.tensor(experts), torch.zeros(len(logits), 1))
 
 
 def test_an_even_load_costs_one_and_a_collapsed_one_as_many_as_there_are_experts():

@@ -13,7 +13,7 @@ def pool(tmp_path, conversations):
     long = [{"role": "user", "content": "the cat " * 60}, {"role": "assistant", "content": "no"}]
     turns = [conversations[0], long, *(conversations[n % 6] for n in range(28))]
     frame = pl.DataFrame(
-        {"id": [f"{n:02}" for n in range(30)], "source": ["a", "b"] * 15, "messages": turns},
+        {"id": [f"{n:02}" for n in range(30)], "source": ["a", "b"] * 15, "messages": turns, "finished": [True] * 30},
         schema_overrides={"messages": MESSAGES},
     )
     frame.write_parquet(tmp_path / "pool.parquet")
@@ -38,7 +38,7 @@ def measured(folder, monkeypatch, quantity, *model, shards=1, tokens="response")
     return found
 
 
-@pytest.mark.parametrize("quantity", ["signals", "usage", "nats", "nats_open", "nats_shut"])
+@pytest.mark.parametrize("quantity", ["signals", "inputs", "usage", "nats", "nats_open", "nats_shut"])
 def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, pool, epoch, quantity):
     monkeypatch.setattr(measuring, "CHUNK", 5)  # six chunks: the seventh shard has nothing to do
     (whole,) = measured(tmp_path, monkeypatch, quantity, "--epoch", epoch)
@@ -74,3 +74,12 @@ def test_the_selector_itself_is_measured_without_trash_cans(tmp_path, monkeypatc
     assert alone["n_tokens"].to_list() == plain["n_tokens"].to_list() == tokens["n_tokens"].to_list()
     assert alone["nats_alone"][0] != pytest.approx(plain["nats"][0])
     assert tokens["tokens"].to_list() == [None if n == 0 else n for n in tokens["n_tokens"]]
+
+
+def test_a_response_without_an_end_has_one_token_less(tmp_path, monkeypatch, pool, epoch):
+    (whole,) = measured(tmp_path, monkeypatch, "nats", "--epoch", epoch)
+    pool.with_columns(finished=pl.lit(False)).write_parquet(tmp_path / "pool.parquet")
+    (cut,) = measured(tmp_path, monkeypatch, "nats", "--epoch", epoch)
+    both = whole.join(cut, on="id", suffix="_cut").filter(pl.col("n_tokens") > 0)
+    assert (both["n_tokens"] - both["n_tokens_cut"]).unique().to_list() == [1]
+    assert (both["nats"] > both["nats_cut"]).all()
