@@ -11,12 +11,13 @@ STUDY_FIGURES = [
     *(["layers"] if "router" in CONFIG.study.methods else []),
 ]
 CASE = f"{STUDY}/noise-{{noise}}/half-{{half}}/seed-{{seed}}"
-CASES = expand(
-    CASE,
-    noise=[f"{noise:g}" for noise in CONFIG.study.noise],
-    half=range(len(CONFIG.study.halves)),
-    seed=[*CONFIG.study.validation_seeds, *CONFIG.study.test_seeds],
-)
+CASE_OF = {
+    "noise": [f"{noise:g}" for noise in CONFIG.study.noise],
+    "half": range(len(CONFIG.study.halves)),
+}
+CASES = expand(CASE, **CASE_OF, seed=[*CONFIG.study.validation_seeds, *CONFIG.study.test_seeds])
+# Choices are made on what the scores see; nothing is trained for them.
+TRAINED = expand(CASE, **CASE_OF, seed=CONFIG.study.test_seeds) if CONFIG.study.arms else []
 # What the probe and the hard and easy clean examples are made from, beside what the methods read.
 STUDY_STATES = {"selector": "selector", "first": "epoch-0", "last": f"epoch-{CONFIG.warmup.epochs}"}
 
@@ -237,7 +238,7 @@ rule study_train:
 rule study_results:
     input:
         expand("{case}/examples.parquet", case=CASES),
-        expand(["{case}/trained.parquet", "{case}/trained.json"], case=CASES) if CONFIG.study.arms else [],
+        expand(["{case}/trained.parquet", "{case}/trained.json"], case=TRAINED),
     output:
         ensure(f"{STUDY}/study.json", non_empty=True),
     log:

@@ -57,7 +57,7 @@ def read(folder: Path, settings: Study) -> Case:
     noise, half, seed = (part.partition("-")[2] for part in folder.parts[-3:])
     kinds = [*settings.halves[int(half)], settings.control]
     trained = pl.DataFrame(schema={"arm": pl.String, "ratio": pl.Float64})
-    if settings.arms:
+    if settings.arms and int(seed) in settings.test_seeds:
         runs = pl.DataFrame(json.loads((folder / "trained.json").read_text())["runs"])
         trained = pl.read_parquet(folder / "trained.parquet").join(
             runs.select("arm", "ratio", "kept_corrupted"), on=["arm", "ratio"], how="left", nulls_equal=True
