@@ -16,7 +16,7 @@ from snakemake.exceptions import WorkflowError
 
 from moesift.config import EMBEDDED, SMOLLM2, ConfigError, validated
 from moesift.flags import arguments
-from moesift.methods import READS
+from moesift.scoring.methods import READS
 from moesift.provenance import digest
 
 

@@ -6,16 +6,16 @@ from importlib.resources import files
 import polars as pl
 import pytest
 import torch
-from conftest import random_model
 from datasets import load_dataset
+from given.models import random_model
 
-from moesift.chat import Encoded, encode
 from moesift.config import Task
-from moesift.decontamination import Question as Asked
+from moesift.data.decontamination import Question as Asked
+from moesift.data.wheel import Question
 from moesift.errors import UserError
 from moesift.evaluation import heldout_loss, localise_tasks, read_questions, run_tasks
+from moesift.models.chat import Encoded, encode
 from moesift.stages.evaluation_data import arc_table
-from moesift.wheel import Question
 
 ARC = arc_table(
     [Question("Which is a metal?", ["iron", "wood"], 0), Question("Which sings?", ["mat", "cat", "rug"], 1)]

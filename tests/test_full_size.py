@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 import torch
 import yaml
-from conftest import FAMILIES, random_model
+from given.models import FAMILIES, random_model
 from lm_eval.tasks import TaskManager
 from snakemake.utils import update_config
 from transformers import AutoModelForCausalLM
 
-from moesift import checkpoints
 from moesift.config import ConfigError, validated
-from moesift.models import load_model
+from moesift.models import checkpoints
+from moesift.models.loading import load_model
 from moesift.stages import prepare
 
 CONFIG = Path(__file__).parents[1] / "config"

@@ -14,11 +14,11 @@ import torch
 import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from moesift import losses
-from moesift.chat import Encoded
 from moesift.config import Task
-from moesift.decontamination import Question
+from moesift.data.decontamination import Question
 from moesift.errors import UserError
+from moesift.models.chat import Encoded
+from moesift.scoring import losses
 
 # Accuracies have a standard error in closed form; a metric without one gets this many resamples.
 BOOTSTRAP = 100

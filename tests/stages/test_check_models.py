@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from conftest import random_model
+from given.models import random_model
 from transformers import LlamaConfig
 
 from moesift.errors import UserError

@@ -1,9 +1,10 @@
 import polars as pl
 import pytest
 
-from moesift import checkpoints, measuring
-from moesift.pool import MESSAGES
-from moesift.shards import merged
+from moesift.data.pool import MESSAGES
+from moesift.models import checkpoints
+from moesift.scoring import measuring
+from moesift.scoring.shards import merged
 from moesift.stages import measure
 
 

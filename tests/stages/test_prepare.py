@@ -6,7 +6,7 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from moesift.pool import content_id
+from moesift.data.pool import content_id
 from moesift.stages import prepare
 
 COLUMNS = ["id", "source", "source_index", "messages", "choices", "corruption", "severity", "finished"]

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from moesift.errors import UserError
-from moesift.scores import NO_RESPONSE
+from moesift.scoring.scores import NO_RESPONSE
 from moesift.stages import score
 
 SIGNALS = pl.Series([[1.0, 3.0], [5.0, 1.0], None], dtype=pl.List(pl.Float64))

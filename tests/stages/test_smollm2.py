@@ -8,9 +8,9 @@ import torch
 from tokenizers import Regex, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from moesift import wheel
-from moesift.chat import encode
-from moesift.models import load_model
+from moesift.data import wheel
+from moesift.models.chat import encode
+from moesift.models.loading import load_model
 from moesift.stages import smollm2
 
 pytestmark = pytest.mark.slow

@@ -3,9 +3,9 @@ import sys
 import numpy as np
 import polars as pl
 
-from moesift.corruption import corrupt
-from moesift.metrics import auroc
-from moesift.pool import EXAMPLE, deduplicated
+from moesift.data.corruption import corrupt
+from moesift.data.pool import EXAMPLE, deduplicated
+from moesift.report.metrics import auroc
 from moesift.stages import study_case
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from moesift import losses
-from moesift.adapters import add_lora
-from moesift.batches import shuffled_batches
-from moesift.chat import Encoded, encode
+from moesift.data.pool import MESSAGES
 from moesift.errors import UserError
-from moesift.models import load_model
-from moesift.pool import MESSAGES
+from moesift.models.adapters import add_lora
+from moesift.models.batches import shuffled_batches
+from moesift.models.chat import Encoded, encode
+from moesift.models.loading import load_model
+from moesift.scoring import losses
 from moesift.stages import study_train
 
 ANSWERS = ["iron", "the cat", "a mat on the mat", "no", "which is a metal?", "sat on the cat and on the mat"]

@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from moesift.embedded import dense_config
+from moesift.models.embedded import dense_config
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ rule report:
         evaluations=rules.evaluate.input,
         pool=f"{RESULTS}/data/pool.parquet",
         rejected=f"{RESULTS}/data/rejected.parquet",
-        template="src/moesift/report.html.j2",  # part of the code, which the digest of modules does not see
+        template="src/moesift/report/page.html.j2",  # part of the code, which the digest of modules does not see
         scores=rules.score.input,
         selections=expand(SELECTION, **RUNS),
         dropped=expand(rules.select_ratio.output.dropped, **RUNS),

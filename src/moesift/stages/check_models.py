@@ -6,8 +6,8 @@ from pathlib import Path
 
 from moesift.config import EMBEDDED, SMOLLM2
 from moesift.errors import UserError, run
-from moesift.models import load_config, load_tokenizer
-from moesift.routers import UPCYCLE, has_routers
+from moesift.models.loading import load_config, load_tokenizer
+from moesift.models.routers import UPCYCLE, has_routers
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 
 from moesift import config, flags
-from moesift.decontamination import contaminated
+from moesift.data.decontamination import contaminated
+from moesift.data.pool import texts
 from moesift.errors import run
 from moesift.evaluation import read_questions
-from moesift.pool import texts
 
 
 def main() -> None:

@@ -7,14 +7,14 @@ import polars as pl
 import torch
 from transformers import AutoModelForCausalLM
 
-from moesift.chat import encode
 from moesift.config import Config
-from moesift.costs import Pool
 from moesift.errors import run
-from moesift.estimate import lines
-from moesift.models import load_config, load_tokenizer
-from moesift.routers import has_routers
-from moesift.shapes import Shape, shape_of
+from moesift.models.chat import encode
+from moesift.models.loading import load_config, load_tokenizer
+from moesift.models.routers import has_routers
+from moesift.models.shapes import Shape, shape_of
+from moesift.report.costs import Pool
+from moesift.report.estimate import lines
 
 SAMPLE = 10_000  # examples of the pool whose tokens are counted
 

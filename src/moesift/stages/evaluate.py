@@ -9,10 +9,10 @@ import torch
 from peft import PeftModel
 
 from moesift import config, flags
-from moesift.chat import encode_responses
 from moesift.errors import UserError, run
 from moesift.evaluation import heldout_loss, run_tasks
-from moesift.models import load_model
+from moesift.models.chat import encode_responses
+from moesift.models.loading import load_model
 from moesift.provenance import versions
 
 

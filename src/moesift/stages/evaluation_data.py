@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from moesift import wheel
+from moesift.data import wheel
 from moesift.errors import run
 from moesift.evaluation import localise_tasks
 

@@ -10,10 +10,12 @@ import polars as pl
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from moesift import checkpoints, config, flags, losses, measuring
-from moesift.chat import Encoded, encode
+from moesift import config, flags
 from moesift.errors import run
-from moesift.models import load_model, load_tokenizer
+from moesift.models import checkpoints
+from moesift.models.chat import Encoded, encode
+from moesift.models.loading import load_model, load_tokenizer
+from moesift.scoring import losses, measuring
 
 QUANTITIES: dict[str, pl.DataType] = {
     "tokens": pl.Int64(),  # response tokens

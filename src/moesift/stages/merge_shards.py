@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from moesift.errors import run
-from moesift.shards import merged
+from moesift.scoring.shards import merged
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from moesift import config, flags
+from moesift.data.near_duplicates import near_duplicates
+from moesift.data.pool import texts
 from moesift.errors import run
-from moesift.near_duplicates import near_duplicates
-from moesift.pool import texts
 
 
 def main() -> None:

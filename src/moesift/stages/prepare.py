@@ -7,11 +7,11 @@ import polars as pl
 
 from moesift import flags
 from moesift.config import Data
-from moesift.corruption import corrupt
+from moesift.data.corruption import corrupt
+from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons, split, to_examples, with_content
+from moesift.data.sources import read_source
+from moesift.data.wheel import default_cache
 from moesift.errors import run
-from moesift.pool import COLUMNS, deduplicated, frequent_reasons, split, to_examples, with_content
-from moesift.sources import read_source
-from moesift.wheel import default_cache
 
 
 def _arguments() -> argparse.Namespace:

@@ -10,10 +10,12 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, set_seed
 
-from moesift import config, embedded, flags, wheel
+from moesift import config, flags
+from moesift.data import wheel
 from moesift.errors import UserError, run
-from moesift.models import device, load_tokenizer
-from moesift.training import MAX_GRADIENT_NORM, rise_and_cosine
+from moesift.models import embedded
+from moesift.models.loading import device, load_tokenizer
+from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
 
 WINDOW = 128  # tokens of one training sequence
 BATCH = 16  # sequences per optimizer step

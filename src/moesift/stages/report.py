@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from moesift.errors import UserError, run
-from moesift.report import compare, page, plots, results
+from moesift.report.page import compare, page, plots, results
 
 
 def main() -> None:

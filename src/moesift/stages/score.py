@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from moesift import config, flags, methods, scores
+from moesift import config, flags
+from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
-from moesift.pool import warmup_examples
+from moesift.scoring import methods, scores
 
 NO_HELP = "its IFD is 1 or more: the instruction does not make the response likelier"
 TRAINED_ON = "the warm-up trained on it, so that its loss says nothing"

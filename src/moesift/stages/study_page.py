@@ -6,8 +6,8 @@ import textwrap
 from pathlib import Path
 
 from moesift.errors import UserError, run
-from moesift.study_figures import drawn, png
-from moesift.study_page import claimed, headline, page, reported, verdict
+from moesift.study.figures import drawn, png
+from moesift.study.page import claimed, headline, page, reported, verdict
 
 WIDTH = 110  # columns of the terminal
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from moesift import study
 from moesift.config import Study
 from moesift.errors import run
 from moesift.provenance import commit, machine, versions
-from moesift.study import Case
+from moesift.study import numbers
+from moesift.study.numbers import Case
 
 
 def main() -> None:
@@ -71,23 +71,23 @@ def part(cases: Sequence[Case], settings: Study) -> dict[str, Any] | None:
         return None
     main = [case for case in cases if case.noise == settings.noise[0]]
     methods = settings.methods
-    rows, found = study.detection(main, methods, settings.resamples)
-    lost = study.rejections(main, methods)
-    tuned = study.training(main)
+    rows, found = numbers.detection(main, methods, settings.resamples)
+    lost = numbers.rejections(main, methods)
+    tuned = numbers.training(main)
     claim = settings.claim
     return {
         "seeds": sorted({case.seed for case in cases}),
         "detection": rows,
-        "differences": study.differences(found, methods, settings.baselines),
-        "precision": study.precision(main, methods),
-        "severity": study.severities(main, methods),
-        "confounds": study.confounds(main, methods),
+        "differences": numbers.differences(found, methods, settings.baselines),
+        "precision": numbers.precision(main, methods),
+        "severity": numbers.severities(main, methods),
+        "confounds": numbers.confounds(main, methods),
         "false_rejection": lost,
-        "layers": study.layers(main) if "router" in methods else [],
-        "doses": study.doses(cases, methods),
+        "layers": numbers.layers(main) if "router" in methods else [],
+        "doses": numbers.doses(cases, methods),
         "training": tuned,
-        "claim": study.claimed(found, claim.method, claim.against, claim.kinds),
-        "goals": study.goals(found, settings.default, settings.baselines, lost, tuned),
+        "claim": numbers.claimed(found, claim.method, claim.against, claim.kinds),
+        "goals": numbers.goals(found, settings.default, settings.baselines, lost, tuned),
     }
 
 

@@ -14,17 +14,18 @@ from peft import PeftModel
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
-from moesift import config, flags, losses
-from moesift.adapters import add_lora
-from moesift.arms import chosen
-from moesift.batches import collate, micro_batches, shuffled_batches
-from moesift.chat import Encoded, encode
-from moesift.corruption import CLEAN
+from moesift import config, flags
+from moesift.data.corruption import CLEAN
 from moesift.errors import UserError, run
-from moesift.models import load_model
-from moesift.objectives import response_nats
+from moesift.models.adapters import add_lora
+from moesift.models.batches import collate, micro_batches, shuffled_batches
+from moesift.models.chat import Encoded, encode
+from moesift.models.loading import load_model
 from moesift.provenance import versions
-from moesift.training import MAX_GRADIENT_NORM, rise_and_cosine
+from moesift.scoring import losses
+from moesift.study.arms import chosen
+from moesift.training.objectives import response_nats
+from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
 
 MICRO_BATCH = 8  # examples in a pass; those of like length go together
 

@@ -13,15 +13,15 @@ from tqdm import tqdm
 from transformers import set_seed
 
 from moesift import config, flags
-from moesift.adapters import add_lora
-from moesift.batches import collate, micro_batches, shuffled_batches
-from moesift.chat import Encoded, encode_responses
 from moesift.errors import run
-from moesift.launch import launched
-from moesift.models import load_model
-from moesift.objectives import response_nats
+from moesift.models.adapters import add_lora
+from moesift.models.batches import collate, micro_batches, shuffled_batches
+from moesift.models.chat import Encoded, encode_responses
+from moesift.models.loading import load_model
 from moesift.provenance import versions
-from moesift.training import MAX_GRADIENT_NORM, rise_and_cosine
+from moesift.training.launch import launched
+from moesift.training.objectives import response_nats
+from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ import torch
 
 from moesift import config, flags
 from moesift.errors import UserError, run
-from moesift.models import load_model
-from moesift.upcycling import largest_difference, upcycled
+from moesift.models.loading import load_model
+from moesift.models.upcycling import largest_difference, upcycled
 
 # Share of the largest logit. Rounding is the only difference that there may be: the sum of the K weights, and products
 # in another order.

@@ -23,16 +23,17 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, set_seed
 
-from moesift import checkpoints, config, flags
-from moesift.batches import micro_batches, shuffled_batches
-from moesift.chat import Encoded, encode, encode_responses
-from moesift.corruption import twins
+from moesift import config, flags
+from moesift.data.corruption import twins
+from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
-from moesift.objectives import ascend, prices
-from moesift.pool import warmup_examples
-from moesift.routers import freeze_all_but
-from moesift.training import MAX_GRADIENT_NORM
-from moesift.warmup import (
+from moesift.models import checkpoints
+from moesift.models.batches import micro_batches, shuffled_batches
+from moesift.models.chat import Encoded, encode, encode_responses
+from moesift.models.routers import freeze_all_but
+from moesift.training.objectives import ascend, prices
+from moesift.training.schedule import MAX_GRADIENT_NORM
+from moesift.training.warmup import (
     Pair,
     Progress,
     Weights,

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from moesift import checkpoints, config, flags
+from moesift import config, flags
 from moesift.errors import run
+from moesift.models import checkpoints
 
 
 def main() -> None:

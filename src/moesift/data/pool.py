@@ -1,0 +1,133 @@
+"""From the rows of the sources to pool and held-out examples, with every row accounted for."""
+
+import hashlib
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from moesift.data.corruption import CLEAN
+from moesift.data.formats import Message, Rejected, to_messages
+from moesift.data.sources import Row
+from moesift.errors import UserError
+
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+EXAMPLE = {
+    "source": pl.String,
+    "source_index": pl.Int64,
+    "messages": MESSAGES,
+    "choices": pl.List(pl.String),
+    "corruption": pl.String,
+    "severity": pl.Float64,
+    "finished": pl.Boolean,
+}
+REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
+
+COLUMNS = ("id", *EXAMPLE)
+CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept
+
+
+def to_examples(rows: Mapping[str, Sequence[Row]], formats: Mapping[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the examples (columns of EXAMPLE) and the rejected rows (columns of REJECTED), in the order of the rows.
+
+    Both arguments go by the name of the source.
+
+    Raises:
+        UserError: no row became an example.
+    """
+    examples, rejected = [], []
+    for source, given in rows.items():
+        for row in given:
+            try:
+                if row.reason is not None:
+                    raise Rejected(row.reason)
+                messages = to_messages(row.content, formats[source])
+            except Rejected as reason:
+                rejected.append((source, row.index, str(reason)))
+            else:
+                examples.append((source, row.index, messages, list(row.choices), CLEAN, None, True))
+    if not examples:
+        counts = [f"{count} x {reason}" for reason, count in frequent_reasons([reason for *_, reason in rejected], 3)]
+        raise UserError("\n  ".join([f"no row of {', '.join(rows)} can be used", *(counts or ["there are no rows"])]))
+    return (
+        pl.DataFrame(examples, schema=EXAMPLE, orient="row"),
+        pl.DataFrame(rejected, schema=REJECTED, orient="row"),
+    )
+
+
+def content_id(messages: Sequence[Message]) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of the messages as canonical JSON."""
+    canonical = json.dumps(messages, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def deduplicated(examples: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the examples with their `id`, each content once, and the rejected rest (columns of REJECTED).
+
+    Of equal examples a clean one is kept before a corrupted one, and then the first.
+    """
+    ids = [content_id(messages) for messages in examples["messages"].to_list()]
+    ranked = (
+        examples.with_columns(pl.Series("id", ids, dtype=pl.String))
+        .with_row_index("place")
+        .sort(pl.col("corruption") != CLEAN, maintain_order=True)
+        .with_columns(kept=pl.col("id").is_first_distinct())
+        .sort("place")
+    )
+    repeated = ranked.filter(~pl.col("kept")).select(
+        "source", row="source_index", reason=pl.concat_str(pl.lit("duplicate of "), "id")
+    )
+    return ranked.filter("kept").drop("place", "kept"), repeated
+
+
+def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the pool and `heldout` examples drawn by the seed, whose instructions do not occur in the pool.
+
+    An instruction is all messages before the response. Only examples that share theirs with no other are drawn, so that
+    no example has to be thrown away.
+
+    Raises:
+        UserError: there are too few such examples, or none would be left for the pool.
+    """
+    instructions = [content_id(messages[:-1]) for messages in examples["messages"].to_list()]
+    counts = Counter(instructions)
+    unshared = [place for place, instruction in enumerate(instructions) if counts[instruction] == 1]
+    if heldout > len(unshared) or heldout >= len(examples):
+        raise UserError(
+            f"heldout: {heldout} examples are asked for, but the pool has {len(examples)} in all, of which "
+            f"{len(unshared)} share their instruction with no other; ask for fewer or read more rows"
+        )
+    drawn = set(random.Random(f"heldout-{seed}").sample(unshared, heldout))
+    is_drawn = pl.Series([place in drawn for place in range(len(examples))], dtype=pl.Boolean)
+    return examples.filter(~is_drawn), examples.filter(is_drawn)
+
+
+def texts(pool: pl.DataFrame) -> list[str]:
+    """Return what is said in each example, all turns one after the other."""
+    return ["\n".join(turn["content"] for turn in turns) for turns in pool["messages"].to_list()]
+
+
+def warmup_examples(pool: pl.DataFrame, count: int | None, seed: int) -> pl.DataFrame:
+    """Return the `count` rows of the pool that the warm-up of a seed trains on; the same ones in every epoch."""
+    return pool if count is None or count >= pool.height else pool.sample(count, seed=seed)
+
+
+def with_content(rejected: pl.DataFrame, rows: Mapping[str, Sequence[Row]]) -> pl.DataFrame:
+    """Return the rejected rows with `content`, the beginning of the row as it was read, as JSON where it was JSON."""
+    read = {source: {row.index: row.content for row in given} for source, given in rows.items()}
+    content = [_as_text(read[source][row]) for source, row in rejected.select("source", "row").iter_rows()]
+    return rejected.with_columns(pl.Series("content", content, dtype=pl.String))
+
+
+def frequent_reasons(reasons: Sequence[str], most: int) -> list[tuple[str, int]]:
+    """Return the most frequent reasons with their counts; ids and numbers do not tell reasons apart."""
+    return Counter(re.sub(r"\b(?:[0-9a-f]{16}|\d+)\b", "…", reason) for reason in reasons).most_common(most)
+
+
+def _as_text(content: Any) -> str:
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
+    return text[:CONTENT_LENGTH].encode(errors="replace").decode()

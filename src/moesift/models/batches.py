@@ -1,0 +1,118 @@
+"""Examples of unlike length to padded batches."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from moesift.models.chat import Encoded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples padded on the right to T tokens, where causal attention leaves real tokens untouched by padding."""
+
+    ids: Tensor  # (B, T) int64
+    attention: Tensor  # (B, T) int64, 0 on padding
+    response: Tensor  # (B, T) bool, False on padding
+
+    @property
+    def predicting(self) -> int:
+        """How many of the last positions have logits that count: from the one before the first response token on."""
+        anywhere = self.response.any(dim=0).tolist()  # (T,)
+        first = anywhere.index(True) if True in anywhere else len(anywhere) - 1
+        return len(anywhere) - max(0, first - 1)
+
+    @property
+    def predicted(self) -> Tensor:
+        """Which response tokens have a token before them, and so a prediction, (B, T) bool."""
+        counted = self.response.clone()
+        counted[:, 0] = False
+        return counted
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on another device."""
+        return Batch(self.ids.to(device), self.attention.to(device), self.response.to(device))
+
+
+def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
+    """Pad examples to the longest of them. No examples make one row of padding, which counts nothing."""
+    if not examples:
+        return Batch(torch.tensor([[pad_id]]), torch.ones((1, 1), dtype=torch.int64), torch.zeros((1, 1)).bool())
+    width = max(len(example.ids) for example in examples)
+    ids = torch.full((len(examples), width), pad_id)
+    attention = torch.zeros((len(examples), width), dtype=torch.int64)
+    response = torch.zeros((len(examples), width), dtype=torch.bool)
+    for row, example in enumerate(examples):
+        length = len(example.ids)
+        ids[row, :length] = torch.tensor(example.ids, dtype=torch.int64)
+        attention[row, :length] = 1
+        response[row, :length] = torch.tensor(example.response, dtype=torch.bool)
+    return Batch(ids, attention, response)
+
+
+def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group examples, longest first, so that no batch exceeds `budget` tokens, padding included.
+
+    Longest first pads least and runs out of memory at once or never. An example longer than the budget is alone.
+
+    Returns:
+        Indices into `lengths`; each index once.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        # The first of a batch is its longest: it sets the width.
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def per_example(
+    measure: Callable[[Batch], Tensor],
+    examples: Sequence[Encoded],
+    pad_id: int,
+    token_budget: int,
+    device: torch.device,
+    name: str,
+) -> list[Any]:
+    """Return what `measure` gives for each example, in their order: the rows of its tensor, (B, ...), as numbers.
+
+    Args:
+        measure: called with each padded batch, on `device`.
+        token_budget: tokens in a batch, padding included.
+        name: of the progress bar.
+    """
+    found: list[Any] = [None] * len(examples)
+    batches = by_token_budget([len(example.ids) for example in examples], token_budget)
+    for indices in tqdm(batches, desc=name, unit="batch", disable=None):
+        values = measure(collate([examples[index] for index in indices], pad_id).to(device)).tolist()
+        for index, value in zip(indices, values, strict=True):
+            found[index] = value
+    return found
+
+
+def shuffled_batches(examples: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Return one epoch of optimizer steps: every example once, in an order set by seed and epoch."""
+    order = np.random.default_rng([seed, epoch]).permutation(examples).tolist()
+    return [order[start : start + batch_size] for start in range(0, examples, batch_size)]
+
+
+def micro_batches(
+    batch: Sequence[int], lengths: Sequence[int], micro_batch: int, process: int, processes: int
+) -> list[list[int]]:
+    """Return what one process computes of an optimizer step, in parts of at most `micro_batch` examples.
+
+    Every process gets equally many parts, as collective gradient reduction demands; a part may be empty. Examples of
+    like length go together.
+    """
+    ordered = sorted(batch, key=lambda index: (lengths[index], index))
+    count = -(-len(ordered) // (micro_batch * processes))  # parts per process, rounded up
+    bounds = [part * len(ordered) // (count * processes) for part in range(count * processes + 1)]
+    return [ordered[start:end] for start, end in itertools.pairwise(bounds)][process::processes]

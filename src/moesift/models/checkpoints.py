@@ -1,0 +1,138 @@
+"""An epoch of the warm-up on disk: a complete model directory that plain transformers loads, in little space.
+
+config.json, tokenizer files          as transformers writes them
+frozen*.safetensors                   the frozen weights: hard links to the files of epoch 0
+routers.safetensors                   the routers in float32, under transformers' names
+model.safetensors.index.json          joins the two for transformers
+trash_experts.safetensors             the trash-can rows in float32; plain transformers does not read it
+optimizer.safetensors                 what the next epoch needs to go on: Adam's moments and the multipliers
+selector.json                         how the trash-can experts are attached
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from moesift.errors import UserError
+from moesift.models.loading import load_model
+from moesift.models.routers import Gate, Role, TrashCan
+
+ROUTERS = "routers.safetensors"
+TRASH = "trash_experts.safetensors"
+INDEX = "model.safetensors.index.json"
+OPTIMIZER = "optimizer.safetensors"
+SETTINGS = "selector.json"
+OF_ONE_EPOCH = (ROUTERS, INDEX, TRASH, OPTIMIZER)  # the rest is the same in every epoch
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A selector in memory: the model with its trash-can experts attached, and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    trash_can: TrashCan
+    settings: dict[str, str | float | int]  # what `TrashCan` was attached with
+
+
+def attach(model: str, trash_ratio: float, role: Role, seed: int, gate: Gate = "learned") -> Selector:
+    """Load a model and attach new trash-can experts: the state of epoch 0."""
+    loaded, tokenizer = load_model(model)
+    return Selector(
+        loaded,
+        tokenizer,
+        TrashCan(loaded, trash_ratio, role, seed, gate),
+        {"trash_ratio": trash_ratio, "role": role, "seed": seed, "gate": gate},
+    )
+
+
+def load(folder: Path) -> Selector:
+    """Load an epoch as `save` wrote it: float32 routers and trash rows on the frozen model.
+
+    Raises:
+        UserError: the folder is not an epoch, or a file of it is incomplete.
+    """
+    try:
+        settings = json.loads((folder / SETTINGS).read_text())
+        selector = attach(str(folder), **settings)
+        trained = load_file(folder / ROUTERS)
+        names = _names_on_disk(selector)
+        values = {name: trained[names[name]] for name in names} | load_file(folder / TRASH)
+    except (OSError, KeyError, SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"{folder}: not a complete checkpoint of a warm-up epoch: {error}") from error
+    with torch.no_grad():
+        for name, parameter in selector.trash_can.parameters().items():
+            parameter.copy_(values[name])
+    return selector
+
+
+def save(selector: Selector, folder: Path, previous: Path | None, optimizer: dict[str, Tensor]) -> None:
+    """Write an epoch. With a previous epoch at hand its frozen weights are shared by hard links, else written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = {name: value.detach().cpu() for name, value in selector.trash_can.parameters().items()}
+    names = _names_on_disk(selector)
+    if previous is None:
+        frozen = {name: value for name, value in selector.model.state_dict().items() if name not in trained}
+        selector.model.save_pretrained(folder, state_dict=frozen)
+        for file in folder.glob("model*.safetensors"):
+            # transformers reads a file called model.safetensors alone and would not look into the index.
+            file.rename(folder / file.name.replace("model", "frozen"))
+        selector.tokenizer.save_pretrained(folder)
+    else:
+        for file in previous.iterdir():
+            if file.is_file() and file.name not in OF_ONE_EPOCH and not file.name.startswith("."):
+                _share(file, folder / file.name)
+    save_file({names[name]: trained[name].contiguous() for name in names}, folder / ROUTERS, {"format": "pt"})
+    save_file({name: value for name, value in trained.items() if name not in names}, folder / TRASH, {"format": "pt"})
+    save_file(optimizer, folder / OPTIMIZER)
+    _write_index(folder)
+    if previous is None:
+        (folder / SETTINGS).write_text(json.dumps(selector.settings, indent=2) + "\n")
+
+
+def load_optimizer(folder: Path) -> dict[str, Tensor]:
+    """Return what `save` was given as the optimizer's state; empty after epoch 0."""
+    try:
+        return load_file(folder / OPTIMIZER)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder / OPTIMIZER}: cannot be read: {error}") from error
+
+
+def _names_on_disk(selector: Selector) -> dict[str, str]:
+    """Map the routers' names in memory to transformers' names on disk, which differ in some families.
+
+    Saving applies the renaming; so a state of one number a router is saved, and read back by number.
+    """
+    names = [name for name in selector.trash_can.parameters() if name not in selector.trash_can.trash_rows()]
+    with tempfile.TemporaryDirectory() as scratch:
+        numbered = {name: torch.tensor([number]) for number, name in enumerate(names)}
+        selector.model.save_pretrained(scratch, state_dict=numbered)
+        (file,) = Path(scratch).glob("*.safetensors")
+        return {names[int(number)]: name for name, number in load_file(file).items()}
+
+
+def _share(source: Path, target: Path) -> None:
+    """Link a file, or copy it where the file system cannot link."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _write_index(folder: Path) -> None:
+    weight_map, size = {}, 0
+    for file in (*sorted(folder.glob("frozen*.safetensors")), folder / ROUTERS):
+        size += file.stat().st_size
+        with safe_open(file, framework="pt") as tensors:
+            weight_map |= dict.fromkeys(tensors.keys(), file.name)
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")

@@ -1,0 +1,83 @@
+"""The tiny models that the workflow pretrains by itself, so that everything can be tried without a hub."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import LlamaConfig, OlmoeConfig, PretrainedConfig, PreTrainedTokenizerFast
+
+from moesift.models.chat import PLAIN_TEMPLATE
+
+WIDTH = 96
+LAYERS = 4
+HEADS = 4
+CONTEXT = 512
+END = "<|end|>"
+PAD = "<|pad|>"
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer; its role marks are ordinary text, as for any base model."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        chat_template=PLAIN_TEMPLATE,
+        model_max_length=CONTEXT,
+    )
+
+
+def documents(questions: Sequence[tuple[str, str]]) -> list[list[dict[str, str]] | str]:
+    """Return the text to learn from (instruction, response) pairs: in turn plain text and a conversation.
+
+    So that the model has met both what lm-eval asks in and what it is tuned in.
+    """
+    return [
+        f"{instruction} {response}"
+        if number % 2
+        else [{"role": "user", "content": instruction}, {"role": "assistant", "content": response}]
+        for number, (instruction, response) in enumerate(questions)
+    ]
+
+
+def moe_config(tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
+    """Return the selector's shape: OLMoE, 8 experts, top-2, about a million parameters."""
+    return OlmoeConfig(**_shared_shape(tokenizer), intermediate_size=64, num_experts=8, num_experts_per_tok=2)
+
+
+def dense_config(tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
+    """Return the target's shape: Llama, as wide and deep as the selector."""
+    return LlamaConfig(**_shared_shape(tokenizer), intermediate_size=256)
+
+
+def _shared_shape(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "max_position_embeddings": CONTEXT,
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def windows(stream: Tensor, length: int, seed: int) -> Tensor:
+    """Cut a stream of tokens, (N,), into shuffled windows, (N // length, length) int64; the rest is left out."""
+    count = len(stream) // length
+    cut = stream[: count * length].view(count, length).long()
+    return cut[torch.randperm(count, generator=torch.Generator().manual_seed(seed))]

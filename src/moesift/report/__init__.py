@@ -1,0 +1,1 @@
+"""The comparison and the estimate, as numbers, figures and pages."""

@@ -1,0 +1,148 @@
+"""The estimate as text: every number of `costs` with what it was counted from, so that each can be checked by hand."""
+
+from collections.abc import Sequence
+
+import torch
+
+from moesift.config import Config
+from moesift.models.shapes import Shape
+from moesift.report.costs import (
+    COMPUTED_IN,
+    Pool,
+    Work,
+    kept_by_lora,
+    kept_per_token,
+    lora_parameters,
+    memory,
+    peak,
+    works,
+)
+
+GIB = 2**30
+LESS_A100_HOURS = 54  # what LESS (arXiv 2402.04333) is said to take to select from its mixture of 270k examples
+A100_TFLOPS = 312  # dense bf16 peak
+
+
+def lines(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[str]:
+    """Return the estimate as text, with what each number was counted from."""
+    found = works(config, selector, target, pool)
+    assumed = config.estimate
+    hours = [work.hours(assumed.peak_tflops, assumed.utilisation, assumed.decode_ms) for work in found]
+    return [
+        f"Estimate of {config.experiment}: counted, not measured",
+        "",
+        "Models, from their configurations",
+        *_model_lines("selector", config.selector.model, selector),
+        *_model_lines("target", config.target.model, target),
+        f"  LoRA of rank {config.train.lora_rank} on {len(target.lora)} modules: "
+        f"{lora_parameters(target, config.train.lora_rank):,} parameters",
+        "",
+        f"Pool: {pool.examples:,} examples of {pool.selector_tokens:,.1f} tokens for the selector and "
+        f"{pool.target_tokens:,.1f} for the target",
+        f"  {pool.known}",
+        "",
+        "Operations and hours",
+        *_work_lines(found, hours),
+        *_assumption_lines(config, selector, pool),
+        "",
+        *_memory_lines(config, selector, target),
+        *(_beside_less(config, found, hours) if "router" in config.methods else []),
+    ]
+
+
+def _model_lines(role: str, name: str, shape: Shape) -> list[str]:
+    experts = f": {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
+    return [
+        f"  {role} {name}: {shape.total:,} parameters, {shape.active:,} active per token{experts}",
+        f"    of these {shape.body:,} in the layers and {shape.head:,} in the head; stored as {_dtype(shape.dtype)}, "
+        f"{shape.weights / GIB:.2f} GiB",
+    ]
+
+
+def _work_lines(found: Sequence[Work], hours: Sequence[float]) -> list[str]:
+    rows = [("stage", "what", "runs", "tokens a run", "GFLOP/token", "PFLOP", "GPU hours")]
+    rows += [
+        (
+            work.stage,
+            work.what,
+            str(work.runs),
+            f"{work.tokens:,.0f}",
+            f"{work.flops_per_token / 1e9:,.4g}",
+            f"{work.flops / 1e15:,.1f}",
+            f"{spent:,.2f}",
+        )
+        for work, spent in zip(found, hours, strict=True)
+    ]
+    rows.append(("all", "", "", "", "", f"{sum(work.flops for work in found) / 1e15:,.1f}", f"{sum(hours):,.2f}"))
+    return [
+        f"  {stage:9} {what:34} {runs:>5} {tokens:>14} {each:>12} {flops:>10} {spent:>10}"
+        for stage, what, runs, tokens, each, flops, spent in rows
+    ]
+
+
+def _assumption_lines(config: Config, selector: Shape, pool: Pool) -> list[str]:
+    assumed = config.estimate
+    asked = [task.name for task in config.evaluate.tasks]
+    sizes = {size.name: size for size in assumed.tasks if size.name in asked}
+    unsized = [name for name in asked if name not in sizes]
+    quadratic = pool.selector_tokens * selector.hidden * selector.layers / selector.body
+    return [
+        "  forward: 2 per parameter that a token meets, with the head where a loss is measured, without embeddings",
+        "  training: 4 per frozen parameter (forward, and backward to the activations), 6 per LoRA parameter;",
+        "    the weight gradients of the routers are left out as negligible",
+        f"  left out: padding, and attention's part that grows with length ({quadratic:.1%} of the selector's here)",
+        "  a selection is taken to be as long as the pool's mean, although `length` prefers long examples",
+        f"  hours: operations / ({assumed.peak_tflops:g} TFLOP/s peak x {assumed.utilisation:g} used, both assumed)",
+        f"    + {assumed.decode_ms:g} ms, assumed, per token that {config.throughput.eval_batch_size} answers grow by;",
+        "    loading models and starting jobs are not counted",
+        *(
+            f"  {name}, roughly: {size.questions:,} questions of {size.prompt_tokens} tokens, answers of "
+            f"{size.generated_tokens}"
+            for name, size in sizes.items()
+        ),
+        *([f"  not counted, no size in estimate.tasks: {', '.join(unsized)}"] if unsized else []),
+    ]
+
+
+def _memory_lines(config: Config, selector: Shape, target: Shape) -> list[str]:
+    length, available = config.data.max_length, config.estimate.memory_gib
+    found = [
+        f"Peak memory of one GPU in GiB: training on {config.throughput.micro_batch} examples of {length:,} tokens, "
+        f"scoring {max(config.throughput.score_tokens, length):,} tokens"
+    ]
+    for stage, parts in memory(config, selector, target).items():
+        total = peak(parts) / GIB
+        shown = [f"{size / GIB:.2f} {name}" for name, size in parts.items() if size and not name.startswith("(")]
+        beside = [f" ({size / GIB:.2f} {name[1:]}" for name, size in parts.items() if name.startswith("(")]
+        more = f", MORE THAN THE {available:g} THERE ARE," if total > available else ""
+        found.append(f"  {stage:9} {total:8.2f}{more} = {' + '.join(shown)}{''.join(beside)}")
+    kept = [
+        kept_per_token(selector, selector.dtype.itemsize),
+        kept_per_token(target, COMPUTED_IN.itemsize),
+        kept_by_lora(target, config.train.lora_rank, config.train.lora_dropout),
+    ]
+    selected, tuned, lora = (f"{size / 1024:,.1f} KiB" for size in kept)
+    return [
+        *found,
+        f"  activations of a token: {selected} in the selector, {tuned} in the target, {lora} for its LoRA matrices:",
+        "    a number for each D parameters of the layers (D: width), the input of each normalisation in float32, and",
+        "    of each routed layer the router's input in float32 and the experts' outputs; scoring keeps one layer's",
+        "  logits, at every position: as computed, in float32, their log-softmax, and in training its gradient",
+        "  as it runs, without activation checkpointing; in brackets what that would keep. Allocators add 10% or more",
+    ]
+
+
+def _beside_less(config: Config, found: Sequence[Work], hours: Sequence[float]) -> list[str]:
+    own = {"warm up", "signals with last"}
+    selecting = sum(spent for work, spent in zip(found, hours, strict=True) if {work.stage, work.what} & own)
+    less = LESS_A100_HOURS * A100_TFLOPS / config.estimate.peak_tflops
+    return [
+        "",
+        f"Selecting by `router`, one seed: {selecting / len(config.seeds):.2f} GPU hours (the warm-up and one pass)",
+        f"  LESS is said to take {LESS_A100_HOURS} A100 hours for 270k examples: {less:.1f} on this GPU, if both reach",
+        f"  the same share of their peaks ({A100_TFLOPS} TFLOP/s for an A100), which small experts may well not",
+    ]
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

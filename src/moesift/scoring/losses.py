@@ -1,0 +1,36 @@
+"""The loss of a model on each of many examples."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from moesift.models.batches import Batch, per_example
+from moesift.models.chat import Encoded, responses_alone
+from moesift.training.objectives import response_nats
+
+
+@torch.inference_mode()
+def nats(model: PreTrainedModel, pad_id: int, examples: Sequence[Encoded], token_budget: int) -> list[float]:
+    """Return the cross-entropy of each example's response tokens, summed, in nats."""
+
+    def measure(batch: Batch) -> Tensor:
+        logits = model(
+            batch.ids, attention_mask=batch.attention, use_cache=False, logits_to_keep=batch.predicting
+        ).logits  # (B, P, V)
+        return response_nats(logits, batch)  # (B,)
+
+    return per_example(measure, examples, pad_id, token_budget, model.device, "loss")
+
+
+def nats_alone(
+    model: PreTrainedModel, pad_id: int, start_id: int, examples: Sequence[Encoded], token_budget: int
+) -> list[float]:
+    """Return the cross-entropy of the same tokens with nothing before each response but the start token, in nats."""
+    alone = [(index, turn) for index, example in enumerate(examples) for turn in responses_alone(example, start_id)]
+    found = [0.0] * len(examples)
+    values = nats(model, pad_id, [turn for _, turn in alone], token_budget)
+    for (index, _), value in zip(alone, values, strict=True):
+        found[index] += value
+    return found

@@ -1,0 +1,69 @@
+"""What the routers of a selector say of each of many examples; the head never runs."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from moesift.models.batches import Batch, per_example
+from moesift.models.chat import Encoded
+from moesift.models.checkpoints import Selector
+from moesift.training.objectives import layer_means
+
+# Consecutive examples that are batched among themselves. Shards take whole chunks, so that the batch that an example
+# is measured in, and with it the last digit, does not depend on the number of shards.
+CHUNK = 256
+
+
+@torch.inference_mode()
+def signals(
+    selector: Selector, examples: Sequence[Encoded], tokens: Literal["response", "all"], token_budget: int
+) -> list[list[float]]:
+    """Return each routed layer's mean log odds s of each example, over response tokens or all."""
+
+    def measure(batch: Batch) -> Tensor:
+        selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
+        counted = batch.response if tokens == "response" else batch.attention.bool()  # (B, T)
+        return layer_means(selector.trash_can.signals(batch.ids.shape), counted)  # (B, L)
+
+    pad_id = selector.tokenizer.pad_token_id
+    return per_example(measure, examples, pad_id, token_budget, selector.model.device, "signals")
+
+
+@torch.inference_mode()
+def inputs(selector: Selector, examples: Sequence[Encoded], token_budget: int) -> list[list[float]]:
+    """Return what each routed layer's router reads of each example: L * D numbers, means over its response tokens."""
+
+    def measure(batch: Batch) -> Tensor:
+        selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
+        counted = batch.response.float()  # (B, T)
+        by_layer = [
+            torch.einsum("btd,bt->bd", routing.inputs.view(*counted.shape, -1), counted)  # (B, D)
+            for routing in selector.trash_can.routing.values()
+        ]
+        return torch.cat(by_layer, dim=1) / counted.sum(dim=1, keepdim=True)  # (B, L * D)
+
+    pad_id = selector.tokenizer.pad_token_id
+    return per_example(measure, examples, pad_id, token_budget, selector.model.device, "inputs")
+
+
+@torch.inference_mode()
+def usage(selector: Selector, examples: Sequence[Encoded], token_budget: int) -> list[list[float]]:
+    """Return how each example uses the experts: each routed layer's mean softmax over its E quality experts.
+
+    L * E numbers, over the response tokens. Two examples that are sent to the same experts are near each other.
+    """
+
+    def measure(batch: Batch) -> Tensor:
+        selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
+        counted = batch.response.float()  # (B, T)
+        by_layer = []
+        for name in selector.trash_can.routers:
+            shares = selector.trash_can.routing[name].quality_logits.softmax(dim=-1)  # (N, E)
+            total = torch.einsum("bte,bt->be", shares.view(*counted.shape, -1), counted)  # (B, E)
+            by_layer.append(total / counted.sum(dim=1, keepdim=True))
+        return torch.cat(by_layer, dim=1)  # (B, L * E)
+
+    pad_id = selector.tokenizer.pad_token_id
+    return per_example(measure, examples, pad_id, token_budget, selector.model.device, "usage")

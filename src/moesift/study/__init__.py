@@ -1,0 +1,1 @@
+"""What the scores are worth, on pools whose corruptions are labelled."""

@@ -1,0 +1,139 @@
+"""One optimizer step of the warm-up, and what carries over from step to step and from epoch to epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moesift.models.batches import collate
+from moesift.models.chat import Encoded
+from moesift.models.checkpoints import Selector
+from moesift.training.objectives import contrast, load_balance, response_nats, trash_shares
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a unit of each term costs.
+
+    L = CE(response) + balance * load balance + sum over l of prices_l * trash share_l.
+    """
+
+    balance: float  # alpha
+    prices: Tensor  # (L,)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of the loss, unweighted."""
+
+    nats: float  # cross-entropy per response token
+    balance: float  # load balance over the quality experts, mean over layers and examples; 1 when even
+    shares: Tensor  # (L,) mean trash share of the response tokens
+
+
+def accumulate_gradients(selector: Selector, parts: Sequence[Sequence[Encoded]], weights: Weights) -> Terms:
+    """Run one optimizer step's forward and backward passes, part by part; gradients are those of the whole step.
+
+    Each term is a sum over examples, divided by what the whole step holds, so how it is parted does not matter.
+
+    Args:
+        parts: the examples of the step, in the parts of one pass each; a part may be empty.
+        weights: of the terms.
+    """
+    tokens = sum(example.predicted for part in parts for example in part)
+    examples = sum(map(len, parts))
+    routers = selector.trash_can.routers
+    prices = weights.prices.to(selector.model.device)
+    nats, balance, shares = 0.0, 0.0, torch.zeros(len(routers))
+    for part in parts:
+        batch = collate(part, selector.tokenizer.pad_token_id).to(selector.model.device)
+        logits = selector.model(
+            batch.ids, attention_mask=batch.attention, use_cache=False, logits_to_keep=batch.predicting
+        ).logits  # (B, P, V)
+        signals = selector.trash_can.signals(batch.ids.shape)  # (L, B, T)
+
+        part_nats = response_nats(logits, batch).sum() / tokens
+        by_layer = [load_balance(selector.trash_can.routing[name], batch.attention)[: len(part)] for name in routers]
+        part_balance = torch.stack(by_layer).mean(dim=0).sum() / examples  # (L, B) -> ()
+        part_shares = trash_shares(signals, batch.predicted) / tokens  # (L,)
+        (part_nats + weights.balance * part_balance + (prices * part_shares).sum()).backward()
+
+        nats += part_nats.item()
+        balance += part_balance.item()
+        shares += part_shares.detach().cpu()
+    return Terms(nats, balance, shares)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An example and its corrupted twin."""
+
+    example: Encoded
+    twin: Encoded
+
+
+def accumulate_contrast(selector: Selector, parts: Sequence[Sequence[Pair]], margin: float) -> tuple[float, Tensor]:
+    """Run one optimizer step's passes on pairs; gradients, those of the whole step, reach the trash rows alone.
+
+    The selector's gate is open, so that what the routers read does not depend on the rows: the forward pass needs no
+    gradient, and a step costs little more than scoring its examples.
+
+    Args:
+        parts: the pairs of the step, in the parts of one pass each.
+        margin: by how much an example is to lead its twin, in nats of log odds.
+
+    Returns:
+        The contrast, mean over the pairs, and the mean trash share of the response tokens of both, (L,).
+    """
+    pairs = sum(map(len, parts))
+    tokens = sum(pair.example.predicted + pair.twin.predicted for part in parts for pair in part)
+    found, shares = 0.0, torch.zeros(len(selector.trash_can.routers))
+    for part in filter(None, parts):
+        both = [pair.example for pair in part] + [pair.twin for pair in part]
+        batch = collate(both, selector.tokenizer.pad_token_id).to(selector.model.device)  # (2P, T)
+        with torch.no_grad():
+            selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
+        signals = selector.trash_can.signals_of_rows(batch.predicted.flatten())  # (L, n)
+        counts = batch.predicted.sum(dim=1)  # (2P,)
+        means = torch.stack([own.mean() for own in signals.mean(dim=0).split(counts.tolist())])  # (n,) -> (2P,)
+        part_contrast = contrast(means[: len(part)], means[len(part) :], margin).sum() / pairs
+        part_contrast.backward()
+        found += part_contrast.item()
+        shares += torch.sigmoid(-signals.detach()).sum(dim=1).cpu() / tokens
+    return found, shares
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the next step needs of those before it, beside the optimizer's moments."""
+
+    steps: int
+    multipliers: Tensor  # (L,) of the dual ascent
+    shares: Tensor  # (L,) trash shares of the last step
+
+
+def to_tensors(
+    progress: Progress, optimizer: torch.optim.Optimizer, trained: dict[str, torch.nn.Parameter]
+) -> dict[str, Tensor]:
+    """Return progress and Adam's moments as named tensors, for safetensors."""
+    moments = {
+        f"{key}/{name}": value.cpu()
+        for name, parameter in trained.items()
+        for key, value in optimizer.state[parameter].items()
+    }
+    own = {"steps": torch.tensor(progress.steps), "multipliers": progress.multipliers, "shares": progress.shares}
+    return own | moments
+
+
+def from_tensors(
+    state: dict[str, Tensor], optimizer: torch.optim.Optimizer, trained: dict[str, torch.nn.Parameter]
+) -> Progress:
+    """Put the moments of `to_tensors` back into the optimizer and return the progress."""
+    for name, parameter in trained.items():
+        optimizer.state[parameter] = {
+            "step": state[f"step/{name}"],
+            "exp_avg": state[f"exp_avg/{name}"].to(parameter.device),
+            "exp_avg_sq": state[f"exp_avg_sq/{name}"].to(parameter.device),
+        }
+    return Progress(int(state["steps"]), state["multipliers"], state["shares"])

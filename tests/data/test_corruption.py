@@ -1,0 +1,131 @@
+from collections import Counter
+
+import polars as pl
+import pytest
+
+from moesift.data.corruption import corrupt, length_bin, twins
+from moesift.data.pool import EXAMPLE
+from moesift.errors import UserError
+
+CORRUPTIONS = ["wrong_choice", "swapped_response", "shuffled_words", "truncated"]
+
+
+def examples(*rows):
+    """Rows of (source, response, choices)."""
+    return pl.DataFrame(
+        [
+            (
+                source,
+                index,
+                [{"role": "user", "content": f"question {index}"}, {"role": "assistant", "content": response}],
+                choices,
+                "clean",
+                None,
+                True,
+            )
+            for index, (source, response, choices) in enumerate(rows)
+        ],
+        schema=EXAMPLE,
+        orient="row",
+    )
+
+
+def responses(frame):
+    return [turns[-1]["content"] for turns in frame["messages"].to_list()]
+
+
+def mixed(rows):
+    return examples(*[("quiz", f"word {n} again", [f"word {n} again", f"other {n}"]) for n in range(rows)])
+
+
+def test_exactly_the_share_is_corrupted_with_each_kind_equally_often():
+    before = mixed(40)
+    after = corrupt(before, 0.3, CORRUPTIONS, seed=1)
+    assert Counter(after["corruption"]) == {"clean": 28, **dict.fromkeys(CORRUPTIONS, 3)}
+    changed = [old != new for old, new in zip(responses(before), responses(after), strict=True)]
+    assert changed == [label != "clean" for label in after["corruption"]]
+
+
+def test_only_the_response_and_the_label_change():
+    before, after = mixed(8), corrupt(mixed(8), 0.9, CORRUPTIONS, seed=0)
+    columns = ["source", "source_index", "choices"]
+    assert after.select(columns).equals(before.select(columns))
+    assert [turns[0]["content"] for turns in after["messages"].to_list()] == [f"question {n}" for n in range(8)]
+    assert after.schema == before.schema
+
+
+def test_the_seed_decides():
+    assert corrupt(mixed(30), 0.5, CORRUPTIONS, seed=3).equals(corrupt(mixed(30), 0.5, CORRUPTIONS, seed=3))
+    assert not corrupt(mixed(30), 0.5, CORRUPTIONS, seed=3).equals(corrupt(mixed(30), 0.5, CORRUPTIONS, seed=4))
+
+
+def test_an_example_gets_a_kind_that_applies_to_it():
+    rows = [("yesno", "yes", ["yes", "no"])] * 5 + [("essay", f"some words {n}", None) for n in range(5)]
+    after = corrupt(examples(*rows), 0.99, CORRUPTIONS, seed=0)  # all ten
+    kinds = after["corruption"].to_list()
+    # "yes" is one word and the only response of its source; essays have no choices.
+    assert kinds[:5] == ["wrong_choice"] * 5
+    assert sorted(Counter(kinds[5:]).values()) == [1, 2, 2]
+    assert set(kinds[5:]) == {"swapped_response", "shuffled_words", "truncated"}
+    assert responses(after)[:5] == ["no"] * 5
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_examples_with_one_kind_do_not_unbalance_the_kinds(seed):
+    rows = [("a", str(n), None) for n in range(5)] + [("a", f"some words {n}", None) for n in range(5)]
+    after = corrupt(examples(*rows), 0.99, ["swapped_response", "truncated"], seed)
+    assert after["corruption"].to_list() == ["swapped_response"] * 5 + ["truncated"] * 5
+
+
+def test_a_swapped_response_comes_from_the_same_source():
+    rows = [("a", "a1", []), ("a", "a2", []), ("b", "b1", []), ("b", "b2", [])]
+    assert responses(corrupt(examples(*rows), 0.99, ["swapped_response"], seed=0)) == ["a2", "a1", "b2", "b1"]
+
+
+def test_no_share_leaves_everything_clean():
+    assert corrupt(mixed(4), 0, [], seed=0).equals(mixed(4))
+
+
+def test_too_few_corruptible_examples_are_an_error():
+    with pytest.raises(UserError, match=r"2 of 4 examples are to be corrupted, but wrong_choice applies to 1;"):
+        corrupt(examples(("a", "x", ["x", "y"]), *[("a", "x y", None)] * 3), 0.5, ["wrong_choice"], seed=0)
+
+
+def test_every_example_that_a_kind_applies_to_has_a_twin():
+    frame = examples(("a", "one two", ["one two", "three"]), ("b", "word", []), ("a", "four five", None))
+    found = twins(frame, ["wrong_choice", "swapped_response"], seed="1")
+    assert found[1] is None  # no choices, and no other response in its source
+    # The third can only be swapped, so it is served first, and the first gets the other kind.
+    assert [twin.turns[-1]["content"] for twin in (found[0], found[2])] == ["three", "one two"]
+    assert found[0].turns[:-1] == frame["messages"].to_list()[0][:-1]
+    assert twins(frame, ["wrong_choice", "swapped_response"], seed="1") == found
+
+
+def test_a_swap_within_source_and_length_keeps_both():
+    rows = [("a", "one", None), ("a", "two", None), ("a", "one two three", None), ("a", "four five six", None)]
+    rows += [("b", "three", None), ("b", "four", None)]
+    after = corrupt(examples(*rows), 0.99, ["swapped_alike"], seed=0)
+    assert responses(after) == ["two", "one", "four five six", "one two three", "four", "three"]
+
+
+def test_a_swap_across_sources_leaves_the_source():
+    after = corrupt(examples(("a", "one", []), ("a", "two", []), ("b", "three", [])), 0.99, ["swapped_across"], seed=0)
+    assert responses(after)[:2] == ["three", "three"]
+    assert responses(after)[2] in {"one", "two"}
+
+
+def test_severity_and_the_missing_end_are_labelled():
+    after = corrupt(examples(*[("a", f"a b c d {n}", None) for n in range(5)]), 0.4, ["unfinished"], seed=0)
+    spoilt = after["corruption"] == "unfinished"
+    assert after.filter(spoilt)["finished"].to_list() == [False, False]
+    assert set(after.filter(spoilt)["severity"]) <= {0.8, 0.6, 0.4}
+    assert after.filter(~spoilt)["finished"].all()
+    assert after.filter(~spoilt)["severity"].null_count() == 3
+
+
+def test_length_bins_are_exact_for_short_responses_and_a_quarter_wide_for_long_ones():
+    bins = [length_bin("word " * words) for words in range(1, 60)]
+    assert len(set(bins[:5])) == 5
+    assert bins == sorted(bins)
+    assert bins[35] == bins[43] != bins[44]  # 36 to 44 words together: 1.25 ** 16 is 35.5, 1.25 ** 17 is 44.4
+    assert length_bin("") == length_bin("one") == 0

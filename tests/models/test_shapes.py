@@ -1,0 +1,95 @@
+import pytest
+import torch
+import transformers
+from given.models import FAMILIES, random_model
+from transformers import AutoModelForCausalLM
+
+from moesift.models.shapes import shape_of
+from moesift.report.costs import lora_parameters
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "total", "active"),
+    [
+        (
+            "Olmoe",
+            {
+                "hidden_size": 2048,
+                "num_hidden_layers": 16,
+                "num_attention_heads": 16,
+                "intermediate_size": 1024,
+                "num_experts": 64,
+                "num_experts_per_tok": 8,
+                "vocab_size": 50304,
+            },
+            6.92e9,
+            1.28e9,
+        ),
+        (
+            "Llama",
+            {
+                "hidden_size": 4096,
+                "num_hidden_layers": 32,
+                "num_attention_heads": 32,
+                "intermediate_size": 11008,
+                "vocab_size": 32000,
+            },
+            6.74e9,
+            6.74e9,
+        ),
+        (
+            "Qwen2",
+            {
+                "hidden_size": 1536,
+                "num_hidden_layers": 28,
+                "num_attention_heads": 12,
+                "num_key_value_heads": 2,
+                "intermediate_size": 8960,
+                "vocab_size": 151936,
+                "tie_word_embeddings": True,
+            },
+            1.54e9,
+            1.54e9,
+        ),
+    ],
+)
+def test_the_published_sizes(family, settings, total, active):
+    """OLMoE-1B-7B, Llama-2-7B and Qwen2.5-1.5B, as their authors give them."""
+    config = getattr(transformers, f"{family}Config")(**settings)
+    with torch.device("meta"):
+        shape = shape_of(AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16), ["q_proj"])
+    assert shape.total == pytest.approx(total, abs=0.005e9)
+    assert shape.active == pytest.approx(active, abs=0.005e9)
+    assert len(shape.lora) == settings["num_hidden_layers"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_active_parameters_are_those_that_one_token_moves(family):
+    """Of each fused parameter, the slices of experts with a gradient; all of any other parameter."""
+    model = random_model(family)
+    shape = shape_of(model, [])
+    model(torch.tensor([[5]]), use_cache=False).logits.square().sum().backward()
+    active = total = 0
+    for name, parameter in model.named_parameters():
+        total += parameter.numel()
+        if ".experts." in name:
+            active += sum(slice.numel() for slice in parameter.grad if slice.any())
+        else:
+            active += parameter.numel()
+    assert (shape.total, shape.active) == (total, active)
+    assert shape.active < shape.total
+
+
+def test_tied_embeddings_count_once_and_the_head_still_runs():
+    config = transformers.LlamaConfig(
+        vocab_size=11, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=6
+    )
+    config.tie_word_embeddings = True
+    shape = shape_of(AutoModelForCausalLM.from_config(config), ["q_proj", "down_proj"])
+    # q, k, v, o of 8 x 8, three of 8 x 6, three norms of 8; embeddings of 11 x 8
+    layers = 4 * 64 + 3 * 48 + 3 * 8
+    assert (shape.total, shape.body, shape.head) == (layers + 88, layers, 88)
+    assert (shape.norms, shape.hidden, shape.layers, shape.vocabulary) == (24, 8, 1, 11)
+    assert shape.cached == 2 * 8
+    assert shape.lora == ((8, 8), (6, 8))
+    assert lora_parameters(shape, 4) == 4 * (16 + 14)

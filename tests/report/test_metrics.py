@@ -1,0 +1,153 @@
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from moesift.errors import UserError
+from moesift.report.metrics import (
+    against_random,
+    auroc,
+    discrimination,
+    discrimination_over_seeds,
+    kept_corruption,
+    main_metric,
+    outcomes,
+    over_seeds,
+)
+
+POOL = pl.DataFrame({"id": list("abcdef"), "corruption": ["clean", "clean", "clean", "truncated", "truncated", "swap"]})
+SCORES = pl.DataFrame(
+    {
+        "method": ["m"] * 6,
+        "seed": [0] * 6,
+        "id": list("fedcba"),
+        "score": [None, 1.0, 2.0, 2.0, 3.0, 0.0],  # of f, e, d, c, b, a
+    }
+)
+
+
+def by_pairs(clean, corrupted):
+    """Count the pairs that are in order, ties as half."""
+    return float(np.mean([(c > b) + (c == b) / 2 for c in clean for b in corrupted]))
+
+
+def measured(*rows):
+    names = ["method", "ratio", "seed", "outcome", "value", "stderr"]
+    types = [pl.String, pl.Float64, pl.Int64, pl.String, pl.Float64, pl.Float64]
+    return pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_area_is_the_share_of_ordered_pairs(ties):
+    rng = np.random.default_rng(0)
+    clean, corrupted = rng.normal(0.5, 1, 40), rng.normal(0, 1, 30)
+    if ties:
+        clean, corrupted = clean.round(), corrupted.round()
+    found = auroc(clean, corrupted)
+    assert found.value == pytest.approx(by_pairs(clean, corrupted))
+    truth = np.r_[np.ones(40), np.zeros(30)]
+    assert found.value == pytest.approx(roc_auc_score(truth, np.r_[clean, corrupted]))
+
+
+def test_the_interval_has_the_width_of_the_bootstrap():
+    rng = np.random.default_rng(0)
+    clean, corrupted = rng.normal(0.7, 1, 150), rng.normal(0, 1, 100)
+    found = auroc(clean, corrupted)
+    resampled = [auroc(rng.choice(clean, 150), rng.choice(corrupted, 100)).value for _ in range(2000)]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    assert found.value - found.half == pytest.approx(low, abs=0.01)
+    assert found.value + found.half == pytest.approx(high, abs=0.01)
+
+
+def test_the_interval_of_a_case_worked_by_hand():
+    # Placements of 1, 3 among 0, 2: 1/2, 1; of 0, 2 among 1, 3: 1, 1/2. Each mean has the variance 1/8 / 2 = 1/16.
+    assert auroc(np.array([1.0, 3.0]), np.array([0.0, 2.0])) == (0.75, pytest.approx(1.959964 * np.sqrt(1 / 8)))
+
+
+def test_an_empty_class_has_no_area_and_one_example_no_interval():
+    some, none, one = np.array([1.0, 2.0]), np.array([]), np.array([1.5])
+    assert auroc(some, none) is None
+    assert auroc(none, some) is None
+    assert auroc(some, one) == (0.5, None)
+
+
+def test_each_kind_is_told_from_clean_and_only_by_examples_with_a_score():
+    found = discrimination(SCORES, POOL)
+    assert found.select("kind", "auroc", "clean", "corrupted").rows() == [
+        ("swap", None, 3, 0),  # its one example has no score
+        ("truncated", pytest.approx((0 + 0 + 1 + 0.5 + 1 + 1) / 6), 3, 2),
+        ("all kinds", pytest.approx(3.5 / 6), 3, 2),
+    ]
+
+
+def test_a_pool_without_corruption_has_only_an_empty_row_of_all_kinds():
+    clean = POOL.with_columns(corruption=pl.lit("clean"))
+    assert discrimination(SCORES, clean).rows() == [("m", 0, "all kinds", None, None, 5, 0)]
+
+
+def test_the_mean_over_seeds_keeps_the_width_of_one_seed():
+    areas = pl.DataFrame({"method": ["m", "m"], "kind": ["k", "k"], "auroc": [0.5, 0.7], "half": [0.1, 0.1]})
+    assert discrimination_over_seeds(areas).rows() == [("m", "k", 0.6, 0.1, 0.5, 0.7)]
+
+
+def test_the_share_of_corrupted_examples_that_are_kept():
+    kept = pl.DataFrame({"method": ["m"] * 5, "ratio": [0.3] * 2 + [0.5] * 3, "seed": [0] * 5, "id": list("bcbcd")})
+    # b and c are clean, d is not.
+    assert kept_corruption(kept, POOL).rows() == [("m", 0.3, 0, 2, 0.0), ("m", 0.5, 0, 3, pytest.approx(1 / 3))]
+
+
+EVALUATION = {
+    "method": "router",
+    "ratio": 0.1,
+    "seed": 3,
+    "heldout": {"nats_per_token": 2.5, "stderr": 0.1, "tokens": 100, "examples": 10},
+    "tasks": {
+        "mmlu": {"metrics": {"acc": 0.25, "acc_stderr": 0.01}, "questions": 9, "version": 2},
+        "mmlu_law": {"metrics": {"acc": 0.0}, "questions": 9, "version": 2},
+        "gsm8k": {"metrics": {"exact_match": 0.5}, "questions": 4, "version": 3},
+    },
+}
+
+
+def test_outcomes_take_the_tasks_asked_for():
+    assert outcomes([EVALUATION], ["mmlu", "gsm8k"]).rows() == [
+        ("router", 0.1, 3, "heldout", 2.5, 0.1),
+        ("router", 0.1, 3, "mmlu", 0.25, 0.01),
+        ("router", 0.1, 3, "gsm8k", 0.5, None),
+    ]
+    assert main_metric({"acc_norm": 1.0, "acc": 0.5}) == "acc"
+    assert main_metric({"exact_match": 0.1, "f1": 0.5}) == "f1"  # as extractive questions are compared
+
+
+def test_a_diverged_run_is_named():
+    diverged = EVALUATION | {"heldout": {"nats_per_token": float("nan"), "stderr": 0.1}}
+    with pytest.raises(UserError, match=r"\('router', 0.1, 3\) is nan: its tuning diverged"):
+        outcomes([diverged], [])
+
+
+def test_several_seeds_give_their_own_error_and_one_that_of_the_measurement():
+    found = over_seeds(
+        measured(
+            ("base", None, None, "heldout", 5.0, 0.2),
+            ("m", 0.1, 0, "heldout", 1.0, 0.5),
+            ("m", 0.1, 1, "heldout", 3.0, 0.5),
+        )
+    )
+    assert found.rows() == [("base", None, "heldout", 5.0, 0.2, 1), ("m", 0.1, "heldout", 2.0, pytest.approx(1.0), 2)]
+
+
+def test_the_difference_to_random_is_paired_by_seed():
+    rows = [("random", 0.1, seed, "heldout", value, 0.1) for seed, value in ((2, 3.0), (0, 1.0), (1, 2.0))]
+    rows += [("m", 0.1, seed, "heldout", value, 0.1) for seed, value in ((0, 1.5), (1, 2.5), (2, 3.8))]
+    rows += [("base", None, None, "heldout", 9.0, 0.1), ("m", 0.3, 0, "heldout", 9.0, 0.1)]
+    # 0.5, 0.5, 0.8: mean 0.6, deviation 0.1732, t(2) = 4.3027
+    half = 4.302653 * np.sqrt(0.03) / np.sqrt(3)
+    assert against_random(measured(*rows)).rows() == [
+        ("m", 0.1, "heldout", pytest.approx(0.6), pytest.approx(0.6 - half), pytest.approx(0.6 + half), 3)
+    ]
+
+
+def test_one_seed_has_a_difference_without_an_interval():
+    rows = [("random", 0.1, 0, "mmlu", 0.25, 0.1), ("m", 0.1, 0, "mmlu", 0.5, 0.1)]
+    assert against_random(measured(*rows)).rows() == [("m", 0.1, "mmlu", 0.25, None, None, 1)]
+    assert against_random(measured(rows[1])).height == 0

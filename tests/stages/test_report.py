@@ -1,0 +1,66 @@
+import json
+import sys
+
+import polars as pl
+import pytest
+from given.comparison import CONFIG, REJECTED, curves, dropped, evaluations, pool, scores, selections
+
+from moesift.errors import UserError
+from moesift.stages import report
+
+
+@pytest.fixture
+def words(tmp_path):
+    """The inputs as the other stages write them, and the words of the command."""
+    seeds = (0, 7)
+    paths = {"evaluations": [], "scores": [], "selections": [], "curves": []}
+    for number, evaluation in enumerate(evaluations(seeds)):
+        paths["evaluations"].append(tmp_path / f"eval-{number}.json")
+        paths["evaluations"][-1].write_text(json.dumps(evaluation))
+    for (method, seed), part in scores(seeds).group_by("method", "seed", maintain_order=True):
+        paths["scores"].append(tmp_path / f"scores/{method}/seed-{seed}.parquet")
+        paths["scores"][-1].parent.mkdir(parents=True, exist_ok=True)
+        layers = pl.lit(None, pl.List(pl.Float64)).alias("layer_scores")
+        part.select("id", "score", layers, "reason").write_parquet(paths["scores"][-1])
+    for (method, seed), part in selections(seeds).group_by("method", "seed", maintain_order=True):
+        path = tmp_path / f"selected/{method}/ratio-0.5/seed-{seed}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.select("id", "score").write_parquet(path)
+        left_out = dropped(seeds).filter(method=method, seed=seed).select("id", "score", "reason")
+        left_out.write_parquet(path.with_suffix(".dropped.parquet"))
+        paths["selections"].append(path)
+    for seed in seeds:
+        paths["curves"].append(tmp_path / f"warmup/seed-{seed}/epoch-1.jsonl")
+        paths["curves"][-1].parent.mkdir(parents=True)
+        curves().drop("seed").write_ndjson(paths["curves"][-1])
+    pool().write_parquet(tmp_path / "pool.parquet")
+    REJECTED.write_parquet(tmp_path / "rejected.parquet")
+    flags = [word for name, found in paths.items() for word in (f"--{name}", *map(str, found))]
+    flags += ["--pool", str(tmp_path / "pool.parquet"), "--rejected", str(tmp_path / "rejected.parquet")]
+    flags += ["--results", str(tmp_path / "out/results.json"), "--page", str(tmp_path / "out/report/index.html")]
+    return ["report", *flags, "--config", json.dumps({**CONFIG, "seeds": list(seeds)})]
+
+
+def test_seeds_and_methods_are_read_from_the_paths(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", words)
+    report.main()
+    numbers = json.loads((tmp_path / "out/results.json").read_text())
+    assert [(row["method"], row["seed"]) for row in numbers["rows"]] == [
+        ("base", None),
+        ("router", 0),
+        ("router", 7),
+        ("random", 0),
+        ("random", 7),
+    ]
+    assert {(row["method"], row["seed"]) for row in numbers["auroc"]} == {
+        (method, seed) for method in ("router", "random") for seed in (0, 7)
+    }
+    assert numbers["headline"] in (tmp_path / "out/report/index.html").read_text()
+    assert capsys.readouterr().out == f"{tmp_path / 'out/report/index.html'}\n"
+
+
+def test_a_path_without_a_seed_is_refused(words, tmp_path, monkeypatch):
+    (tmp_path / "scores/router/seed-0.parquet").rename(tmp_path / "scores/router/first.parquet")
+    monkeypatch.setattr(sys, "argv", [word.replace("router/seed-0", "router/first") for word in words])
+    with pytest.raises(UserError, match="first: expected seed- and a number"):
+        report.main()
