@@ -112,13 +112,15 @@ def trained(losses):
 
 def test_the_oracle_gap_is_paired_by_seed():
     cases = [
-        case(1, trained=trained({("random", 0.2): 3.0, ("oracle", 0.2): 2.8, ("nll", 0.2): 2.9, ("base", None): 5.0})),
-        case(2, trained=trained({("random", 0.2): 3.2, ("oracle", 0.2): 2.8, ("nll", 0.2): 3.0, ("base", None): 5.0})),
+        case(
+            seed, trained=trained({("random", 0.2): 3.1, ("oracle", 0.2): oracle, ("nll", 0.2): nll, ("base", None): 5})
+        )
+        for seed, oracle, nll in ((1, 2.82, 3.0), (2, 2.78, 2.9), (3, 2.8, 2.95))  # gaps of 0.28, 0.32 and 0.3
     ]
     rows = {row["arm"]: row for row in study.training(cases)}
     assert rows["nll"]["nats"]["value"] == pytest.approx(2.95)
     assert rows["nll"]["against_random"]["value"] == pytest.approx(-0.15)
-    assert rows["nll"]["gap"]["value"] == pytest.approx(0.15 / 0.3)  # gaps of 0.2 and 0.4
+    assert rows["nll"]["gap"]["value"] == pytest.approx(0.15 / 0.3)
     assert rows["nll"]["right"]["value"] == 0.5
     assert rows["random"]["against_random"] is rows["random"]["gap"] is None
     assert rows["oracle"]["gap"] is None
@@ -130,6 +132,16 @@ def test_the_oracle_gap_is_paired_by_seed():
 def test_hardly_a_gap_is_not_divided_by():
     losses = {("random", 0.2): 3.0, ("oracle", 0.2): 2.999, ("nll", 0.2): 2.9}
     rows = {row["arm"]: row for row in study.training([case(1, trained=trained(losses))])}
+    assert rows["nll"]["gap"] is None
+
+
+def test_an_oracle_that_is_not_told_from_random_has_no_gap():
+    lost = [{("random", 0.2): 3.0, ("oracle", 0.2): oracle, ("nll", 0.2): 2.9} for oracle in (2.8, 2.9, 3.05)]
+    rows = {
+        row["arm"]: row for row in study.training([case(seed, trained=trained(own)) for seed, own in enumerate(lost)])
+    }
+    assert rows["oracle"]["against_random"]["value"] == pytest.approx(-0.25 / 3)
+    assert rows["oracle"]["against_random"]["high"] > 0
     assert rows["nll"]["gap"] is None
 
 

@@ -248,7 +248,7 @@ rule study_results:
         study=CONFIG.study.model_dump_json(),
         made_from=json.dumps(
             {
-                "command": f"snakemake study --cores all --configfile {' '.join(map(str, workflow.overwrite_configfiles))}",
+                "command": f"snakemake study --cores all --configfile {' '.join(map(os.path.relpath, workflow.overwrite_configfiles))}",
                 "selector": CONFIG.selector.model,
                 "target": CONFIG.target.model,
                 "objective": CONFIG.warmup.objective,

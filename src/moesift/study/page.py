@@ -285,7 +285,11 @@ def at_ratio(rows: Mapping[tuple[str, float], Mapping[str, Any]], top: str, rati
         "missing": "",
     }
     told += f"; top minus random {shown(row['against_random'], '+.3f')}{verdicts[sign(row['against_random'])]}"
-    told += f"; share of the oracle gap closed: {shown(row['gap'], '.0%')}."
+    told += (
+        f"; share of the oracle gap closed: {shown(row['gap'], '.0%')}."
+        if row["gap"]
+        else "; the oracle is not told from random, so there is no gap to close."
+    )
     others = {
         arm: found["nats"]["value"]
         for (arm, own), found in rows.items()
@@ -659,7 +663,8 @@ def computed(study: Mapping[str, Any]) -> list[str]:
         "**Share of the oracle gap closed**: `(S - R) / (O - R)` of the held-out losses of the selection S, of a "
         "random one R and of the oracle's O, which knows the labels; 1 is as good as the oracle, 0 as random, below "
         "zero is worse than random. `S - R` of each seed is divided by the mean of `O - R` over the seeds, so that one "
-        "seed with hardly a gap does not decide it. Where there is hardly a gap, there is no share.",
+        "seed with hardly a gap does not decide it. Where the interval of `O - R` holds zero there is no gap to close, "
+        "and no share.",
     ]
 
 
