@@ -261,6 +261,9 @@ class Select(Section):
     quota: Literal["proportional", "equal"] | dict[Name, NotNegative] | None = Field(
         description="share of the selection that each source gets: as in the pool, equal, or by source"
     )
+    reject: OpenShare | None = Field(
+        description="share of each source that is rejected, the lowest first; the rest is drawn at random, not ranked"
+    )
     diversity: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
         description="candidates for each example that is kept; those that use the experts most unlike each other stay"
     )
@@ -313,7 +316,7 @@ class Evaluate(Section):
     )
 
 
-Baseline = Literal["random", "balanced", "mid_nll", "bottom", "oracle", "full"]
+Baseline = Literal["filtered", "random", "balanced", "mid_nll", "bottom", "oracle", "full"]
 
 
 class Claim(Section):
@@ -347,6 +350,9 @@ class Study(Section):
     default: Method = Field(description="the method that the validation seeds chose, held against the project's goals")
     arms: Annotated[list[Method | Baseline], Unique] = Field(
         description="what the target is tuned on: the best by a method, or a baseline; none tunes nothing"
+    )
+    reject: OpenShare = Field(
+        description="filtered: share of each source that is rejected, the lowest by `default` first; the rest is drawn"
     )
     ratios: Annotated[list[Ratio], Field(min_length=1), Unique] = Field(description="shares of the pool that are kept")
     tokens: Count = Field(description="tokens that each tuning sees, whatever was kept")

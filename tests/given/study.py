@@ -67,6 +67,12 @@ def part(seeds, router=0.7, nll=0.6, held=True, gained=0.1, top=3.4):
             tuned("oracle", 0.2, 3.3, interval(-0.2, 0.02)),
             tuned("full", 1, 3.45),
         ],
+        "training_at_other_noise": [
+            {
+                "noise": 0.7,
+                "rows": [tuned("random", 0.2, 3.9), tuned("filtered", 0.2, 3.7, interval(-0.2, 0.05))],
+            }
+        ],
         "claim": {
             "kinds": [{"kind": "wrong_choice", "difference": interval(gained, 0.03), "best": "nll"}],
             "held": held,
@@ -97,6 +103,8 @@ def study(test=None, validation=None):
             "halves": [["swapped_alike"], ["wrong_choice"]],
             "control": "perturbed_instruction",
             "tokens": 60000,
+            "default": "router",
+            "reject": 0.5,
             "baselines": ["length", "nll"],
         },
         "claim": {"method": "router", "kinds": ["wrong_choice"], "against": ["length", "nll"]},

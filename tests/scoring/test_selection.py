@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from moesift.errors import UserError
-from moesift.scoring.selection import below_top, distinct, keep, quotas, ranked, require, without
+from moesift.scoring.selection import below_top, distinct, drawn, keep, quotas, ranked, require, without
 
 SCORES = pl.DataFrame(
     {
@@ -33,6 +33,24 @@ def test_the_best_are_kept_with_ranks_from_one_and_nothing_is_said_of_the_rest()
     kept, dropped = keep(ranked(SCORES), 3)
     assert kept.rows() == [("a", 1, 2.0), ("b", 2, 2.0), ("d", 3, 1.0)]
     assert dropped.rows() == [("c", None, "too long")]
+
+
+def test_a_filter_rejects_the_lowest_of_each_source_and_draws_of_the_rest():
+    sifted = drawn(ranked(SCORES), 0.5, seed=0)  # s has a and d left with a score, t has b and e
+    assert sorted(ids(sifted)) == ["a", "b"]
+    assert reasons(sifted) == {
+        "c": "too long",
+        "d": "in the lowest 0.5 of its source",
+        "e": "in the lowest 0.5 of its source",
+    }
+    assert sorted(ids(drawn(ranked(SCORES), 0.49, seed=0))) == ["a", "b", "d", "e"]  # rounded down
+    many = ranked(SCORES.select("id", "source", score=pl.lit(1.0), reason=pl.lit(None, pl.String)))
+    orders = {tuple(ids(drawn(many, 0.1, seed))) for seed in range(20)}
+    assert len(orders) > 10
+    assert len({order[0] for order in orders}) == 5
+    assert ids(drawn(many, 0.1, 3)) == ids(
+        drawn(ranked(many.ranking[::-1].with_columns(reason=pl.lit(None, pl.String))), 0.1, 3)
+    )
 
 
 def test_too_few_are_refused_with_the_reasons():

@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 def selected(folder, monkeypatch, ratio=0.3, **settings):
-    given = {"format": "parquet", "drop-top": "0", "quota": "null", "diversity": "null"}
+    given = {"format": "parquet", "drop-top": "0", "quota": "null", "reject": "null", "diversity": "null", "seed": "0"}
     given |= {name.replace("_", "-"): value for name, value in settings.items()}
     words = ["--scores", "scores.parquet", "--pool", "pool.parquet", "--ratio", str(ratio), "--out", "best.parquet"]
     words += ["--dropped", "dropped.parquet", *(word for name, value in given.items() for word in (f"--{name}", value))]
@@ -47,6 +47,15 @@ def test_without_more_the_best_are_kept(folder, monkeypatch):
     assert selected(folder, monkeypatch) == (["00", "01", "02"], {"03": "too long"})
     assert selected(folder, monkeypatch, format="jsonl")[0] == ["00", "01", "02"]
     assert pl.read_ndjson("best.jsonl")["id"].to_list() == ["00", "01", "02"]
+
+
+def test_a_filter_draws_what_it_keeps(folder, monkeypatch):
+    best, dropped = selected(folder, monkeypatch, reject="0.5")
+    assert dropped == {"03": "too long"} | dict.fromkeys(["04", "05", "08", "09"], "in the lowest 0.5 of its source")
+    draws = [selected(folder, monkeypatch, reject="0.5", seed=str(seed))[0] for seed in range(6)]
+    assert draws[0] == best
+    assert len({tuple(draw) for draw in draws}) > 3
+    assert set().union(*draws) <= {"00", "01", "02", "06", "07"}
 
 
 def test_what_repeats_a_question_is_left_out(folder, monkeypatch):

@@ -22,8 +22,8 @@ def frame(scores):
 SCORES = {"router": frame(ROUTER), "nll": frame(NLL)}
 
 
-def ids(arm, ratio, seed=0, scores=SCORES, pool=POOL):
-    return chosen(arm, scores, pool, ratio, seed)
+def ids(arm, ratio, seed=0, scores=SCORES, pool=POOL, rejecting=("router", 0.5)):
+    return chosen(arm, scores, pool, ratio, seed, rejecting)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -74,6 +74,16 @@ def test_balanced_has_equally_many_of_each_source_as_far_as_they_go():
     assert len({tuple(ids("balanced", 0.3, seed)) for seed in range(20)}) > 5
 
 
+def test_a_filter_draws_of_what_the_lowest_of_each_source_leave():
+    # Of s (a, c, d, then b and f with equal scores; e has none) two go, of t (g, h, i) one, of u none.
+    draws = [ids("filtered", 0.3, seed) for seed in range(30)]
+    assert all(len(set(draw)) == 3 for draw in draws)
+    assert set().union(*draws) == set("acdghj")
+    assert len({tuple(draw) for draw in draws}) > 15
+    with pytest.raises(UserError, match=r"filtered has scores of 6 examples, and 7 are to be kept"):
+        ids("filtered", 0.7)
+
+
 def test_an_oracle_draws_clean_examples_and_takes_what_there_is():
     clean = {"a", "c", "e", "g", "i", "j"}
     assert all(len(ids("oracle", 0.3, seed)) == 3 for seed in range(10))
@@ -91,7 +101,8 @@ def test_too_few_scores_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("arm", "method"), [("best", "best"), ("ifd", "ifd"), ("bottom", "router"), ("mid_nll", "nll")]
+    ("arm", "method"),
+    [("best", "best"), ("ifd", "ifd"), ("bottom", "router"), ("mid_nll", "nll"), ("filtered", "router")],
 )
 def test_an_arm_without_its_scores_is_refused(arm, method):
     with pytest.raises(

@@ -67,7 +67,13 @@ def test_methods_that_tie_share_the_first_place():
 
 def test_top_random_and_bottom_in_order():
     numbers = part([1, 2])
-    summary, listed = training_answer(study(numbers), numbers)
+    summary, listed, other = training_answer(study(numbers), numbers)
+    assert other == (
+        "Where 70% are spoilt, the score as a filter: the lowest 50% of each source by `router` are rejected, and of "
+        "the rest a random part is taken (`filtered`). Its loss is below that of a random part of the whole pool at 1 of 1 "
+        "ratios, with the interval of the difference below zero at 1 and above at 0: 20% kept -0.200 [-0.250, -0.150] "
+        "nats per response token."
+    )
     assert summary == (
         "Held-out loss after training on the best by `router` (top) and on a random part of the same size: top is "
         "lower at 1 of 1 ratios, with the interval of top minus random below zero at 1 and above zero, worse than "
@@ -83,7 +89,7 @@ def test_top_random_and_bottom_in_order():
 
 def test_a_top_that_is_worse_than_random():
     numbers = part([1, 2], top=3.55)
-    summary, listed = training_answer(study(numbers), numbers)
+    summary, listed, _ = training_answer(study(numbers), numbers)
     assert "top is lower at 0 of 1 ratios, with the interval of top minus random below zero at 0" in summary
     assert "above zero, worse than random, at 1." in summary
     assert "is found at 0 of 1 ratios." in summary
@@ -94,7 +100,7 @@ def test_a_top_that_is_worse_than_random():
 def test_training_without_bottom_or_without_the_method():
     numbers = part([1, 2])
     numbers["training"] = [row for row in numbers["training"] if row["arm"] != "bottom"]
-    summary, listed = training_answer(study(numbers), numbers)
+    summary, listed, _ = training_answer(study(numbers), numbers)
     assert "bottom" not in summary + listed
     assert "order" not in summary + listed
     numbers["training"] = [row for row in numbers["training"] if row["arm"] != "router"]

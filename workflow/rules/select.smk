@@ -63,11 +63,11 @@ rule select_ratio:
         looked_at=lambda wildcards: " ".join(
             f"--{name} {path.format(seed=wildcards.seed)}" for name, path in LOOKED_AT.items() if path
         ),
-        flags=arguments(CONFIG.select, "format", "drop_top", "quota", "diversity"),
+        flags=arguments(CONFIG.select, "format", "drop_top", "quota", "reject", "diversity"),
         code=digest("select_ratio"),
     shell:
         "{PYTHON} -m moesift.stages.select_ratio --scores {input.scores} --pool {input.pool} --out {output.selection}"
-        " --dropped {output.dropped} --ratio {wildcards.ratio} {params.looked_at} {params.flags} > {log} 2>&1"
+        " --dropped {output.dropped} --ratio {wildcards.ratio} --seed {wildcards.seed} {params.looked_at} {params.flags} > {log} 2>&1"
 
 
 rule select:

@@ -216,7 +216,7 @@ rule study_train:
         token_budget=CONFIG.throughput.score_tokens,
     params:
         model=lambda wildcards: study_model("target", wildcards.seed),
-        flags=arguments(CONFIG.study, "arms", "ratios", "tokens"),
+        flags=arguments(CONFIG.study, "arms", "default", "reject", "ratios", "tokens"),
         data=arguments(CONFIG.data, "max_length"),
         train=arguments(
             CONFIG.train,

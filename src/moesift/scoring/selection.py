@@ -1,6 +1,7 @@
 """From scores to a selection: pure functions of frames, each of which says why it leaves an example out."""
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -64,6 +65,26 @@ def distinct(sifted: Sifted, pairs: pl.DataFrame) -> Sifted:
     return without(
         sifted, pl.DataFrame(list(reasons.items()), schema={"id": pl.String, "reason": pl.String}, orient="row")
     )
+
+
+def drawn(sifted: Sifted, share: float, seed: int) -> Sifted:
+    """Drop the lowest `share` of each source, rounded down, and put what is left in an order drawn at random.
+
+    A score that finds what is wrong need not rank what is right: its best are alike, and of few sources.
+
+    Args:
+        share: in (0, 1).
+        seed: of the order, which is the same whatever order the examples came in.
+    """
+    from_below = pl.int_range(pl.len(), 0, -1).over("source") - 1  # the ranking is best first
+    low = sifted.ranking.filter(from_below < (share * pl.len().over("source")).round(6).floor())
+    dropped = _drop(sifted, low.with_columns(reason=pl.lit(f"in the lowest {share:.4g} of its source")))
+    order = sorted(dropped.ranking["id"])
+    random.Random(seed).shuffle(order)
+    ranking = pl.DataFrame({"id": order}, {"id": pl.String}).join(
+        dropped.ranking, on="id", how="left", validate="1:1", maintain_order="left"
+    )
+    return Sifted(ranking, dropped.dropped)
 
 
 def require(sifted: Sifted, count: int) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 from moesift import config, flags
 from moesift.errors import run
 from moesift.scoring.diversity import k_centre
-from moesift.scoring.selection import below_top, distinct, keep, quotas, ranked, require, without
+from moesift.scoring.selection import below_top, distinct, drawn, keep, quotas, ranked, require, without
 
 
 def main() -> None:
@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--usage", type=Path, help="parquet with how each example uses the experts, for diversity")
     parser.add_argument("--out", type=Path, required=True, help="parquet of the selection")
     parser.add_argument("--dropped", type=Path, required=True, help="parquet of what was left out, with the reason")
-    flags.add(parser, config.Select, "format", "drop_top", "quota", "diversity")
+    parser.add_argument("--seed", type=int, required=True, help="of what is drawn at random")
+    flags.add(parser, config.Select, "format", "drop_top", "quota", "reject", "diversity")
     args = parser.parse_args()
 
     pool = pl.read_parquet(args.pool, columns=["id", "source", "source_index", "messages"])
@@ -37,6 +38,8 @@ def main() -> None:
     sifted = below_top(sifted, args.drop_top)
     if args.near_duplicates is not None:
         sifted = distinct(sifted, pl.read_parquet(args.near_duplicates))
+    if args.reject is not None:
+        sifted = drawn(sifted, args.reject, args.seed)
     require(sifted, count)
     by_source = None
     if args.quota is not None:
@@ -53,7 +56,7 @@ def main() -> None:
     dropped.write_parquet(args.dropped)
     if args.format == "jsonl":
         selection.write_ndjson(args.out.with_suffix(".jsonl"))
-    print(f"{count} of {pool.height} examples kept, scores {best['score'][0]:.4g} to {best['score'][-1]:.4g}")
+    print(f"{count} of {pool.height} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
     print(f"{dropped.height} left out for another reason than their rank")
 
 

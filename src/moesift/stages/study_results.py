@@ -45,6 +45,8 @@ def main() -> None:
         "halves": settings.halves,
         "control": settings.control,
         "tokens": settings.tokens,
+        "default": settings.default,
+        "reject": settings.reject,
         "baselines": settings.baselines,
     }
     numbers = {"made": made, "claim": settings.claim.model_dump(), "parts": parts, "human": None}
@@ -86,6 +88,10 @@ def part(cases: Sequence[Case], settings: Study) -> dict[str, Any] | None:
         "layers": numbers.layers(main) if "router" in methods else [],
         "doses": numbers.doses(cases, methods),
         "training": tuned,
+        "training_at_other_noise": [
+            {"noise": noise, "rows": numbers.training([case for case in cases if case.noise == noise])}
+            for noise in settings.noise[1:]
+        ],
         "claim": numbers.claimed(found, claim.method, claim.against, claim.kinds),
         "goals": numbers.goals(found, settings.default, settings.baselines, lost, tuned),
     }

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--token-budget", type=int, required=True, help="tokens in a batch where nothing is trained")
-    flags.add(parser, config.Study, "arms", "ratios", "tokens")
+    flags.add(parser, config.Study, "arms", "default", "reject", "ratios", "tokens")
     flags.add(parser, config.Data, "max_length")
     flags.add(parser, config.Train, "learning_rate", "warmup_ratio", "batch_size")
     flags.add(parser, config.Train, "lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
@@ -64,7 +64,9 @@ def main() -> None:
     grid = [(arm, ratio) for arm in args.arms if arm != "full" for ratio in args.ratios]
     grid += [("full", 1.0)] if "full" in args.arms else []
     # All of them before any is trained, so that an arm that cannot be run is known at once.
-    parts = [(arm, ratio, chosen(arm, scores, pool, ratio, args.seed)) for arm, ratio in grid]
+    parts = [
+        (arm, ratio, chosen(arm, scores, pool, ratio, args.seed, (args.default, args.reject))) for arm, ratio in grid
+    ]
     frames, runs = [], []
     for arm, ratio, kept in [("base", None, []), *parts]:
         started = time.monotonic()

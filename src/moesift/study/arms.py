@@ -7,20 +7,28 @@ import polars as pl
 
 from moesift.data.corruption import CLEAN
 from moesift.errors import UserError
-from moesift.scoring.selection import quotas
+from moesift.scoring.selection import drawn, quotas, ranked
 
 
-def chosen(arm: str, scores: Mapping[str, pl.DataFrame], pool: pl.DataFrame, ratio: float, seed: int) -> list[str]:
+def chosen(
+    arm: str,
+    scores: Mapping[str, pl.DataFrame],
+    pool: pl.DataFrame,
+    ratio: float,
+    seed: int,
+    rejecting: tuple[str, float],
+) -> list[str]:
     """Return the ids of `ratio` of the pool, the best first where there is a best.
 
     Args:
-        arm: a method, whose best examples are taken; `bottom`, the lowest of `router`; `mid_nll`, those nearest to the
-            median loss; `random`; `balanced`, at random with equally many of each source; `oracle`, at random of the
-            clean ones; `full`, everything.
+        arm: a method, whose best examples are taken; `filtered`, at random of what `rejecting` leaves; `bottom`, the
+            lowest of `router`; `mid_nll`, those nearest to the median loss; `random`; `balanced`, at random with as many
+            of each source; `oracle`, at random of the clean ones; `full`, everything.
         scores: of each method, columns id and score (null where it has none).
         pool: columns id, source, corruption.
         ratio: of the whole pool, in (0, 1].
         seed: of what is drawn at random.
+        rejecting: a method, and the share of each source that is rejected, the lowest by it first.
 
     Raises:
         UserError: there are fewer such examples than asked for (an oracle takes what there is), or `scores` lacks the
@@ -41,6 +49,10 @@ def chosen(arm: str, scores: Mapping[str, pl.DataFrame], pool: pl.DataFrame, rat
             wanted = quotas(sizes, sizes, count, "equal")
             of_source = {source: pool.filter(pl.col("source") == source)["id"].to_list() for source in wanted}
             return [id for source, number in wanted.items() for id in rng.sample(of_source[source], number)]
+        case "filtered":
+            own = _needed(scores, rejecting[0], arm).select("id", "score").join(pool.select("id", "source"), on="id")
+            sifted = drawn(ranked(own.with_columns(reason=pl.lit(None, pl.String))), rejecting[1], seed)
+            ranking = sifted.ranking["id"].to_list()
         case "bottom":
             ranking = _ranking(_needed(scores, "router", arm), -pl.col("score"))
         case "mid_nll":

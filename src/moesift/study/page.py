@@ -58,6 +58,7 @@ SCORES = {
 ARMS = {
     "base": "the untuned target",
     "full": "the target tuned on the whole pool",
+    "filtered": "a random part of what is left when the lowest of each source are rejected",
     "random": "a random part",
     "balanced": "a random part that is balanced over the sources",
     "mid_nll": "the middle of the ranking by `nll`",
@@ -263,7 +264,35 @@ def training_answer(study: Mapping[str, Any], part: Mapping[str, Any]) -> list[s
             " With the lowest scored by `router` (bottom), the order top better than random better than bottom is "
             f"found at {len(kept)} of {len(ordered)} ratios."
         )
-    return [told, "\n".join(at_ratio(rows, top, ratio) for ratio in both)]
+    others = [
+        sentence
+        for other in part["training_at_other_noise"]
+        for sentence in filtered_answer(
+            study,
+            {(row["arm"], row["ratio"]): row for row in other["rows"]},
+            f"Where {percent(other['noise'])} are spoilt",
+        )
+    ]
+    return [told, "\n".join(at_ratio(rows, top, ratio) for ratio in both), *filtered_answer(study, rows), *others]
+
+
+def filtered_answer(
+    study: Mapping[str, Any], rows: Mapping[tuple[str, float], Mapping[str, Any]], where: str = ""
+) -> list[str]:
+    """Say whether a random part of what a filter leaves beats a random part of the pool, where that was trained on."""
+    signs = {ratio: sign(row["against_random"]) for (arm, ratio), row in rows.items() if arm == "filtered"}
+    if not signs:
+        return []
+    below_random = [ratio for ratio in signs if below(rows["filtered", ratio], rows[RANDOM, ratio])]
+    told = (
+        f"{f'{where}, the' if where else 'The'} score as a filter: the lowest {percent(study['made']['reject'])} of each "
+        f"source by `{study['made']['default']}` are rejected, and of the rest a random part is taken (`filtered`). Its "
+        f"loss is below that of a random part of the whole pool at {len(below_random)} of {len(signs)} ratios, with the "
+        f"interval of the difference below zero at {list(signs.values()).count('below')} and above at "
+        f"{list(signs.values()).count('above')}:"
+    )
+    found = [f"{percent(ratio)} kept {shown(rows['filtered', ratio]['against_random'], '+.3f')}" for ratio in signs]
+    return [f"{told} {', '.join(found)} nats per response token."]
 
 
 def at_ratio(rows: Mapping[tuple[str, float], Mapping[str, Any]], top: str, ratio: float) -> str:
@@ -387,7 +416,11 @@ def tables(study: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
         ("Confounds", confounds(part, methods)),
         ("Severity", severity(part, methods)),
         ("More and less noise", doses(part, methods)),
-        ("Training", training(part)),
+        ("Training", training(part["training"])),
+        *(
+            (f"Training where {percent(other['noise'])} are spoilt", training(other["rows"]))
+            for other in part["training_at_other_noise"]
+        ),
         ("Human preference", human(part.get("human") or study.get("human"))),
     ]
     return [text for title, blocks in sections if blocks for text in (f"### {title}", *blocks)]
@@ -543,9 +576,9 @@ def doses(part: Mapping[str, Any], methods: Sequence[str]) -> list[str]:
     return ["Mean AUROC over kinds.", table(heads, lines)]
 
 
-def training(part: Mapping[str, Any]) -> list[str]:
-    """Return the table of the training, by ratio, the lowest loss first; the untuned target comes before all."""
-    rows = sorted(part["training"], key=lambda row: (row["ratio"] or 0.0, loss(row) is None, loss(row) or 0.0))
+def training(tuned: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the table of a training, by ratio, the lowest loss first; the untuned target comes before all."""
+    rows = sorted(tuned, key=lambda row: (row["ratio"] or 0.0, loss(row) is None, loss(row) or 0.0))
     lines = [
         [
             MISSING if row["ratio"] is None else percent(row["ratio"]),
