@@ -70,9 +70,9 @@ def test_top_random_and_bottom_in_order():
     summary, listed, other = training_answer(study(numbers), numbers)
     assert other == (
         "Where 70% are spoilt, the score as a filter: the lowest 50% of each source by `router` are rejected, and of "
-        "the rest a random part is taken (`filtered`). Its loss is below that of a random part of the whole pool at 1 of 1 "
-        "ratios, with the interval of the difference below zero at 1 and above at 0: 20% kept -0.200 [-0.250, -0.150] "
-        "nats per response token."
+        "the rest a random part is taken (`filtered`). Its loss is below that of a random part of the whole pool at 1 "
+        "of 1 ratios, with the interval of the difference below zero at 1 and above at 0: 20% kept -0.200 [-0.250, "
+        "-0.150] nats per response token."
     )
     assert summary == (
         "Held-out loss after training on the best by `router` (top) and on a random part of the same size: top is "

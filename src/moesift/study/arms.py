@@ -22,8 +22,8 @@ def chosen(
 
     Args:
         arm: a method, whose best examples are taken; `filtered`, at random of what `rejecting` leaves; `bottom`, the
-            lowest of `router`; `mid_nll`, those nearest to the median loss; `random`; `balanced`, at random with as many
-            of each source; `oracle`, at random of the clean ones; `full`, everything.
+            lowest of `router`; `mid_nll`, those nearest to the median loss; `random`; `balanced`, at random with as
+            many of each source; `oracle`, at random of the clean ones; `full`, everything.
         scores: of each method, columns id and score (null where it has none).
         pool: columns id, source, corruption.
         ratio: of the whole pool, in (0, 1].

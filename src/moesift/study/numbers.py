@@ -308,18 +308,19 @@ def training(cases: Sequence[Case]) -> list[dict]:
             gained = difference(numbers["nats"], outcome["random", ratio]["nats"])
             row["against_random"] = interval(gained)
             if arm != "oracle" and ("oracle", ratio) in outcome:
-                possible = interval(difference(outcome["oracle", ratio]["nats"], outcome["random", ratio]["nats"]))
-                if is_gap(possible):
-                    shares = {s: None if g is None else g / possible["value"] for s, g in gained.items()}
+                possible = gap(difference(outcome["oracle", ratio]["nats"], outcome["random", ratio]["nats"]))
+                if possible is not None:
+                    shares = {s: None if g is None else g / possible for s, g in gained.items()}
                     row["gap"] = interval(shares)
         rows.append(row)
     return sorted(rows, key=lambda row: (row["ratio"] is not None, row["ratio"] or 0, row["arm"]))
 
 
-def is_gap(possible: Mapping[str, float | None]) -> bool:
-    """Return whether the oracle's loss is below random's, by its interval where there is one, and by enough."""
-    value, high = possible["value"], possible["high"]
-    return value is not None and value < -LEAST_GAP and (high is None or high < 0)
+def gap(possible: Numbers) -> float | None:
+    """Return the oracle's mean loss minus random's where it is below zero, by its interval if there is one, or None."""
+    found = interval(possible)
+    value, high = found["value"], found["high"]
+    return value if value is not None and value < -LEAST_GAP and (high is None or high < 0) else None
 
 
 def claimed(found: Areas, method: str, against: Sequence[str], kinds: Sequence[str]) -> dict[str, Any]:

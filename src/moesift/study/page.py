@@ -6,6 +6,7 @@ sentence says so, and a cell of a table holds a dash. Negative results are writt
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -284,12 +285,13 @@ def filtered_answer(
     if not signs:
         return []
     below_random = [ratio for ratio in signs if below(rows["filtered", ratio], rows[RANDOM, ratio])]
+    counts = Counter(signs.values())
     told = (
-        f"{f'{where}, the' if where else 'The'} score as a filter: the lowest {percent(study['made']['reject'])} of each "
-        f"source by `{study['made']['default']}` are rejected, and of the rest a random part is taken (`filtered`). Its "
-        f"loss is below that of a random part of the whole pool at {len(below_random)} of {len(signs)} ratios, with the "
-        f"interval of the difference below zero at {list(signs.values()).count('below')} and above at "
-        f"{list(signs.values()).count('above')}:"
+        f"{f'{where}, the' if where else 'The'} score as a filter: the lowest {percent(study['made']['reject'])} of "
+        f"each source by `{study['made']['default']}` are rejected, and of the rest a random part is taken "
+        f"(`filtered`). Its loss is below that of a random part of the whole pool at {len(below_random)} of "
+        f"{len(signs)} ratios, with the interval of the difference below zero at {counts['below']} and above at "
+        f"{counts['above']}:"
     )
     found = [f"{percent(ratio)} kept {shown(rows['filtered', ratio]['against_random'], '+.3f')}" for ratio in signs]
     return [f"{told} {', '.join(found)} nats per response token."]
