@@ -80,6 +80,8 @@ def test_the_inputs_are_what_the_routers_multiply(selector, conversations):
     name, router = next(iter(selector.trash_can.routers.items()))
     rows = router.get_parameter("weight")  # (E, D)
     found = rows @ torch.tensor(inputs[: rows.shape[1]])
+    with torch.no_grad():
+        selector.model(torch.tensor([example.ids]))
     expected = selector.trash_can.routing[name].quality_logits[torch.tensor(example.response)]  # (1, E)
     assert sum(example.response) == 1
     assert torch.allclose(found, expected[0], atol=1e-5)

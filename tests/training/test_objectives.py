@@ -6,7 +6,7 @@ from torch.nn.functional import one_hot
 
 from moesift.models.batches import Batch
 from moesift.models.routers import Routing
-from moesift.training.objectives import ascend, contrast, layer_means, load_balance, prices, response_nats, trash_shares
+from moesift.training.objectives import ascend, contrast, load_balance, prices, response_nats, trash_shares
 
 # Two examples: three tokens of which the last two are a response, and one token with padding.
 BATCH = Batch(
@@ -32,13 +32,6 @@ def test_the_head_may_run_on_the_last_positions_alone():
     assert torch.equal(response_nats(logits[:, -2:], late), response_nats(logits, late))
     nowhere = Batch(BATCH.ids[:, :1], BATCH.attention[:, :1], torch.tensor([[False], [False]]))
     assert response_nats(logits[:, : nowhere.predicting], nowhere).tolist() == [0.0, 0.0]
-
-
-def test_layer_means_are_over_counted_tokens():
-    signals = torch.tensor([[[1.0, 2.0, 9.0], [4.0, 9.0, 9.0]], [[3.0, 4.0, 9.0], [0.0, 9.0, 9.0]]])  # (L=2, B=2, T=3)
-    counted = torch.tensor([[True, True, False], [True, False, False]])
-    assert layer_means(signals, counted).tolist() == [[1.5, 3.5], [4.0, 0.0]]
-    assert layer_means(signals, torch.zeros(2, 3, dtype=torch.bool)).isnan().all()
 
 
 def test_the_contrast_is_a_soft_margin():

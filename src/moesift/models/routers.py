@@ -6,8 +6,9 @@ tokens, E experts and K the experts that run. `weights` multiply the experts' ou
 forward hook on the router is enough to gate the experts: nothing else of a family needs to be known.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from moesift.errors import UserError
 
+Reading = TypeVar("Reading")
 Role = Literal["appended", "partition"]
 Gate = Literal["learned", "open", "shut"]
 
@@ -114,6 +116,10 @@ def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
     return routers
 
 
+class _Enough(Exception):
+    """The last router has decided: what a forward pass would compute from here on is not asked for."""
+
+
 class TrashCan:
     """Trash-can experts attached to a model, and what its routers decided in the last forward pass.
 
@@ -136,6 +142,9 @@ class TrashCan:
         self.routers = find_routers(model)
         self.gate = gate
         self.routing: dict[str, Routing] = {}
+        self._body = model.base_model
+        self._read: Callable[[Routing], Any] | None = None
+        self._readings: list[Any] = []
         generator = torch.Generator().manual_seed(seed)
         sizes = {router.get_parameter("weight").shape[0] for router in self.routers.values()}
         if len(sizes) > 1:
@@ -166,11 +175,36 @@ class TrashCan:
                 quality_logits, trash_logits = logits.float()[:, :first], logits.float()[:, first:]
                 signal = log_odds(quality_logits, trash_logits)  # (N,)
                 kept = weights.masked_fill(experts >= first, 0.0)  # (N, K)
-            self.routing[name] = Routing(quality_logits, signal, experts, hidden)
+            routing = Routing(quality_logits, signal, experts, hidden)
+            if self._read is None:
+                self.routing[name] = routing
+            else:
+                self._readings.append(self._read(routing))
+                if len(self._readings) == len(self.routers):
+                    raise _Enough
             gated = {"learned": kept, "open": weights, "shut": torch.zeros_like(weights)}[self.gate]
             return logits, gated, experts
 
         return hook
+
+    def read(self, ids: Tensor, attention: Tensor, of: Callable[[Routing], Reading]) -> list[Reading]:
+        """Run the model as far as its last router, and return what `of` makes of each layer's routing, first to last.
+
+        The head and the last layer's experts never run, and nothing of a layer is kept but what `of` returns.
+
+        Args:
+            ids: (B, T) int64.
+            attention: (B, T), 0 on padding.
+            of: called with the routing of N = B * T tokens, layer by layer as they decide.
+        """
+        self._read, self._readings = of, []
+        try:
+            self._body(ids, attention_mask=attention, use_cache=False)
+        except _Enough:
+            return self._readings
+        finally:
+            self._read = None
+        raise RuntimeError(f"{type(self._body).__name__}: {len(self._readings)} of {len(self.routers)} routers ran")
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return every parameter of the routers, trash rows included, by its name in the model."""
@@ -187,24 +221,6 @@ class TrashCan:
     def signals(self, shape: torch.Size) -> Tensor:
         """Return the log odds of the last forward pass, (L, *shape) float32, layers in model order."""
         return torch.stack([self.routing[name].signal.view(shape) for name in self.routers])
-
-    def signals_of_rows(self, counted: Tensor) -> Tensor:
-        """Return the log odds of some tokens of the last forward pass, (L, n) float32, as a function of the trash rows.
-
-        The pass itself may have run without gradients: only the appended rows receive any.
-
-        Args:
-            counted: which of the N tokens, (N,) bool.
-        """
-        return torch.stack(
-            [
-                log_odds(
-                    routing.quality_logits[counted],
-                    F.linear(routing.inputs[counted], self.routers[name].get_parameter(TRASH_ROWS)),
-                )
-                for name, routing in self.routing.items()
-            ]
-        )
 
 
 def freeze_all_but(model: nn.Module, trained: dict[str, nn.Parameter]) -> None:

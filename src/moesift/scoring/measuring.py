@@ -9,7 +9,7 @@ from torch import Tensor
 from moesift.models.batches import Batch, per_example
 from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
-from moesift.training.objectives import layer_means
+from moesift.models.routers import Routing
 
 # Consecutive examples that are batched among themselves. Shards take whole chunks, so that the batch that an example
 # is measured in, and with it the last digit, does not depend on the number of shards.
@@ -23,9 +23,12 @@ def signals(
     """Return each routed layer's mean log odds s of each example, over response tokens or all."""
 
     def measure(batch: Batch) -> Tensor:
-        selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
-        counted = batch.response if tokens == "response" else batch.attention.bool()  # (B, T)
-        return layer_means(selector.trash_can.signals(batch.ids.shape), counted)  # (B, L)
+        counted = (batch.response if tokens == "response" else batch.attention).float()  # (B, T)
+
+        def mean(routing: Routing) -> Tensor:
+            return (routing.signal.view_as(counted) * counted).sum(dim=1) / counted.sum(dim=1)  # (B,)
+
+        return torch.stack(selector.trash_can.read(batch.ids, batch.attention, mean), dim=1)  # (B, L)
 
     pad_id = selector.tokenizer.pad_token_id
     return per_example(measure, examples, pad_id, token_budget, selector.model.device, "signals")
@@ -36,13 +39,13 @@ def inputs(selector: Selector, examples: Sequence[Encoded], token_budget: int) -
     """Return what each routed layer's router reads of each example: L * D numbers, means over its response tokens."""
 
     def measure(batch: Batch) -> Tensor:
-        selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
         counted = batch.response.float()  # (B, T)
-        by_layer = [
-            torch.einsum("btd,bt->bd", routing.inputs.view(*counted.shape, -1), counted)  # (B, D)
-            for routing in selector.trash_can.routing.values()
-        ]
-        return torch.cat(by_layer, dim=1) / counted.sum(dim=1, keepdim=True)  # (B, L * D)
+
+        def mean(routing: Routing) -> Tensor:
+            total = torch.einsum("btd,bt->bd", routing.inputs.view(*counted.shape, -1), counted)  # (B, D)
+            return total / counted.sum(dim=1, keepdim=True)
+
+        return torch.cat(selector.trash_can.read(batch.ids, batch.attention, mean), dim=1)  # (B, L * D)
 
     pad_id = selector.tokenizer.pad_token_id
     return per_example(measure, examples, pad_id, token_budget, selector.model.device, "inputs")
@@ -56,14 +59,14 @@ def usage(selector: Selector, examples: Sequence[Encoded], token_budget: int) ->
     """
 
     def measure(batch: Batch) -> Tensor:
-        selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
         counted = batch.response.float()  # (B, T)
-        by_layer = []
-        for name in selector.trash_can.routers:
-            shares = selector.trash_can.routing[name].quality_logits.softmax(dim=-1)  # (N, E)
+
+        def mean(routing: Routing) -> Tensor:
+            shares = routing.quality_logits.softmax(dim=-1)  # (N, E)
             total = torch.einsum("bte,bt->be", shares.view(*counted.shape, -1), counted)  # (B, E)
-            by_layer.append(total / counted.sum(dim=1, keepdim=True))
-        return torch.cat(by_layer, dim=1)  # (B, L * E)
+            return total / counted.sum(dim=1, keepdim=True)
+
+        return torch.cat(selector.trash_can.read(batch.ids, batch.attention, mean), dim=1)  # (B, L * E)
 
     pad_id = selector.tokenizer.pad_token_id
     return per_example(measure, examples, pad_id, token_budget, selector.model.device, "usage")

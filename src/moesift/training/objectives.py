@@ -23,20 +23,6 @@ def response_nats(logits: Tensor, batch: Batch) -> Tensor:
     return nats.sum(dim=1)  # (B, P-1) -> (B,)
 
 
-def layer_means(signals: Tensor, counted: Tensor) -> Tensor:
-    """Return the mean of s over the counted tokens of each example, layer by layer, (B, L) float32.
-
-    Args:
-        signals: log odds s, (L, B, T).
-        counted: which tokens count, (B, T) bool; False on padding.
-
-    Returns:
-        nan for an example without a counted token.
-    """
-    total = torch.einsum("lbt,bt->bl", signals, counted.to(signals.dtype))  # (B, L)
-    return total / counted.sum(dim=1, keepdim=True)
-
-
 def trash_shares(signals: Tensor, counted: Tensor) -> Tensor:
     """Return the summed trash share 1 - sigmoid(s) of the counted tokens, per layer, (L,) float32.
 

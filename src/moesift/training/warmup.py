@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from moesift.models.batches import collate
 from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
+from moesift.models.routers import Routing, log_odds
 from moesift.training.objectives import contrast, load_balance, response_nats, trash_shares
 
 
@@ -92,9 +94,17 @@ def accumulate_contrast(selector: Selector, parts: Sequence[Sequence[Pair]], mar
     for part in filter(None, parts):
         both = [pair.example for pair in part] + [pair.twin for pair in part]
         batch = collate(both, selector.tokenizer.pad_token_id).to(selector.model.device)  # (2P, T)
+        counted = batch.predicted.flatten()  # (N,)
+
+        def of_counted(routing: Routing, counted: Tensor = counted) -> tuple[Tensor, Tensor]:
+            return routing.quality_logits[counted], routing.inputs[counted]  # (n, E), (n, D)
+
         with torch.no_grad():
-            selector.model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False)
-        signals = selector.trash_can.signals_of_rows(batch.predicted.flatten())  # (L, n)
+            read = selector.trash_can.read(batch.ids, batch.attention, of_counted)
+        rows = selector.trash_can.trash_rows().values()  # L times (T, D)
+        signals = torch.stack(
+            [log_odds(logits, F.linear(inputs, own)) for (logits, inputs), own in zip(read, rows, strict=True)]
+        )  # (L, n)
         counts = batch.predicted.sum(dim=1)  # (2P,)
         means = torch.stack([own.mean() for own in signals.mean(dim=0).split(counts.tolist())])  # (n,) -> (2P,)
         part_contrast = contrast(means[: len(part)], means[len(part) :], margin).sum() / pairs
