@@ -11,10 +11,11 @@ import json
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from moesift.config import EMBEDDED, SMOLLM2, ConfigError, validated
+from moesift.config import EMBEDDED, SMOLLM2, ConfigError, repeated_keys, validated
 from moesift.flags import arguments
 from moesift.scoring.methods import READS
 from moesift.provenance import digest
@@ -22,6 +23,10 @@ from moesift.provenance import digest
 
 configfile: "config/config.yaml"
 
+
+for file in workflow.configfiles:
+    if repeated := repeated_keys(Path(file).read_text(encoding="utf-8")):
+        raise WorkflowError(f"{file}: a key stands twice in its section; keep one of\n" + "\n".join(repeated))
 
 try:
     CONFIG = validated(config)

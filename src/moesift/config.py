@@ -4,16 +4,28 @@ The defaults live in `config/config.yaml` and nowhere else: every key is require
 file over the default one before it is validated.
 """
 
+import datetime
 import difflib
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePosixPath
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 Method = Literal[
@@ -59,6 +71,7 @@ WheelTask = Literal[
 
 EMBEDDED = "embedded"
 SMOLLM2 = "smollm2"
+SHOWN = 200  # characters of a value that an error quotes
 
 
 class ConfigError(ValueError):
@@ -81,9 +94,10 @@ def _within(low: float, high: float, *, low_open: bool = False, high_open: bool 
 
 def _name(value: str) -> str:
     # Names become file names: nothing that climbs out of results/ or needs quoting.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value):
         raise ValueError(
-            f"{value!r} is not a name: letters, digits, '_', '-' and '.', beginning with a letter or digit"
+            f"{value[:SHOWN]!r} is not a name: letters, digits, '_', '-' and '.', at most 100, beginning with a letter "
+            "or digit"
         )
     return value
 
@@ -98,7 +112,7 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, _within(0, 1, high_open=True)]
 OpenShare = Annotated[float, _within(0, 1, low_open=True, high_open=True)]
@@ -113,6 +127,16 @@ class Section(BaseModel):
     """Settings of one subject; a key that is not listed is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        for part in _listed(value):
+            if isinstance(part, bool):  # in YAML `on` and `yes` are true, and true would count as 1
+                raise ValueError("is true or false, and no setting is a switch; put a word of YAML's in quotes")
+            if isinstance(part, str) and part != part.encode(errors="replace").decode():
+                raise ValueError("has half a surrogate pair, which cannot be written as UTF-8")
+        return value
 
 
 class Source(Section):
@@ -138,12 +162,17 @@ class Source(Section):
         given = [origin for origin in ("wheel", "path", "hub") if getattr(self, origin) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of wheel, path and hub, not {' and '.join(given) or 'none'}")
-        if self.path is not None and not Path(self.path).is_file():
+        # os.path, since pathlib raises where a folder is closed or a name too long.
+        if self.path is not None and not os.path.isfile(self.path):
             raise ValueError(f"path: {self.path} is not a file")
         for key in ("file", "revision"):
             if getattr(self, key) is not None and self.hub is None:
                 raise ValueError(f"{key}: belongs to a data set of the hub, and there is no hub here")
-        if self.revision is not None and Path(str(self.hub)).is_dir():
+        for key in ("file", "member"):
+            inside = PurePosixPath(getattr(self, key) or "")
+            if inside.is_absolute() or ".." in inside.parts:
+                raise ValueError(f"{key}: {inside} leads out of the data set")
+        if self.revision is not None and os.path.isdir(str(self.hub)):
             raise ValueError(f"revision: {self.hub} is a directory here, which has no revisions")
         if (self.member is not None) != (self.file is not None and self.file.endswith(".zip")):
             raise ValueError("member: names what to take from a file that ends in .zip; give both or neither")
@@ -292,7 +321,7 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _accelerate_file(self) -> Self:
-        if not Path(self.accelerate).is_file():
+        if not os.path.isfile(self.accelerate):
             raise ValueError(f"accelerate: {self.accelerate} is not a file")
         return self
 
@@ -473,8 +502,33 @@ def validated(raw: Mapping[str, Any]) -> Config:
     return config
 
 
+def repeated_keys(text: str) -> list[str]:
+    """Return the keys that stand twice in a section of a YAML file, each with its line; YAML itself keeps the last."""
+    try:
+        waiting = [yaml.compose(text, Loader=yaml.SafeLoader)]
+    except yaml.YAMLError:
+        return []  # Snakemake reads JSON as well, which may be indented by tabs
+    found: list[str] = []
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias may repeat a node without end
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            waiting += [value for _, value in node.value]
+            counts = Counter(key.value for key in keys)
+            found += [f"line {key.start_mark.line + 1}: {key.value}" for key in keys if counts[key.value] > 1]
+    return found
+
+
 def _line(detail: ErrorDetails) -> str:
     path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "model_type":
+        return f"{path}: is {_shown(detail['input'])}, not a section with keys of its own"
     if isinstance(detail["input"], (int, float, str)):
         path = re.sub(r"\.\d+$", "", path)  # of a list of plain values the value itself is shown, not its place
     if detail["type"] == "extra_forbidden":
@@ -488,8 +542,16 @@ def _line(detail: ErrorDetails) -> str:
         message = str(detail["ctx"]["error"])
         named = re.match(r"[a-z_.]+: ", message)
         return f"{path}.{message}" if named and path else message if named else f"{path}: {message}"
-    shown = detail["input"] if isinstance(detail["input"], (int, float, str, bool, type(None))) else "this"
+    shown = _shown(detail["input"])
     return f"{path}: {shown} is refused: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as one would write it in YAML, the beginning of it where it is long."""
+    if not isinstance(value, (int, float, str, datetime.date, type(None))):
+        return "this"
+    text = "null" if value is None else str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _keys(path: list[Any]) -> list[str]:
@@ -505,9 +567,9 @@ def _unusable(model: str) -> str | None:
     """Say why a model cannot be what the key asks for; None where it can. A hub name is not looked up here."""
     if model in (EMBEDDED, SMOLLM2):
         return None
-    folder = Path(model)
-    if folder.is_dir():
-        return None if (folder / "config.json").is_file() else "has no config.json: is it a model directory?"
+    if os.path.isdir(model):
+        found = os.path.isfile(os.path.join(model, "config.json"))
+        return None if found else "has no config.json: is it a model directory?"
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         return "is neither a directory nor a name on the hub (owner/name)"
     return None

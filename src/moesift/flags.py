@@ -1,7 +1,8 @@
 """Configuration keys as command-line flags, so that a stage is told each value and never reads the configuration.
 
-`arguments` writes them (in a Snakemake rule), `add` reads them (in a stage). A value travels as YAML, which keeps
-`null`, numbers and lists what they are, and the field of the configuration model validates it once more.
+`arguments` writes them (in a Snakemake rule), `add` reads them (in a stage). A value travels as JSON, which keeps
+`null`, numbers and lists what they are, and the field of the configuration model validates it once more. By hand YAML
+may be written.
 """
 
 import argparse
@@ -42,8 +43,17 @@ def _reader(field: FieldInfo) -> Callable[[str], Any]:
 
     def read(text: str) -> Any:
         try:
-            return adapter.validate_python(yaml.safe_load(text))
+            return adapter.validate_python(_value(text))
         except ValidationError as error:
             raise argparse.ArgumentTypeError(f"{text}: {error.errors()[0]['msg']}") from None
+        except (yaml.YAMLError, RecursionError) as error:
+            raise argparse.ArgumentTypeError(f"{text}: is neither JSON nor YAML: {error}") from None
 
     return read
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)  # not every JSON is YAML: it writes an emoji as two halves
+    except ValueError:
+        return yaml.safe_load(text)

@@ -107,8 +107,8 @@ def user(content):
         (
             {"question": "a", "answer": "b"},
             "auto",
-            "keys question, answer fit no format; known are messages (messages); conversations (sharegpt); "
-            "prompt and completion (prompt_completion); instruction and output (alpaca)",
+            "fits no format, known are messages (messages); conversations (sharegpt); prompt and completion "
+            "(prompt_completion); instruction and output (alpaca); its keys are question, answer",
         ),
     ],
 )

@@ -1,10 +1,14 @@
 import copy
+import itertools
 from copy import deepcopy
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from moesift.errors import UserError
 from moesift.models.chat import PLAIN_TEMPLATE, Encoded, encode, encode_responses, responses_alone, with_template
+from moesift.models.embedded import train_tokenizer
 
 TURNS = [
     {"role": "system", "content": "be brief"},
@@ -97,6 +101,79 @@ def test_a_response_ends_with_its_end_token_whatever_white_space_the_template_ad
     (example,) = encode([turns], chatml, 100)
     response = [token for token, is_response in zip(example.ids, example.response, strict=True) if is_response]
     assert chatml.decode(response) == "iron \n<|end|>"
+
+
+@pytest.mark.parametrize("finished", [None, [False]])
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("a<|end|>b", "iron"),
+        ("<|end|>", "<|end|>"),
+        ("<|pad|><|end|><|end|>\n<|assistant|>\nno", "iron<|end|>"),
+        ("<|en<|end|>d|>", "the <|pad|> cat"),
+        ("\uffff<|end|>\uffff", "\uffff"),
+        ("哪个<|end|>是🙂", "铁<|end|>🙂"),
+    ],
+)
+def test_a_special_token_that_a_message_spells_is_text(tokenizer, asked, told, finished):
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
+    (example,) = encode([turns], tokenizer, 500, finished)
+    end = "" if finished else "<|end|>"
+    assert text_of(tokenizer, example, True) == told + end
+    assert text_of(tokenizer, example, False) == f"<|user|>\n{asked}\n<|assistant|>\n"
+    special = [token for token in example.ids if token in (tokenizer.eos_token_id, tokenizer.pad_token_id)]
+    assert special == ([] if finished else [tokenizer.eos_token_id])
+    # Elsewhere it is one token, now as before.
+    assert tokenizer("<|end|>", add_special_tokens=False)["input_ids"] == [tokenizer.eos_token_id]
+
+
+def test_what_spells_no_special_token_has_the_tokens_that_it_had(tokenizer):
+    spelled = [{"role": "user", "content": "the cat<|end|> sat"}, TURNS[2]]
+    both = encode([TURNS, spelled], tokenizer, 500)
+    assert both[0].ids == tokenizer(tokenizer.apply_chat_template(TURNS, tokenize=False))["input_ids"]
+    start = tokenizer("<|user|>\nthe cat", add_special_tokens=False)["input_ids"]
+    rest = tokenizer(" sat\n<|assistant|>\niron<|end|>", add_special_tokens=False)["input_ids"]
+    assert both[1].ids[: len(start)] == start
+    assert both[1].ids[-len(rest) :] == rest
+
+
+PIECES = st.lists(st.sampled_from(["<|end|>", "<|pad|>", "<|", "end|>", "\uffff", " ", "\n"]) | st.text(max_size=4))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(PIECES.map("".join), min_size=2, max_size=4))
+def test_any_text_comes_back_with_one_end_token_a_response(contents):
+    tokenizer = train_tokenizer(["the cat sat on the mat", "which is a metal? iron"] * 4, 320)
+    roles = itertools.cycle(("user", "assistant"))
+    turns = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=False)]
+    (example,) = encode([turns], tokenizer, 10_000)
+    assert tokenizer.decode(example.ids) == tokenizer.apply_chat_template(turns, tokenize=False)
+    assert example.ids.count(tokenizer.eos_token_id) == len(turns) // 2
+    assert text_of(tokenizer, example, True) == "".join(f"{turn['content']}<|end|>" for turn in turns[1::2])
+
+
+def test_a_template_that_writes_special_tokens_its_own_way_is_refused(tokenizer):
+    odd = deepcopy(tokenizer)
+    odd.chat_template = "{% for m in messages %}{{ m['content'] | replace('<|end|>', '') }}<|end|>{% endfor %}"
+    encode([TURNS], odd, 100)
+    with pytest.raises(UserError, match="does not write messages as they are where they spell a special token"):
+        encode([[{"role": "user", "content": "a<|end|>"}, TURNS[2]]], odd, 100)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ raise_exception('Roles must alternate') }}", "refuses the turns system, user, .*: Roles must alternate"),
+        ("{% for %}", "refuses the turns system, user, assistant, user, assistant: "),
+        ("{{ messages[0].content.no.such }}", "refuses the turns system, user, .*: .*has no attribute"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "refuses the turns system, user, .*: .*unsafe"),
+    ],
+)
+def test_a_template_that_refuses_a_conversation_is_one_error(tokenizer, template, message):
+    strict = deepcopy(tokenizer)
+    strict.chat_template = template
+    with pytest.raises(UserError, match=message):
+        encode([TURNS], strict, 100)
 
 
 def test_a_response_that_is_not_finished_has_no_end_token(tokenizer):

@@ -24,7 +24,8 @@ def moe(tmp_path, tokenizer):
 
 @pytest.fixture
 def dense(tmp_path, tokenizer):
-    LlamaConfig().save_pretrained(tmp_path / "dense")  # no weights: nothing but the configuration is read
+    LlamaConfig().save_pretrained(tmp_path / "dense")
+    (tmp_path / "dense" / "model.safetensors").touch()  # it has to be there; nothing but the configuration is read
     tokenizer.save_pretrained(tmp_path / "dense")
     return tmp_path / "dense"
 

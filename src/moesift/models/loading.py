@@ -1,7 +1,10 @@
 """Loading language models, from a directory or the hub."""
 
+import os
+from pathlib import Path
+from typing import cast
+
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,6 +22,9 @@ from moesift.models.routers import has_routers
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+
 
 def device() -> torch.device:
     """Return the accelerator that torch sees, else the CPU."""
@@ -32,11 +38,25 @@ def load_config(model: str, key: str) -> PreTrainedConfig:
         UserError: names the configuration key, when the model is not there.
     """
     try:
-        return AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{key}: {model} is neither a model directory here nor to be had from the hub: {error}"
-        ) from error
+        return AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except Exception as error:  # a config.json may be wrong in as many ways as there are classes that read it
+        is_here = os.path.isdir(model)
+        wrong = "cannot be read" if is_here else "is neither a model directory here nor to be had from the hub"
+        raise UserError(f"{key}: {model} {wrong}: {_reason(error)}") from error
+
+
+def require_safetensors(model: str) -> None:
+    """Refuse a model directory without safetensors. What is on the hub shows when it is loaded.
+
+    Raises:
+        UserError: names the directory, and the pickles that it has instead.
+    """
+    folder = Path(model)
+    if not folder.is_dir() or any((folder / name).is_file() for name in WEIGHTS):
+        return
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    instead = f"; convert {', '.join(pickles)} to safetensors: to read a pickle may run code" if pickles else ""
+    raise UserError(f"{model}: has neither {' nor '.join(WEIGHTS)}, and no other weights are read{instead}")
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerFast:
@@ -46,11 +66,13 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerFast:
         UserError: names the model, when its tokenizer is not there or cannot be used.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{model}: its tokenizer cannot be loaded: {error}") from error
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    except Exception as error:  # the library below raises bare Exceptions
+        raise UserError(f"{model}: its tokenizer cannot be loaded: {_reason(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"{model}: needs a fast tokenizer (tokenizer.json), which tells where each token stands")
+    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):  # what transformers makes of a missing file
+        raise UserError(f"{model}: its tokenizer has no vocabulary; is tokenizer.json there?")
     return with_template(tokenizer)
 
 
@@ -60,16 +82,33 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     Only safetensors are read, and no code of the model's repository is run.
 
     Raises:
-        UserError: names the model, when it is not there or cannot be read.
+        UserError: names the model, when it is not there, cannot be read, or lacks weights.
     """
+    require_safetensors(model)
     tokenizer = load_tokenizer(model)
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto", use_safetensors=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{model}: cannot be loaded as a causal language model: {error}") from error
+        loaded, found = cast(
+            tuple[PreTrainedModel, dict[str, set[str]]],
+            AutoModelForCausalLM.from_pretrained(
+                model, dtype="auto", use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            ),
+        )
+    except Exception as error:  # the weights may fit neither the configuration nor the memory
+        raise UserError(f"{model}: cannot be loaded as a causal language model: {_reason(error)}") from error
+    if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
+        raise UserError(
+            f"{model}: its files lack {len(missing)} of the weights of its config.json, such as {missing[0]}"
+        )
     loaded = loaded.to(device()).eval()
     # Grouped products of bfloat16 are slow on processors: with two experts 450 tokens a second against 630, on one core
     # of a Xeon. In float32, and on GPUs, transformers' own choice is the faster one.
     if loaded.device.type == "cpu" and loaded.dtype == torch.bfloat16 and has_routers(loaded.config):
         loaded.set_experts_implementation("eager")
     return loaded, tokenizer
+
+
+def _reason(error: Exception) -> str:
+    """Return what a loader of transformers says, which would have one run the code of a model's repository."""
+    if "trust_remote_code" in str(error):
+        return "it is a model by code of its own, and moesift runs none but that of transformers"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from moesift.config import EMBEDDED, SMOLLM2
 from moesift.errors import UserError, run
-from moesift.models.loading import load_config, load_tokenizer
+from moesift.models.loading import load_config, load_tokenizer, require_safetensors
 from moesift.models.routers import UPCYCLE, has_routers
 
 
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def described(key: str, model: str) -> dict[str, str | bool | None]:
-    """Return a model's architecture, whether it has routers, and on the hub its commit; its tokenizer is tried as well.
+    """Return a model's architecture, whether it has routers, and on the hub its commit; its files are tried as well.
 
     What the workflow makes itself is not there yet.
     """
@@ -41,6 +41,7 @@ def described(key: str, model: str) -> dict[str, str | bool | None]:
         routers = model == EMBEDDED and key == "selector.model"
         return {"model": model, "architecture": None, "routers": routers, "commit": None}
     config = load_config(model, key)
+    require_safetensors(model)
     load_tokenizer(model)
     return {
         "model": model,

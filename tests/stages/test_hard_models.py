@@ -1,0 +1,206 @@
+"""Model directories as they are found: each of the table is described, or ends in one error, and none runs code."""
+
+import io
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+from given.models import random_model
+
+from moesift.errors import UserError
+from moesift.models.loading import load_model
+from moesift.stages import check_models
+
+
+class Writes:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tokenizer):
+    folder = tmp_path_factory.mktemp("whole") / "moe"
+    random_model("Olmoe").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    """A good model directory to spoil, with a blank in its name; what runs code makes `ran` beside it."""
+    return shutil.copytree(whole, tmp_path / "my model")
+
+
+def written(name, content):
+    def spoil(folder):
+        (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+    return spoil
+
+
+def changed(name, **keys):
+    def spoil(folder):
+        written(name, json.loads((folder / name).read_text()) | keys)(folder)
+
+    return spoil
+
+
+def removed(*names):
+    return lambda folder: [(folder / name).unlink() for name in names]
+
+
+def shortened(name, by):
+    return lambda folder: written(name, (folder / name).read_bytes()[:-by])(folder)
+
+
+def pickled(*names):
+    def spoil(folder):
+        (folder / "model.safetensors").unlink()
+        for name in names:
+            written(name, pickle.dumps(Writes(folder.parent / "ran")))(folder)
+
+    return spoil
+
+
+def coded(**keys):
+    """Code of the repository's own for all that transformers looks for."""
+    names = ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer")
+
+    def spoil(folder):
+        code = f"import os\nos.mkdir({str(folder.parent / 'ran')!r})\nclass Own: pass\n"
+        for name in ("modeling_own.py", "configuration_own.py", "tokenization_own.py", "__init__.py"):
+            (folder / name).write_text(code)
+        changed("config.json", auto_map=dict.fromkeys(names, "modeling_own.Own"), **keys)(folder)
+        map_tokenizer = {"AutoTokenizer": ["tokenization_own.Own", "tokenization_own.Own"]}
+        changed("tokenizer_config.json", auto_map=map_tokenizer, tokenizer_class="Own")(folder)
+        (folder / "custom_generate").mkdir()
+        (folder / "custom_generate" / "generate.py").write_text(code)
+
+    return spoil
+
+
+NO_WEIGHTS = "my model: has neither model.safetensors nor model.safetensors.index.json, and no other weights are read"
+
+# What `check_models` finds, before any time is spent.
+FOUND = {
+    "code for an unknown model": (coded(model_type="own"), "my model cannot be read: it is a model by code of its own"),
+    "an unknown model": (changed("config.json", model_type="own"), "my model cannot be read: The checkpoint you are"),
+    "a pickle": (
+        pickled("pytorch_model.bin"),
+        f"{NO_WEIGHTS}; convert pytorch_model.bin to safetensors: to read a pickle may run code",
+    ),
+    "a pickle in parts": (
+        pickled("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"),
+        f"{NO_WEIGHTS}; convert pytorch_model-00001-of-00002.bin, pytorch_model-00002-of-00002.bin to safetensors",
+    ),
+    "a checkpoint of torch": (pickled("consolidated.00.pth"), "convert consolidated.00.pth to safetensors"),
+    "no weights": (removed("model.safetensors"), NO_WEIGHTS),
+    "a config.json of nothing": (written("config.json", b""), "selector.model: "),
+    "a config.json that ends early": (shortened("config.json", 9), "config.json' is not a valid JSON file"),
+    "a config.json of bytes": (written("config.json", b"\xff\xfe\0"), "config.json' is not a valid JSON file"),
+    "a config.json that is a list": (written("config.json", []), "my model cannot be read: Unrecognized model"),
+    "a config.json that is null": (written("config.json", None), "selector.model: "),
+    "no kind of model": (written("config.json", {"hidden_size": 8}), "my model cannot be read: Unrecognized model"),
+    "text for a number": (changed("config.json", hidden_size="wide"), "'hidden_size' expected int, got str"),
+    "no config.json": (removed("config.json"), "selector.model: "),
+    "no tokenizer": (
+        removed("tokenizer.json", "tokenizer_config.json"),
+        "my model: its tokenizer has no vocabulary; is tokenizer.json there?",
+    ),
+    "a tokenizer that ends early": (shortened("tokenizer.json", 99), "my model: its tokenizer cannot be loaded: "),
+    "a tokenizer that is a list": (written("tokenizer.json", []), "my model: its tokenizer cannot be loaded: "),
+    "a tokenizer of another shape": (written("tokenizer.json", {"model": {}}), "its tokenizer cannot be loaded: "),
+    "settings of a tokenizer in a list": (written("tokenizer_config.json", []), "its tokenizer cannot be loaded: "),
+    "no end token": (changed("tokenizer_config.json", eos_token=None), "has no eos_token"),
+}
+
+# What shows when the weights are read.
+SEEN_LATER = {
+    "a pickle named safetensors": (
+        lambda folder: written("model.safetensors", pickle.dumps(Writes(folder.parent / "ran")))(folder),
+        "my model: cannot be loaded as a causal language model: ",
+    ),
+    "weights of nothing": (written("model.safetensors", b""), "cannot be loaded as a causal language model: "),
+    "weights that end early": (shortened("model.safetensors", 99), "cannot be loaded as a causal language model: "),
+    "weights of fewer layers": (
+        changed("config.json", num_hidden_layers=3),
+        "my model: its files lack 11 of the weights of its config.json, such as model.layers.2.input_layernorm.weight",
+    ),
+    "weights of another size": (
+        changed("config.json", hidden_size=64),
+        "cannot be loaded as a causal language model: ",
+    ),
+    "a size below 0": (changed("config.json", hidden_size=-8), "cannot be loaded as a causal language model: "),
+    "an index that leads nowhere": (
+        lambda folder: (
+            removed("model.safetensors")(folder),
+            written(
+                "model.safetensors.index.json",
+                {"metadata": {}, "weight_map": {"lm_head.weight": "../../model-00001-of-00001.safetensors"}},
+            )(folder),
+        ),
+        "cannot be loaded as a causal language model: ",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def says_yes(monkeypatch):
+    """Whoever is asked whether code may be run says yes."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+
+
+def checked(folder, monkeypatch):
+    out = folder.parent / "models.json"
+    words = ["--selector", str(folder), "--target", "embedded", "--routed", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["check_models", *words])
+    check_models.main()
+    return json.loads(out.read_text())["selector"]
+
+
+@pytest.mark.parametrize(("spoil", "message"), FOUND.values(), ids=FOUND)
+def test_a_model_that_cannot_be_used_is_found_first(folder, monkeypatch, spoil, message):
+    spoil(folder)
+    with pytest.raises(UserError) as error:
+        checked(folder, monkeypatch)
+    assert message in str(error.value)
+    assert "my model" in str(error.value)
+    assert not (folder.parent / "ran").exists()
+
+
+@pytest.mark.parametrize(("spoil", "message"), SEEN_LATER.values(), ids=SEEN_LATER)
+def test_weights_that_cannot_be_used_are_one_error(folder, monkeypatch, spoil, message):
+    spoil(folder)
+    checked(folder, monkeypatch)
+    with pytest.raises(UserError) as error:
+        load_model(str(folder))
+    assert message in str(error.value)
+    assert "my model" in str(error.value)
+    assert not (folder.parent / "ran").exists()
+
+
+def test_code_beside_a_known_model_is_left_alone(folder, monkeypatch):
+    coded()(folder)
+    assert checked(folder, monkeypatch)["architecture"] == "olmoe"
+    model, _ = load_model(str(folder))
+    assert type(model).__module__.startswith("transformers.models.olmoe")
+    assert not (folder.parent / "ran").exists()
+
+
+def test_the_traps_would_have_shown(folder):
+    """Both kinds of code do leave a trace where somebody runs them."""
+    pickle.loads(pickle.dumps(Writes(folder.parent / "ran")))
+    (folder.parent / "ran").rmdir()
+    coded()(folder)
+    subprocess.run([sys.executable, "modeling_own.py"], cwd=folder, check=True)
+    assert (folder.parent / "ran").exists()
