@@ -102,6 +102,12 @@ def _name(value: str) -> str:
     return value
 
 
+def _file(value: str) -> str:
+    if not os.path.isfile(value):
+        raise ValueError(f"{value} is not a file")
+    return value
+
+
 def _unique(values: list[Any]) -> list[Any]:
     if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
         raise ValueError(f"{', '.join(repeated)} is listed more than once")
@@ -120,6 +126,7 @@ Ratio = Annotated[float, _within(0, 1, low_open=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, AfterValidator(_name)]
+File = Annotated[str, AfterValidator(_file)]
 Unique = AfterValidator(_unique)
 
 
@@ -247,6 +254,7 @@ class Warmup(Section):
 
     epochs: Count = Field(description="passes over the warm-up examples; each is a checkpoint")
     examples: Count | None = Field(description="examples of the pool that the routers train on; null takes all")
+    accelerate: File = Field(description="accelerate configuration file: processes, each of which holds the selector")
     objective: Literal["budget", "contrastive", "lm"] = Field(description="what the routers are trained for")
     expert_role: Literal["appended", "partition"] = Field(
         description="trash-can experts are appended router rows, or the last of the model's own experts"
@@ -307,7 +315,7 @@ class Target(Section):
 class Train(Section):
     """LoRA tuning of the target."""
 
-    accelerate: str = Field(description="accelerate configuration file: processes, DeepSpeed, precision")
+    accelerate: File = Field(description="accelerate configuration file: processes, DeepSpeed, precision")
     epochs: Count = Field(description="passes over the selection")
     learning_rate: Positive = Field(description="peak learning rate; linear rise, cosine fall")
     warmup_ratio: Share = Field(description="share of the steps in which the learning rate rises")
@@ -318,12 +326,6 @@ class Train(Section):
     lora_targets: Annotated[list[str], Field(min_length=1), Unique] = Field(
         description="modules that get LoRA matrices"
     )
-
-    @model_validator(mode="after")
-    def _accelerate_file(self) -> Self:
-        if not os.path.isfile(self.accelerate):
-            raise ValueError(f"accelerate: {self.accelerate} is not a file")
-        return self
 
 
 class Task(Section):
@@ -434,6 +436,9 @@ class Throughput(Section):
     score_tokens: Count = Field(description="tokens, padding included, in one scoring batch")
     micro_batch: Count = Field(description="examples in one forward and backward pass of one process")
     eval_batch_size: Count = Field(description="requests that lm-eval answers at once")
+    save_every: NotNegative = Field(
+        description="seconds between two states that a killed warm-up or training goes on from"
+    )
 
 
 class Config(Section):

@@ -4,6 +4,7 @@ import torch
 from moesift.models.chat import encode
 from moesift.models.routers import freeze_all_but
 from moesift.scoring import measuring
+from moesift.training import state
 from moesift.training.warmup import (
     Pair,
     Progress,
@@ -22,7 +23,7 @@ def gradients(selector, parts):
     trained = selector.trash_can.parameters()
     freeze_all_but(selector.model, trained)
     selector.model.zero_grad()
-    terms = accumulate_gradients(selector, parts, WEIGHTS)
+    terms = accumulate_gradients(selector, [example for part in parts for example in part], parts, WEIGHTS)
     return terms, {name: parameter.grad.clone() for name, parameter in trained.items()}
 
 
@@ -46,7 +47,7 @@ def contrasted(selector, parts):
     freeze_all_but(selector.model, rows)
     selector.trash_can.gate = "open"
     selector.model.zero_grad()
-    found = accumulate_contrast(selector, parts, margin=1.0)
+    found = accumulate_contrast(selector, [pair for part in parts for pair in part], parts, margin=1.0)
     return *found, {name: parameter.grad.clone() for name, parameter in rows.items()}
 
 
@@ -85,7 +86,7 @@ def test_a_price_on_trash_lowers_its_share(selector, conversations):
     costly = Weights(balance=0.0, prices=torch.tensor([5.0, 5.0]))
     shares = []
     for _ in range(20):
-        shares.append(accumulate_gradients(selector, [examples], costly).shares)
+        shares.append(accumulate_gradients(selector, examples, [examples], costly).shares)
         optimizer.step()
         optimizer.zero_grad()
     assert (shares[-1] < shares[0] * 0.8).all()
@@ -102,6 +103,31 @@ def test_the_contrast_is_that_of_the_quality_scores(selector, conversations):
     expected = (1 + (1.0 - (means[0] - means[1])).exp()).log().mean()
     assert found == pytest.approx(expected.item(), abs=1e-5)
     assert ((shares > 0) & (shares < 1)).all()
+
+
+def test_what_two_processes_find_sums_to_the_step(selector, conversations):
+    examples, both = samples(selector, conversations), pairs(selector, conversations)
+    whole, at_once = gradients(selector, [examples])
+    contrast, _, of_pairs = contrasted(selector, [both])
+    found, contrasts = [], []
+    for own in (slice(0, 2), slice(2, None)):
+        freeze_all_but(selector.model, selector.trash_can.parameters())
+        selector.trash_can.gate = "learned"
+        selector.model.zero_grad()
+        terms = accumulate_gradients(selector, examples, [examples[own]], WEIGHTS)
+        found.append((terms, {name: p.grad.clone() for name, p in selector.trash_can.parameters().items()}))
+        selector.trash_can.gate = "open"
+        selector.model.zero_grad()
+        value, _ = accumulate_contrast(selector, both, [both[own]], margin=1.0)
+        contrasts.append((value, {name: p.grad.clone() for name, p in selector.trash_can.trash_rows().items()}))
+    assert sum(terms.nats for terms, _ in found) == pytest.approx(whole.nats, abs=1e-5)
+    assert sum(terms.balance for terms, _ in found) == pytest.approx(whole.balance, abs=1e-5)
+    assert torch.allclose(sum(terms.shares for terms, _ in found), whole.shares, atol=1e-6)
+    assert all(torch.allclose(found[0][1][name] + found[1][1][name], at_once[name], atol=1e-6) for name in at_once)
+    assert sum(value for value, _ in contrasts) == pytest.approx(contrast, abs=1e-5)
+    assert all(
+        torch.allclose(contrasts[0][1][name] + contrasts[1][1][name], of_pairs[name], atol=1e-6) for name in of_pairs
+    )
 
 
 def test_a_contrast_does_not_depend_on_its_parts(selector, conversations):
@@ -150,22 +176,23 @@ def test_the_optimizer_goes_on_where_it_was(selector, conversations):
     optimizer = torch.optim.AdamW(trained.values(), lr=0.01)
 
     def step(optimizer):
-        accumulate_gradients(selector, [examples], WEIGHTS)
+        accumulate_gradients(selector, examples, [examples], WEIGHTS)
         optimizer.step()
         optimizer.zero_grad()
         return {name: parameter.detach().clone() for name, parameter in trained.items()}
 
     step(optimizer)
     before = step(optimizer)
-    state = to_tensors(Progress(2, PRICES, torch.tensor([0.1, 0.2])), optimizer, trained)
-    state = {name: value.clone() for name, value in state.items()}
+    kept = to_tensors(Progress(2, PRICES, torch.tensor([0.1, 0.2]))) | state.moments(optimizer, trained)
+    kept = {name: value.clone() for name, value in kept.items()}
     uninterrupted = step(optimizer)
 
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(before[name])
     fresh = torch.optim.AdamW(trained.values(), lr=0.01)
-    progress = from_tensors(state, fresh, trained)
+    progress = from_tensors(kept)
+    state.set_moments(kept, fresh, trained)
     assert (progress.steps, progress.multipliers.tolist()) == (2, [0.5, -0.25])
     resumed = step(fresh)
     assert all(torch.equal(resumed[name], uninterrupted[name]) for name in trained)

@@ -112,6 +112,7 @@ use rule warmup_epoch as study_warmup_epoch with:
     benchmark:
         f"{CASE}/benchmarks/epoch-{{epoch}}.tsv"
     params:
+        accelerate=CONFIG.warmup.accelerate,
         data=rules.warmup_epoch.params.data,
         flags=lambda wildcards: arguments(
             reseeded(

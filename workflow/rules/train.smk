@@ -16,6 +16,7 @@ rule train_adapter:
     resources:
         gpu=CONFIG.throughput.gpus,
         micro_batch=CONFIG.throughput.micro_batch,
+        save_every=CONFIG.throughput.save_every,
     params:
         model=model_name("target"),
         accelerate=CONFIG.train.accelerate,
@@ -37,7 +38,8 @@ rule train_adapter:
         "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
         " --num_cpu_threads_per_process {threads} -m moesift.stages.train_adapter --model {params.model:q}"
         " --selection {input.selection} --out {output} --seed {wildcards.seed} --threads {threads}"
-        " --micro-batch {resources.micro_batch} {params.data} {params.flags} > {log} 2>&1"
+        " --micro-batch {resources.micro_batch} --state {output}.state --save-every {resources.save_every}"
+        " {params.data} {params.flags} > {log} 2>&1"
 
 
 rule train:

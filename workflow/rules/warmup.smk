@@ -4,6 +4,7 @@
 
 # What changes how an epoch is trained.
 WARMUP_KEYS = (
+    "accelerate",
     "objective",
     "examples",
     "balance",
@@ -51,14 +52,18 @@ rule warmup_epoch:
     resources:
         gpu=CONFIG.throughput.gpus,
         micro_batch=CONFIG.throughput.micro_batch,
+        save_every=CONFIG.throughput.save_every,
     params:
+        accelerate=CONFIG.warmup.accelerate,
         data=arguments(CONFIG.data, "max_length"),
         flags=arguments(CONFIG.warmup, *WARMUP_KEYS),
         code=digest("warmup_epoch"),
     shell:
-        "{PYTHON} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
+        "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
+        " --num_cpu_threads_per_process {threads} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
         " --out {output.checkpoint} --log {output.curve} --epoch {wildcards.epoch} --seed {wildcards.seed}"
-        " --threads {threads} --micro-batch {resources.micro_batch} {params.data} {params.flags} > {log} 2>&1"
+        " --threads {threads} --micro-batch {resources.micro_batch} --state {output.checkpoint}.state"
+        " --save-every {resources.save_every} {params.data} {params.flags} > {log} 2>&1"
 
 
 rule warmup:

@@ -18,10 +18,14 @@ from moesift.models.adapters import add_lora
 from moesift.models.batches import collate, micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode_responses
 from moesift.models.loading import load_model
-from moesift.provenance import versions
-from moesift.training.launch import launched
+from moesift.provenance import digest, versions
+from moesift.training import state
+from moesift.training.launch import REPLICATED, kind, launched
 from moesift.training.objectives import response_nats
 from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
+
+# Of the flags, what makes no other result; the rest tells one job from another.
+ELSEWHERE = ("out", "state", "threads", "micro_batch", "save_every")
 
 
 def main() -> None:
@@ -33,6 +37,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--micro-batch", type=int, required=True, help="examples in one pass of one process")
+    parser.add_argument("--state", type=Path, required=True, help="directory to go on from, if this job was killed")
+    parser.add_argument("--save-every", type=float, required=True, help="seconds between two states")
     flags.add(parser, config.Data, "max_length")
     flags.add(parser, config.Train, "accelerate", "epochs", "learning_rate", "warmup_ratio", "batch_size")
     flags.add(parser, config.Train, "lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
@@ -59,9 +65,7 @@ def main() -> None:
     )
     if accelerator.is_main_process:
         made = {
-            "settings": {
-                key: value for key, value in vars(args).items() if key not in ("out", "threads", "micro_batch")
-            },
+            "settings": {key: value for key, value in vars(args).items() if key not in ELSEWHERE},
             "examples": len(examples),
             "left_out": len(messages) - len(examples),
             "steps": len(batches),
@@ -72,6 +76,7 @@ def main() -> None:
             "versions": versions(),
         }
         (args.out / "training.json").write_text(json.dumps(made, indent=2, default=str) + "\n")
+        state.remove(args.state)
         print(f"{len(examples)} examples, {len(batches)} steps, {losses[0]:.3f} to {losses[-1]:.3f} nats per token")
     accelerator.end_training()
 
@@ -86,14 +91,28 @@ def tune(
 ) -> tuple[torch.nn.Module, list[float]]:
     """Train the parameters that require gradients; return the prepared model and each step's nats per response token.
 
-    Within a step each response token weighs the same, in whichever pass and process it is computed.
+    Within a step each response token weighs the same, in whichever pass and process it is computed. Where a process
+    holds the whole model, a training that was killed goes on from its last state.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    trained = list(named.values())
     optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.0)
-    model, optimizer = accelerator.prepare(model.train(), optimizer)
     lengths = [len(example.ids) for example in examples]
-    losses = []
-    for step, batch in enumerate(tqdm(batches, desc="train", disable=None if accelerator.is_main_process else True)):
+    made_by = {key: value for key, value in vars(args).items() if key not in ELSEWHERE}
+    job = state.fingerprint(made_by | {"code": digest("train_adapter")}, [example.ids for example in examples])
+    losses: list[float] = []
+    whole = kind(accelerator) in REPLICATED
+    if whole and (reached := state.newest(args.state, job)) is not None:
+        losses = reached.told
+        state.set_values(reached.tensors, named)
+        state.set_moments(reached.tensors, optimizer, named)
+        print(f"goes on after {len(losses)} of {len(batches)} steps, from {args.state}")
+    model, optimizer = accelerator.prepare(model.train(), optimizer)
+    saved = time.monotonic()
+    progress = tqdm(batches[len(losses) :], desc="train", disable=None if accelerator.is_main_process else True)
+    for step, batch in enumerate(progress, start=len(losses)):
+        # Of the dropout, so that a step owes nothing to those before it.
+        torch.manual_seed(args.seed + step * accelerator.num_processes + accelerator.process_index)
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * rise_and_cosine(step, len(batches), args.warmup_ratio)
         tokens = sum(examples[index].predicted for index in batch)
@@ -114,6 +133,10 @@ def tune(
         optimizer.step()
         optimizer.zero_grad()
         losses.append(accelerator.reduce(nats, "sum").item())
+        if whole and accelerator.is_main_process and time.monotonic() - saved >= args.save_every:
+            tensors = state.values(named) | state.moments(optimizer, named)
+            state.save(args.state, job, state.State(step + 1, tensors, losses))
+            saved = time.monotonic()
     return model, losses
 
 

@@ -8,15 +8,18 @@ lm            CE(response) + alpha * load balance
 contrastive   softplus(margin - (S(x) - S(x'))) with S the quality score and x' the corrupted twin of x. The trash-can
               experts are left out of the model's own computation and their rows alone are trained.
 
-All terms are sums over examples, so the passes that a step is divided into do not change it.
+All terms are sums over examples, so the passes and processes that a step is divided into do not change it. Started by
+`accelerate launch`: every process holds the selector and computes its part of a step, as the routers alone are trained.
 """
 
 import argparse
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -31,6 +34,9 @@ from moesift.models import checkpoints
 from moesift.models.batches import micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode, encode_responses
 from moesift.models.routers import freeze_all_but
+from moesift.provenance import digest
+from moesift.training import state
+from moesift.training.launch import launched
 from moesift.training.objectives import ascend, prices
 from moesift.training.schedule import MAX_GRADIENT_NORM
 from moesift.training.warmup import (
@@ -40,9 +46,12 @@ from moesift.training.warmup import (
     accumulate_contrast,
     accumulate_gradients,
     from_tensors,
+    summed,
     to_tensors,
 )
 
+# Of the flags, what makes no other result; the rest tells one job from another.
+ELSEWHERE = ("out", "log", "state", "threads", "micro_batch", "save_every", "accelerate")
 RISE = 20  # optimizer steps of the first epoch in which the learning rate rises; constant after, whatever the epochs
 
 
@@ -57,11 +66,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--micro-batch", type=int, required=True, help="examples in one forward and backward pass")
+    parser.add_argument("--state", type=Path, required=True, help="directory to go on from, if this job was killed")
+    parser.add_argument("--save-every", type=float, required=True, help="seconds between two states")
     flags.add(parser, config.Data, "max_length")
-    flags.add(parser, config.Warmup, "objective", "examples", "balance", "learning_rate", "batch_size")
+    flags.add(parser, config.Warmup, "accelerate", "objective", "examples", "balance", "learning_rate", "batch_size")
     flags.add(parser, config.Warmup, "trash_share", "dual_rate", "damping", "margin", "twins")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    accelerator = launched(Path(args.accelerate), args.micro_batch, replicated=True)
     set_seed(args.seed)
 
     selector = checkpoints.load(args.previous)
@@ -73,7 +85,9 @@ def main() -> None:
     if args.epoch == 1:
         progress = Progress(0, torch.zeros(layers), torch.full((layers,), args.trash_share))
     else:
-        progress = from_tensors(checkpoints.load_optimizer(args.previous), optimizer, trained)
+        carried = checkpoints.load_optimizer(args.previous)
+        progress = from_tensors(carried)
+        state.set_moments(carried, optimizer, trained)
 
     pool = warmup_examples(
         pl.read_parquet(args.pool, columns=["id", "source", "messages", "choices", "finished"]),
@@ -87,56 +101,87 @@ def main() -> None:
     ids, samples = zip(*((id, sample) for id, sample in zip(pool["id"], given, strict=True) if sample), strict=True)
     lengths = [len(sample.example.ids if contrastive else sample.ids) for sample in samples]
 
-    started = time.monotonic()
-    with args.log.open("w") as log:
+    batches = shuffled_batches(len(samples), args.batch_size, args.seed, args.epoch)
+    made_by = {key: value for key, value in vars(args).items() if key not in ELSEWHERE} | {
+        "code": digest("warmup_epoch")
+    }
+    job = state.fingerprint(
+        made_by, zip(ids, lengths, strict=True), sorted(value.sum().item() for value in trained.values())
+    )
+    records: list[dict[str, Any]] = []
+    if (reached := state.newest(args.state, job)) is not None:
+        progress, records = from_tensors(reached.tensors), reached.told
+        state.set_values(reached.tensors, trained)
+        state.set_moments(reached.tensors, optimizer, trained)
+        print(f"goes on after {len(records)} of {len(batches)} steps, from {args.state}")
+    started = saved = time.monotonic()
+    with (args.log if accelerator.is_main_process else Path(os.devnull)).open("w") as log:
+        log.writelines(map(line, records))
         for batch in tqdm(
-            shuffled_batches(len(samples), args.batch_size, args.seed, args.epoch),
+            batches[len(records) :],
             desc=f"warm-up epoch {args.epoch}",
-            disable=None,
+            disable=None if accelerator.is_main_process else True,
         ):
-            parts = [
-                [samples[i] for i in part]
-                for part in micro_batches(batch, lengths, args.micro_batch, process=0, processes=1)
-            ]
+            step = [samples[index] for index in batch]
+            own = micro_batches(batch, lengths, args.micro_batch, accelerator.process_index, accelerator.num_processes)
+            parts = [[samples[index] for index in part] for part in own]
             multipliers = progress.multipliers
             if contrastive:
-                contrast, shares = accumulate_contrast(selector, parts, args.margin)
+                contrast, shares = accumulate_contrast(selector, step, parts, args.margin)
                 losses = {"contrast": contrast}
             else:
                 cost = prices(multipliers, progress.shares, args.trash_share, args.damping)
                 if args.objective == "lm":
                     cost = torch.zeros(layers)
-                terms = accumulate_gradients(selector, parts, Weights(args.balance, cost))
-                shares = terms.shares
-                budget = (cost * (shares - args.trash_share)).sum().item()
-                losses = {"nats": terms.nats, "balance": terms.balance, "budget": budget}
+                terms = accumulate_gradients(selector, step, parts, Weights(args.balance, cost))
+                losses, shares = {"nats": terms.nats, "balance": terms.balance}, terms.shares
+            totals = summed(accelerator, trained.values(), torch.tensor([*losses.values(), *shares]))
+            losses = dict(zip(losses, totals.tolist(), strict=False))
+            shares = totals[len(losses) :]  # (L,)
+            if not contrastive:
+                losses["budget"] = (cost * (shares - args.trash_share)).sum().item()
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), MAX_GRADIENT_NORM).item()
-            record = {
-                "epoch": args.epoch,
-                "step": progress.steps,
-                **losses,
-                "trash_shares": shares.tolist(),
-                "multipliers": multipliers.tolist(),
-                "gradient_norm": norm,
-            }
-            log.write(json.dumps(record) + "\n")
             if not math.isfinite(sum(losses.values()) + norm):
                 raise UserError(
                     f"the warm-up diverged at step {progress.steps} (losses {losses}, gradient norm {norm}) on the "
                     f"examples {', '.join(ids[i] for i in batch)}; the last good checkpoint is {args.previous}; lower "
                     "warmup.learning_rate"
                 )
+            records.append(
+                {
+                    "epoch": args.epoch,
+                    "step": progress.steps,
+                    **losses,
+                    "trash_shares": shares.tolist(),
+                    "multipliers": multipliers.tolist(),
+                    "gradient_norm": norm,
+                }
+            )
+            log.write(line(records[-1]))
             optimizer.param_groups[0]["lr"] = args.learning_rate * min(1.0, (progress.steps + 1) / RISE)
             optimizer.step()
             optimizer.zero_grad()
             if args.objective == "budget":
                 multipliers = ascend(multipliers, shares, args.trash_share, args.dual_rate)
             progress = Progress(progress.steps + 1, multipliers, shares)
+            if accelerator.is_main_process and time.monotonic() - saved >= args.save_every:
+                tensors = to_tensors(progress) | state.moments(optimizer, trained) | state.values(trained)
+                state.save(args.state, job, state.State(progress.steps, tensors, records))
+                saved = time.monotonic()
 
-    checkpoints.save(selector, args.out, args.previous, to_tensors(progress, optimizer, trained))
-    rate = sum(lengths) * (2 if contrastive else 1) / (time.monotonic() - started)
-    last = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-    print(f"{len(samples)} of {pool.height} examples, {rate:,.0f} tokens/s; at the end {last}")
+    if accelerator.is_main_process:
+        checkpoints.save(selector, args.out, args.previous, to_tensors(progress) | state.moments(optimizer, trained))
+        state.remove(args.state)
+        rate = sum(lengths) * (2 if contrastive else 1) / (time.monotonic() - started)
+        named = ("contrast",) if contrastive else ("nats", "balance", "budget")
+        last = ", ".join(f"{name} {records[-1][name]:.3f}" for name in named)
+        print(f"{len(samples)} of {pool.height} examples, {rate:,.0f} tokens/s; at the end {last}")
+    accelerator.end_training()
+
+
+def line(record: dict[str, Any]) -> str:
+    """Return a line of the log."""
+    return json.dumps(record) + "\n"
 
 
 def twinned(

@@ -10,18 +10,32 @@ from accelerate.utils import KwargsHandler
 
 from moesift.errors import UserError
 
+REPLICATED = ("NO", "MULTI_GPU", "MULTI_CPU")  # distributed types that leave a model whole
+SAME = {"MULTI_CPU": "MULTI_GPU"}  # data parallelism, on whichever hardware
 
-def launched(accelerate_file: Path, micro_batch: int) -> Accelerator:
+
+def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) -> Accelerator:
     """Return the accelerator of a process that `accelerate launch --config_file` started.
 
     accelerate falls back to one process in silence, so what came is compared with what the file asks for. Where the
     file names no `mixed_precision`, it is bf16 on hardware that computes in it.
 
+    Args:
+        accelerate_file: what the process was started with.
+        micro_batch: examples in one pass.
+        replicated: whether every process must hold the whole model, as plain data parallelism does.
+
     Raises:
-        UserError: the launch has not the processes or the kind of distribution of the file.
+        UserError: the launch has not the processes or the kind of distribution of the file, or not a replicated one.
     """
     on_cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
     wanted = yaml.safe_load(accelerate_file.read_text())
+    if replicated and wanted["distributed_type"] not in REPLICATED:
+        raise UserError(
+            f"{accelerate_file}: distributed_type is {wanted['distributed_type']}, but the warm-up trains the routers "
+            f"alone and holds the selector whole in each process: take one of {', '.join(REPLICATED)}, as in "
+            "config/accelerate/ddp.yaml"
+        )
     if "mixed_precision" in wanted:
         precision = wanted["mixed_precision"]
     else:
@@ -30,16 +44,29 @@ def launched(accelerate_file: Path, micro_batch: int) -> Accelerator:
     several = "WORLD_SIZE" in os.environ
     handlers: list[KwargsHandler] = [InitProcessGroupKwargs(backend="gloo")] if on_cpu and several else []
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers)
-    for key, asked, got in (
+    got = kind(accelerator)
+    for key, asked, found in (
         ("num_processes", wanted["num_processes"], accelerator.num_processes),
-        ("distributed_type", wanted["distributed_type"] == "DEEPSPEED", accelerator.state.deepspeed_plugin is not None),
+        ("distributed_type", SAME.get(wanted["distributed_type"], wanted["distributed_type"]), got),
     ):
-        if asked != got:
+        if asked != found:
             raise UserError(
                 f"{accelerate_file}: {key} is {wanted[key]}, but there are {accelerator.num_processes} processes of "
-                f"type {accelerator.distributed_type.value}: start the stage by `accelerate launch --config_file`"
+                f"type {got}: start the stage by `accelerate launch --config_file`"
             )
     if accelerator.state.deepspeed_plugin is not None:
         # DeepSpeed takes this size from a data loader, and moesift forms its batches without one.
         accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = micro_batch
     return accelerator
+
+
+def kind(accelerator: Accelerator) -> str:
+    """Return the kind of distribution in the words of an accelerate file; every kind of plain data parallelism is one.
+
+    What accelerate did is asked, not what it was told: on one process it forgets what its plugins were asked for.
+    """
+    if accelerator.state.deepspeed_plugin is not None:
+        return "DEEPSPEED"
+    if getattr(accelerator.state, "fsdp_plugin", None) is not None:
+        return "FSDP"
+    return "MULTI_GPU" if accelerator.num_processes > 1 else "NO"

@@ -1,11 +1,12 @@
 """One optimizer step of the warm-up, and what carries over from step to step and from epoch to epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from accelerate import Accelerator
+from torch import Tensor, nn
 
 from moesift.models.batches import collate
 from moesift.models.chat import Encoded
@@ -34,17 +35,21 @@ class Terms:
     shares: Tensor  # (L,) mean trash share of the response tokens
 
 
-def accumulate_gradients(selector: Selector, parts: Sequence[Sequence[Encoded]], weights: Weights) -> Terms:
-    """Run one optimizer step's forward and backward passes, part by part; gradients are those of the whole step.
+def accumulate_gradients(
+    selector: Selector, step: Sequence[Encoded], parts: Sequence[Sequence[Encoded]], weights: Weights
+) -> Terms:
+    """Run this process's forward and backward passes of one optimizer step, part by part.
 
-    Each term is a sum over examples, divided by what the whole step holds, so how it is parted does not matter.
+    Each term is a sum over examples, divided by what the whole step holds, so how it is parted does not matter: the
+    gradients and terms of all processes sum to those of the step.
 
     Args:
-        parts: the examples of the step, in the parts of one pass each; a part may be empty.
+        step: the examples of the step, on whichever process.
+        parts: those of this process, in the parts of one pass each; a part may be empty.
         weights: of the terms.
     """
-    tokens = sum(example.predicted for part in parts for example in part)
-    examples = sum(map(len, parts))
+    tokens = sum(example.predicted for example in step)
+    examples = len(step)
     routers = selector.trash_can.routers
     prices = weights.prices.to(selector.model.device)
     nats, balance, shares = 0.0, 0.0, torch.zeros(len(routers))
@@ -75,21 +80,26 @@ class Pair:
     twin: Encoded
 
 
-def accumulate_contrast(selector: Selector, parts: Sequence[Sequence[Pair]], margin: float) -> tuple[float, Tensor]:
-    """Run one optimizer step's passes on pairs; gradients, those of the whole step, reach the trash rows alone.
+def accumulate_contrast(
+    selector: Selector, step: Sequence[Pair], parts: Sequence[Sequence[Pair]], margin: float
+) -> tuple[float, Tensor]:
+    """Run this process's passes of one optimizer step on pairs; gradients reach the trash rows alone.
+
+    As with `accumulate_gradients`, what all processes find sums to what the step is.
 
     The selector's gate is open, so that what the routers read does not depend on the rows: the forward pass needs no
     gradient, and a step costs little more than scoring its examples.
 
     Args:
-        parts: the pairs of the step, in the parts of one pass each.
+        step: the pairs of the step, on whichever process.
+        parts: those of this process, in the parts of one pass each; a part may be empty.
         margin: by how much an example is to lead its twin, in nats of log odds.
 
     Returns:
         The contrast, mean over the pairs, and the mean trash share of the response tokens of both, (L,).
     """
-    pairs = sum(map(len, parts))
-    tokens = sum(pair.example.predicted + pair.twin.predicted for part in parts for pair in part)
+    pairs = len(step)
+    tokens = sum(pair.example.predicted + pair.twin.predicted for pair in step)
     found, shares = 0.0, torch.zeros(len(selector.trash_can.routers))
     for part in filter(None, parts):
         both = [pair.example for pair in part] + [pair.twin for pair in part]
@@ -114,6 +124,15 @@ def accumulate_contrast(selector: Selector, parts: Sequence[Sequence[Pair]], mar
     return found, shares
 
 
+def summed(accelerator: Accelerator, trained: Iterable[nn.Parameter], numbers: Tensor) -> Tensor:
+    """Sum the gradients of all processes in place, and return the sum of some numbers of each, (n,) on the CPU."""
+    for parameter in trained:
+        if parameter.grad is None:  # of a process whose parts of the step are all empty
+            parameter.grad = torch.zeros_like(parameter)
+        parameter.grad.copy_(accelerator.reduce(parameter.grad, "sum"))
+    return accelerator.reduce(numbers.to(accelerator.device), "sum").cpu()
+
+
 @dataclass(frozen=True)
 class Progress:
     """What the next step needs of those before it, beside the optimizer's moments."""
@@ -123,27 +142,11 @@ class Progress:
     shares: Tensor  # (L,) trash shares of the last step
 
 
-def to_tensors(
-    progress: Progress, optimizer: torch.optim.Optimizer, trained: dict[str, torch.nn.Parameter]
-) -> dict[str, Tensor]:
-    """Return progress and Adam's moments as named tensors, for safetensors."""
-    moments = {
-        f"{key}/{name}": value.cpu()
-        for name, parameter in trained.items()
-        for key, value in optimizer.state[parameter].items()
-    }
-    own = {"steps": torch.tensor(progress.steps), "multipliers": progress.multipliers, "shares": progress.shares}
-    return own | moments
+def to_tensors(progress: Progress) -> dict[str, Tensor]:
+    """Return the progress as named tensors, for safetensors."""
+    return {"steps": torch.tensor(progress.steps), "multipliers": progress.multipliers, "shares": progress.shares}
 
 
-def from_tensors(
-    state: dict[str, Tensor], optimizer: torch.optim.Optimizer, trained: dict[str, torch.nn.Parameter]
-) -> Progress:
-    """Put the moments of `to_tensors` back into the optimizer and return the progress."""
-    for name, parameter in trained.items():
-        optimizer.state[parameter] = {
-            "step": state[f"step/{name}"],
-            "exp_avg": state[f"exp_avg/{name}"].to(parameter.device),
-            "exp_avg_sq": state[f"exp_avg_sq/{name}"].to(parameter.device),
-        }
-    return Progress(int(state["steps"]), state["multipliers"], state["shares"])
+def from_tensors(tensors: dict[str, Tensor]) -> Progress:
+    """Return the progress that `to_tensors` was given."""
+    return Progress(int(tensors["steps"]), tensors["multipliers"], tensors["shares"])
