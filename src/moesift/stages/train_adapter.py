@@ -59,9 +59,9 @@ def main() -> None:
     started = time.monotonic()
     model, losses = tune(accelerator, model, examples, batches, tokenizer.pad_token_id, args)
 
-    state = accelerator.get_state_dict(model)  # gathers what ZeRO-3 has spread over the processes
+    weights = accelerator.get_state_dict(model)  # gathers what ZeRO-3 has spread over the processes
     accelerator.unwrap_model(model).save_pretrained(
-        args.out, state_dict=state, is_main_process=accelerator.is_main_process, save_function=accelerator.save
+        args.out, state_dict=weights, is_main_process=accelerator.is_main_process, save_function=accelerator.save
     )
     if accelerator.is_main_process:
         made = {
