@@ -291,7 +291,8 @@ class Select(Section):
         description="share of the selection that each source gets: as in the pool, equal, or by source"
     )
     reject: OpenShare | None = Field(
-        description="share of each source that is rejected, the lowest first; the rest is drawn at random, not ranked"
+        description="share of each source that is rejected, first what has no score, then the lowest; of the rest the "
+        "selection is drawn at random"
     )
     diversity: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
         description="candidates for each example that is kept; those that use the experts most unlike each other stay"
