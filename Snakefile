@@ -11,10 +11,11 @@ import json
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from moesift.config import EMBEDDED, SMOLLM2, ConfigError, validated
+from moesift.config import EMBEDDED, HUB, SMOLLM2, WHEEL, ConfigError, validated
 from moesift.flags import arguments
 from moesift.scoring.methods import READS
 from moesift.provenance import digest
