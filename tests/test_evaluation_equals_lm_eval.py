@@ -67,7 +67,10 @@ def model():
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.3)
-        made.lm_head.weight[config.eos_token_id] *= 2.5  # answers of some tokens, not of all 1024 that are allowed
+        # So that answers end after a score of tokens, and not after the 1024 that are allowed.
+        made.lm_head.weight[config.eos_token_id] *= 4
+    made.generation_config.repetition_penalty = 2.0
+    made.generation_config.suppress_tokens = [config.pad_token_id]  # else padding in a prompt would be a repetition
     return made
 
 
@@ -188,5 +191,11 @@ def test_loglikelihoods_do_not_depend_on_the_batch_size(name, fewshot, local, mo
 
 
 def test_generated_answers_do_not_depend_on_the_batch_size(local, model, tokenizer):
-    alone, together = (run_tasks(model, tokenizer, [Task(name="gsm8k")], local, batch_size=size) for size in (1, 8))
+    """Of the words themselves, which the zero-shot tasks of BBH keep: 27 tasks, prompts of unlike lengths."""
+    alone, together = (
+        run_tasks(model, tokenizer, [Task(name="bbh_zeroshot", limit=1)], local, batch_size=size) for size in (1, 8)
+    )
+    answers = alone.questions.filter(pl.col("metric") == "exact_match,strict-match")["predicted"]
+    assert answers.n_unique() > 5
+    assert (answers.str.len_chars() > 5).any()
     assert alone.questions.equals(together.questions)

@@ -52,7 +52,7 @@ class Measured(NamedTuple):
 def localise_tasks(tasks: Sequence[str], read: Callable[[str, str], Splits], out: Path) -> dict[str, int]:
     """Write a folder of task files that read local data: prompts, metrics and few-shot settings stay exactly lm-eval's.
 
-    Each file includes lm-eval's own and says nothing more than where the data are.
+    Each file includes lm-eval's own and says nothing more than where the data are, and which splits are not there.
 
     Args:
         tasks: lm-eval's names of tasks, groups and tags.
@@ -79,15 +79,16 @@ def localise_tasks(tasks: Sequence[str], read: Callable[[str, str], Splits], out
         data_set, configuration = _data_set(name, setting)
         configurations = data.setdefault(data_set, {})
         if configuration not in configurations:
-            configurations[configuration] = dict(read(data_set, configuration))
-        counts[name] = _completed(configurations[configuration], name, setting)
+            configurations[configuration] = read(data_set, configuration)
+        counts[name] = _questions_of(configurations[configuration], name, setting)
     places = {data_set: _written(data_set, configurations, out / "data") for data_set, configurations in data.items()}
 
     (out / "tasks").mkdir(parents=True, exist_ok=True)
     for name, entry in entries.items():
-        lines = {"include": str(entry.yaml_path)}
+        lines: dict[str, Any] = {"include": str(entry.yaml_path)}
         if name in settings:
-            lines["dataset_path"] = str(places[settings[name]["dataset_path"]])
+            data_set, configuration = _data_set(name, settings[name])
+            lines |= {"dataset_path": str(places[data_set]), **_without(data[data_set][configuration], settings[name])}
         (out / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(lines))
     return counts
 
@@ -113,17 +114,13 @@ def _with_parts(names: Iterable[Any], index: Mapping[str, Any]) -> list[str]:
 def _data_set(name: str, setting: Mapping[str, Any]) -> tuple[str, str]:
     """Return which data set of the hub a task reads, and which configuration of it."""
     data_set = setting.get("dataset_path")
-    if data_set is None or data_set in LOADERS:
+    if not data_set or data_set in LOADERS or setting.get("custom_dataset"):
         raise UserError(f"evaluate.tasks: {name} reads no data set by name, so it cannot be had but with data: hub")
     return data_set, str(setting.get("dataset_name") or DEFAULT)
 
 
-def _completed(splits: Splits, task: str, setting: Mapping[str, Any]) -> int:
-    """Add the splits that a task names and that are not there, without rows; return the number of its questions.
-
-    lm-eval opens the split of the examples before a question even where there are none; `run_tasks` refuses what would
-    take examples from an empty one.
-    """
+def _questions_of(splits: Splits, task: str, setting: Mapping[str, Any]) -> int:
+    """Return the number of questions of a task."""
     asked = setting.get("test_split") or setting.get("validation_split")
     if asked not in splits or not splits[asked].height:
         data_set = " ".join(_data_set(task, setting))
@@ -131,11 +128,22 @@ def _completed(splits: Splits, task: str, setting: Mapping[str, Any]) -> int:
             f"evaluate.data: {task} asks the questions of the split {asked} of {data_set}, which has only "
             f"{', '.join(split for split, table in splits.items() if table.height)}"
         )
-    named = [setting.get(f"{part}_split") for part in ("training", "validation", "fewshot")]
-    for split in [*named, (setting.get("fewshot_config") or {}).get("split")]:
-        if split is not None and split not in splits:
-            splits[split] = splits[asked].clear()
     return splits[asked].height
+
+
+def _without(splits: Splits, setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a task file must say where splits are not there that only examples before a question come from.
+
+    lm-eval opens them even where no examples are asked for; told that there are none, it would take them from the
+    questions themselves, so it is given none, and `run_tasks` refuses what asks for some.
+    """
+    parts = ("fewshot_split", "training_split", "validation_split")
+    missing = {part: None for part in parts if setting.get(part) not in (None, *splits)}
+    examples = setting.get("fewshot_config") or {}
+    source = setting.get("fewshot_split") or examples.get("split")
+    if source is None and examples.get("samples") is None:
+        source = setting.get("training_split") or setting.get("validation_split")
+    return missing | ({"fewshot_config": {"samples": []}} if source not in (None, *splits) else {})
 
 
 def _written(data_set: str, configurations: Mapping[str, Splits], out: Path) -> Path:
@@ -222,7 +230,6 @@ def _refuse_fewshot(task: Task, name: str, part: Any) -> None:
     wanted = (own or 0) if task.fewshot is None else task.fewshot
     if own == 0 and wanted:
         raise UserError(f"evaluate.tasks: {name} has no examples before a question, so fewshot cannot be {wanted}")
-    # Called only where needed: without examples lm-eval is content with a split that is empty.
     if wanted and wanted > (there := len(list(part.fewshot_docs()))):
         raise UserError(
             f"evaluate.tasks: {name} should have {wanted} examples before each question, and its data have {there}"
