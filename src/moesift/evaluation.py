@@ -71,7 +71,7 @@ def localise_tasks(tasks: Sequence[str], read: Callable[[str, str], Splits], out
     _refuse_unknown(tasks, index)
     entries = {name: index[name] for name in _with_parts(tasks, index)}
     groups = [name for name, entry in entries.items() if entry.kind.name == "GROUP"]
-    settings = {name: entry.cfg for name, entry in entries.items() if name not in groups}
+    settings = {name: entry.cfg or {} for name, entry in entries.items() if name not in groups}
 
     data: dict[str, dict[str, Splits]] = {}  # by data set and configuration
     counts = {}
