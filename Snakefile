@@ -15,7 +15,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from moesift.config import EMBEDDED, SMOLLM2, ConfigError, repeated_keys, validated
+from moesift.config import EMBEDDED, HUB, SMOLLM2, WHEEL, ConfigError, repeated_keys, validated
 from moesift.flags import arguments
 from moesift.scoring.methods import READS
 from moesift.provenance import digest

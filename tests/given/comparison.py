@@ -10,6 +10,8 @@ CONFIG = {
 }
 HOSTILE = "<script>alert('x')</script> & \"more\""
 TASKS = [{"name": "mmlu", "fewshot": 5, "limit": None}]
+SHARES = {"mmlu_law": 0.5, "mmlu_sums": 0.5}
+SIZE = {"questions": 4, "of": 4, "fewshot": 5, "version": 2, "hash": None}
 
 
 def pool(corrupted=True):
@@ -67,8 +69,8 @@ def evaluation(method, ratio, seed, nats, accuracy=0.25, versions=(("torch", "2"
         "seed": seed,
         "heldout": {"nats_per_token": nats, "stderr": 0.02, "tokens": 900, "examples": 30},
         "tasks": {
-            "mmlu": {"metrics": {"acc": accuracy, "acc_stderr": 0.01}, "questions": 100, "version": 2},
-            "mmlu_law": {"metrics": {"acc": 0.9, "acc_stderr": 0.01}, "questions": 50, "version": 2},
+            "mmlu": {"metrics": {"acc": accuracy, "acc_stderr": 0.01}, **SIZE, "shares": SHARES},
+            "mmlu_law": {"metrics": {"acc": 0.9, "acc_stderr": 0.01}, **SIZE, "questions": 2, "of": 2},
         },
         "made_from": {"evaluation": {"tasks": TASKS, "max_length": 64}, "versions": dict(versions)},
     }
@@ -80,6 +82,27 @@ def evaluations(seeds=(0,), router=4.0, random=4.2):
         runs.append(evaluation("random", 0.5, seed, random + seed / 10))
         runs.append(evaluation("router", 0.5, seed, router + seed / 9, versions=(("torch", "3"),)))
     return runs
+
+
+def questions(seeds=(0,)):
+    """Two tasks of two questions each, and three held-out examples; of these the router's losses are 2 nats lower."""
+    rows = []
+    for method, ratio, of_method in (("base", None, (None,)), ("random", 0.5, seeds), ("router", 0.5, seeds)):
+        for seed in of_method:
+            run = (method, ratio, seed)
+            rows += [
+                (*run, task, doc, f"{task} {doc}", "acc", float(method == "router" and doc == 0))
+                for task in SHARES
+                for doc in (0, 1)
+            ]
+            for doc, tokens in enumerate((5.0, 10.0, 15.0)):
+                nats = 5 * tokens - 2 * (method == "router")
+                rows += [(*run, "heldout", doc, f"{doc:02}", *pair) for pair in (("nats", nats), ("tokens", tokens))]
+    schema = {
+        **{"method": pl.String, "ratio": pl.Float64, "seed": pl.Int64, "task": pl.String, "doc_id": pl.Int64},
+        **{"doc_hash": pl.String, "metric": pl.String, "value": pl.Float64},
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def curves():

@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score
 from moesift.errors import UserError
 from moesift.report.metrics import (
     against_random,
+    against_random_by_question,
     auroc,
     discrimination,
     discrimination_over_seeds,
@@ -151,3 +152,68 @@ def test_one_seed_has_a_difference_without_an_interval():
     rows = [("random", 0.1, 0, "mmlu", 0.25, 0.1), ("m", 0.1, 0, "mmlu", 0.5, 0.1)]
     assert against_random(measured(*rows)).rows() == [("m", 0.1, "mmlu", 0.25, None, None, 1)]
     assert against_random(measured(rows[1])).height == 0
+
+
+def asked(**methods):
+    """Frames of questions: for each method its values of the task law (two questions) and sums (the rest)."""
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "task": ["law"] * 2 + ["sums"] * (len(values) - 2),
+                "doc_id": range(len(values)),
+                "doc_hash": [f"{n}" for n in range(len(values))],
+                "value": values,
+            }
+        ).with_columns(method=pl.lit(method), ratio=0.1, seed=pl.lit(0, pl.Int64), metric=pl.lit("acc"))
+        for method, values in methods.items()
+    )
+
+
+def with_losses(questions, **nats):
+    """Add three held-out examples of 1, 2 and 3 tokens."""
+    parts = [questions]
+    for method, values in nats.items():
+        for metric, numbers in (("nats", values), ("tokens", [1.0, 2.0, 3.0])):
+            rows = {"task": ["heldout"] * 3, "doc_id": range(3), "doc_hash": ["a", "b", "c"], "value": numbers}
+            parts.append(
+                pl.DataFrame(rows).with_columns(
+                    method=pl.lit(method), ratio=0.1, seed=pl.lit(0, pl.Int64), metric=pl.lit(metric)
+                )
+            )
+    return pl.concat(parts)
+
+
+def test_an_interval_over_questions_is_paired_and_weighs_its_tasks():
+    # Of law every question is won, of sums none: whatever is drawn within the tasks, the difference is law's share.
+    found = with_losses(
+        asked(m=[1.0, 1, 0, 1, 0, 1], random=[0.0, 0, 0, 1, 0, 1]), m=[1.0, 3.0, 5.0], random=[2.0, 5.0, 8.0]
+    )
+    rows = against_random_by_question(found, {"mmlu": ("acc", {"law": 0.25, "sums": 0.75})}).rows(named=True)
+    (heldout, mmlu) = rows
+    assert (mmlu["method"], mmlu["ratio"], mmlu["outcome"]) == ("m", 0.1, "mmlu")
+    assert mmlu["low_questions"] == pytest.approx(0.25) == mmlu["high_questions"]
+    # The losses differ by 1 nat a token whichever examples are drawn: the ratio is of sums.
+    assert heldout["low_questions"] == pytest.approx(-1) == heldout["high_questions"]
+
+
+def test_an_interval_over_many_questions_is_the_normal_one():
+    rng = np.random.default_rng(0)
+    ours, random = (rng.integers(2, size=2000).astype(float) for _ in range(2))
+    found = with_losses(asked(m=ours.tolist(), random=random.tolist()), m=[1.0] * 3, random=[1.0] * 3)
+    shares = {"law": 2 / 2000, "sums": 1998 / 2000}
+    (row,) = against_random_by_question(found, {"t": ("acc", shares)}).filter(outcome="t").iter_rows(named=True)
+    differences = ours - random
+    half = 1.96 * differences.std(ddof=1) / np.sqrt(2000)
+    assert row["low_questions"] == pytest.approx(differences.mean() - half, abs=0.1 * half)
+    assert row["high_questions"] == pytest.approx(differences.mean() + half, abs=0.1 * half)
+
+
+def test_runs_that_were_asked_other_questions_are_refused():
+    found = with_losses(asked(m=[1.0, 0, 1], random=[0.0, 0, 1, 1]), m=[1.0] * 3, random=[1.0] * 3)
+    with pytest.raises(UserError, match=r"ratio 0\.1 were not asked the same questions of t"):
+        against_random_by_question(found, {"t": ("acc", {"law": 0.5, "sums": 0.5})})
+
+
+def test_without_random_there_is_nothing_to_compare_by_question():
+    found = with_losses(asked(m=[1.0, 0, 1]), m=[1.0] * 3)
+    assert against_random_by_question(found, {"t": ("acc", {"law": 0.5, "sums": 0.5})}).height == 0

@@ -8,11 +8,13 @@ from given.comparison import (
     CONFIG,
     HOSTILE,
     REJECTED,
+    SIZE,
     TASKS,
     curves,
     dropped,
     evaluations,
     pool,
+    questions,
     scores,
     selections,
 )
@@ -24,7 +26,9 @@ from moesift.report.page import compare, headline, page, plots, results
 def numbers_and_page(given=None, seeds=(0,), corrupted=True):
     config = {**CONFIG, "seeds": list(seeds)}
     given, examples = given or evaluations(seeds), pool(corrupted)
-    comparison = compare(given, examples, scores(seeds), selections(seeds))
+    methods = [run["method"] for run in given]
+    asked = questions(seeds).filter(pl.col("method").is_in(methods))
+    comparison = compare(given, asked, examples, scores(seeds), selections(seeds))
     numbers = results(comparison, config, given, examples, REJECTED, scores(seeds), dropped(seeds))
     return numbers, page(numbers, plots(comparison, config, examples, scores(seeds), curves()))
 
@@ -55,7 +59,7 @@ def test_the_rows_are_what_was_measured(small):
             "kept_corrupted": 0.4,
         },
     ]
-    assert numbers["tasks"] == [{**TASKS[0], "metric": "acc", "questions": 100, "version": 2}]
+    assert numbers["tasks"] == [{**TASKS[0], "metric": "acc", **SIZE}]
 
 
 def test_pool_rejections_versions_and_missing_scores_are_counted(small):
@@ -142,7 +146,7 @@ def test_evaluations_of_different_tasks_are_refused():
     given = evaluations()
     given[1]["made_from"] = {"evaluation": {"tasks": []}}
     with pytest.raises(UserError, match="different tasks"):
-        compare(given, pool(), scores(), selections())
+        compare(given, questions(), pool(), scores(), selections())
 
 
 def summary(*rows):

@@ -36,20 +36,19 @@ def test_the_best_are_kept_with_ranks_from_one_and_nothing_is_said_of_the_rest()
 
 
 def test_a_filter_rejects_the_lowest_of_each_source_and_draws_of_the_rest():
-    sifted = drawn(ranked(SCORES), 0.5, seed=0)  # s has a and d left with a score, t has b and e
-    assert sorted(ids(sifted)) == ["a", "b"]
-    assert reasons(sifted) == {
-        "c": "too long",
-        "d": "in the lowest 0.5 of its source",
-        "e": "in the lowest 0.5 of its source",
-    }
-    assert sorted(ids(drawn(ranked(SCORES), 0.49, seed=0))) == ["a", "b", "d", "e"]  # rounded down
-    many = ranked(SCORES.select("id", "source", score=pl.lit(1.0), reason=pl.lit(None, pl.String)))
-    orders = {tuple(ids(drawn(many, 0.1, seed))) for seed in range(20)}
+    pool = {"s": 3, "t": 2}
+    sifted = drawn(ranked(SCORES), pool, 0.5, seed=0)  # of s one goes, which is c without a score; of t the lower
+    assert sorted(ids(sifted)) == ["a", "b", "d"]
+    assert reasons(sifted) == {"c": "too long", "e": "in the lowest 0.5 of its source"}
+    assert sorted(ids(drawn(ranked(SCORES), pool, 0.67, seed=0))) == ["a", "b"]  # of s two of three, of t one of two
+    assert sorted(ids(drawn(ranked(SCORES), pool, 0.49, seed=0))) == ["a", "b", "d", "e"]  # of s one, of t none
+    none = pl.lit(None, pl.String)
+    many = ranked(SCORES.select("id", "source", score=pl.lit(1.0), reason=none))
+    orders = {tuple(ids(drawn(many, pool, 0.1, seed))) for seed in range(20)}
     assert len(orders) > 10
     assert len({order[0] for order in orders}) == 5
-    assert ids(drawn(many, 0.1, 3)) == ids(
-        drawn(ranked(many.ranking[::-1].with_columns(reason=pl.lit(None, pl.String))), 0.1, 3)
+    assert ids(drawn(many, pool, 0.1, 3)) == ids(
+        drawn(ranked(many.ranking[::-1].with_columns(reason=none)), pool, 0.1, 3)
     )
 
 

@@ -3,7 +3,7 @@ import sys
 
 import polars as pl
 import pytest
-from given.comparison import CONFIG, REJECTED, curves, dropped, evaluations, pool, scores, selections
+from given.comparison import CONFIG, REJECTED, curves, dropped, evaluations, pool, questions, scores, selections
 
 from moesift.errors import UserError
 from moesift.stages import report
@@ -17,6 +17,9 @@ def words(tmp_path):
     for number, evaluation in enumerate(evaluations(seeds)):
         paths["evaluations"].append(tmp_path / f"eval-{number}.json")
         paths["evaluations"][-1].write_text(json.dumps(evaluation))
+        run = [pl.col(key).eq_missing(pl.lit(evaluation[key])) for key in ("method", "ratio", "seed")]
+        of_run = questions(seeds).filter(*run).drop("method", "ratio", "seed")
+        of_run.write_parquet(paths["evaluations"][-1].with_suffix(".parquet"))
     for (method, seed), part in scores(seeds).group_by("method", "seed", maintain_order=True):
         paths["scores"].append(tmp_path / f"scores/{method}/seed-{seed}.parquet")
         paths["scores"][-1].parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +58,8 @@ def test_seeds_and_methods_are_read_from_the_paths(words, tmp_path, monkeypatch,
     assert {(row["method"], row["seed"]) for row in numbers["auroc"]} == {
         (method, seed) for method in ("router", "random") for seed in (0, 7)
     }
+    (compared,) = numbers["against_random"]  # of mmlu each task has one question of two that the router alone knows
+    assert {compared["outcomes"]["mmlu"][end] for end in ("low_questions", "high_questions")} == {0.0, 1.0}
     assert numbers["headline"] in (tmp_path / "out/report/index.html").read_text()
     assert capsys.readouterr().out == f"{tmp_path / 'out/report/index.html'}\n"
 

@@ -119,7 +119,7 @@ def started(command, **how) -> subprocess.Popen:
 def done(command) -> str:
     process = started(command)
     output, errors = process.communicate()
-    assert process.returncode == 0, errors[-3000:]
+    assert process.returncode == 0, errors
     return output
 
 

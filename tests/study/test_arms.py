@@ -75,7 +75,7 @@ def test_balanced_has_equally_many_of_each_source_as_far_as_they_go():
 
 
 def test_a_filter_draws_of_what_the_lowest_of_each_source_leave():
-    # Of s (a, c, d, then b and f with equal scores; e has none) two go, of t (g, h, i) one, of u none.
+    # Of the six of s three go: e, which has no score, and b and f, the lowest; of the three of t one, i; of u none.
     draws = [ids("filtered", 0.3, seed) for seed in range(30)]
     assert all(len(set(draw)) == 3 for draw in draws)
     assert set().union(*draws) == set("acdghj")

@@ -13,7 +13,8 @@ MEASURED = {
     "code": digest("evaluate"),
 }
 EVALUATE = (
-    "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} --heldout {input.heldout} --out {output}"
+    "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} --heldout {input.heldout} --out {output.measured}"
+    " --questions {output.questions}"
     " {params.tasks_folder} --threads {threads} --batch-size {resources.batch_size}"
     " --token-budget {resources.token_budget} {params.data} {params.flags}"
 )
@@ -28,7 +29,8 @@ rule evaluate_base:
     input:
         **EVALUATED,
     output:
-        ensure(f"{RESULTS}/eval/base.json", non_empty=True),
+        measured=ensure(f"{RESULTS}/eval/base.json", non_empty=True),
+        questions=ensure(f"{RESULTS}/eval/base.parquet", non_empty=True),
     log:
         f"{RESULTS}/logs/eval/base.log",
     benchmark:
@@ -47,7 +49,8 @@ rule evaluate_adapter:
         **EVALUATED,
         adapter=rules.train_adapter.output,
     output:
-        ensure(f"{RESULTS}/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.json", non_empty=True),
+        measured=ensure(f"{RESULTS}/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.json", non_empty=True),
+        questions=ensure(f"{RESULTS}/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.parquet", non_empty=True),
     log:
         f"{RESULTS}/logs/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.log",
     benchmark:
@@ -64,5 +67,5 @@ rule evaluate_adapter:
 
 rule evaluate:
     input:
-        rules.evaluate_base.output,
-        expand(rules.evaluate_adapter.output, **RUNS),
+        measured=[rules.evaluate_base.output.measured, *expand(rules.evaluate_adapter.output.measured, **RUNS)],
+        questions=[rules.evaluate_base.output.questions, *expand(rules.evaluate_adapter.output.questions, **RUNS)],

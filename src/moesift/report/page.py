@@ -32,12 +32,17 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    evaluations: Sequence[Mapping[str, Any]], pool: pl.DataFrame, scores: pl.DataFrame, selections: pl.DataFrame
+    evaluations: Sequence[Mapping[str, Any]],
+    questions: pl.DataFrame,
+    pool: pl.DataFrame,
+    scores: pl.DataFrame,
+    selections: pl.DataFrame,
 ) -> Comparison:
     """Compare the tuned targets with each other and the scores with the labels of the pool.
 
     Args:
         evaluations: what `evaluate` wrote, that of the untuned target included.
+        questions: see `metrics.against_random_by_question`.
         pool: columns id, corruption.
         scores: columns method, seed, id, score.
         selections: columns method, ratio, seed, id: what was kept.
@@ -53,17 +58,20 @@ def compare(
         {
             **setting,
             "metric": metrics.main_metric(found[setting["name"]]["metrics"]),
-            "questions": found[setting["name"]]["questions"],
-            "version": found[setting["name"]]["version"],
+            **{key: found[setting["name"]][key] for key in ("questions", "of", "fewshot", "version", "hash")},
         }
         for setting in settings
     ]
     measured = metrics.outcomes(evaluations, [task["name"] for task in tasks])
+    compared = {task["name"]: (task["metric"], found[task["name"]]["shares"]) for task in tasks}
+    by_question = metrics.against_random_by_question(questions, compared)
     return Comparison(
         tasks,
         measured,
         metrics.over_seeds(measured),
-        metrics.against_random(measured),
+        metrics.against_random(measured).join(
+            by_question, on=["method", "ratio", "outcome"], how="left", maintain_order="left"
+        ),
         metrics.discrimination(scores, pool),
         metrics.kept_corruption(selections, pool),
         bool((pool["corruption"] != CLEAN).any()),

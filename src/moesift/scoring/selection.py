@@ -67,18 +67,24 @@ def distinct(sifted: Sifted, pairs: pl.DataFrame) -> Sifted:
     )
 
 
-def drawn(sifted: Sifted, share: float, seed: int) -> Sifted:
+def drawn(sifted: Sifted, pool: Mapping[str, int], share: float, seed: int) -> Sifted:
     """Drop the lowest `share` of each source, rounded down, and put what is left in an order drawn at random.
 
-    A score that finds what is wrong need not rank what is right: its best are alike, and of few sources.
+    What was dropped before, or has no score, is of the lowest. A score that finds what is wrong need not rank what is
+    right: its best are alike, and of few sources.
 
     Args:
+        pool: examples of each source in the pool.
         share: in (0, 1).
         seed: of the order, which is the same whatever order the examples came in.
     """
-    from_below = pl.int_range(pl.len(), 0, -1).over("source") - 1  # the ranking is best first
-    low = sifted.ranking.filter(from_below < (share * pl.len().over("source")).round(6).floor())
-    dropped = _drop(sifted, low.with_columns(reason=pl.lit(f"in the lowest {share:.4g} of its source")))
+    place = pl.int_range(pl.len()).over("source")  # the ranking is best first
+    sizes = pl.DataFrame({"source": list(pool), "size": list(pool.values())}, {"source": pl.String, "size": pl.Int64})
+    low = sifted.ranking.with_columns(place=place).join(sizes, on="source", maintain_order="left")
+    low = low.filter(pl.col("place") >= pl.col("size") - (share * pl.col("size")).round(6).floor())
+    dropped = _drop(
+        sifted, low.select("id", "score").with_columns(reason=pl.lit(f"in the lowest {share:.4g} of its source"))
+    )
     order = sorted(dropped.ranking["id"])
     random.Random(seed).shuffle(order)
     ranking = pl.DataFrame({"id": order}, {"id": pl.String}).join(

@@ -10,7 +10,7 @@ from peft import PeftModel
 
 from moesift import config, flags
 from moesift.errors import UserError, run
-from moesift.evaluation import heldout_loss, run_tasks
+from moesift.evaluation import QUESTIONS, heldout_loss, heldout_losses, run_tasks
 from moesift.models.chat import encode_responses
 from moesift.models.loading import load_model
 from moesift.provenance import versions
@@ -25,7 +25,8 @@ def main() -> None:
     )
     parser.add_argument("--heldout", type=Path, required=True, help="parquet of the held-out examples")
     parser.add_argument("--tasks-folder", type=Path, help="task files of `evaluation_data`; without it lm-eval's own")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write: what was measured")
+    parser.add_argument("--questions", type=Path, required=True, help="parquet to write: each question by itself")
     parser.add_argument("--label", type=json.loads, required=True, help="JSON with method, ratio and seed")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True, help="requests that lm-eval answers at once")
@@ -43,12 +44,15 @@ def main() -> None:
             model = PeftModel.from_pretrained(model, args.adapter).merge_and_unload()
         except (OSError, ValueError) as error:
             raise UserError(f"{args.adapter}: not a complete adapter of `train_adapter`: {error}") from error
-    heldout = pl.read_parquet(args.heldout)["messages"].to_list()
-    examples = [example for example in encode_responses(heldout, tokenizer, args.max_length) if example is not None]
+    heldout = pl.read_parquet(args.heldout, columns=["id", "messages"])
+    encoded = encode_responses(heldout["messages"].to_list(), tokenizer, args.max_length)
+    examples = {place: example for place, example in enumerate(encoded) if example is not None}
+    nats = heldout_losses(model, list(examples.values()), tokenizer.pad_token_id, args.token_budget)
+    found = run_tasks(model, tokenizer, args.tasks, args.tasks_folder, args.batch_size)
     measured = {
         **args.label,
-        "heldout": heldout_loss(model, examples, tokenizer.pad_token_id, args.token_budget),
-        "tasks": run_tasks(model, tokenizer, args.tasks, args.tasks_folder, args.batch_size),
+        "heldout": heldout_loss(nats),
+        "tasks": found.tasks,
         "made_from": {
             "model": args.model,
             "training": training,
@@ -56,6 +60,11 @@ def main() -> None:
             "versions": versions(),
         },
     }
+    held_out = nats.with_columns(doc_id=pl.Series(list(examples)), doc_hash=heldout["id"].gather(list(examples)))
+    by_example = held_out.unpivot(["nats", "tokens"], index=["doc_id", "doc_hash"], variable_name="metric")
+    pl.concat([by_example.with_columns(task=pl.lit("heldout")), found.questions], how="diagonal_relaxed").select(
+        QUESTIONS
+    ).write_parquet(args.questions)
     args.out.write_text(json.dumps(measured, indent=2) + "\n")
     print(json.dumps(measured["heldout"]))
 

@@ -13,7 +13,9 @@ from moesift.report.page import compare, page, plots, results
 def main() -> None:
     """Read what the other stages measured, write results.json and the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--evaluations", type=Path, nargs="+", required=True, help="JSON files of `evaluate`")
+    parser.add_argument(
+        "--evaluations", type=Path, nargs="+", required=True, help="JSON of `evaluate`, beside its parquet"
+    )
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--rejected", type=Path, required=True)
     parser.add_argument("--scores", type=Path, nargs="+", required=True, help=".../{method}/seed-{seed}.parquet")
@@ -27,6 +29,14 @@ def main() -> None:
     args = parser.parse_args()
 
     evaluations = [json.loads(path.read_text()) for path in args.evaluations]
+    questions = pl.concat(
+        pl.read_parquet(path.with_suffix(".parquet")).with_columns(
+            method=pl.lit(evaluation["method"]),
+            ratio=pl.lit(evaluation["ratio"], pl.Float64),
+            seed=pl.lit(evaluation["seed"], pl.Int64),
+        )
+        for path, evaluation in zip(args.evaluations, evaluations, strict=True)
+    )
     pool = pl.read_parquet(args.pool)
     scores = pl.concat(
         pl.read_parquet(path, columns=["id", "score", "reason"]).with_columns(
@@ -39,7 +49,7 @@ def main() -> None:
     selections = pl.concat(_selected(path, path) for path in args.selections)
     dropped = pl.concat(_selected(path, path.with_suffix(".dropped.parquet")) for path in args.selections)
 
-    comparison = compare(evaluations, pool, scores, selections)
+    comparison = compare(evaluations, questions, pool, scores, selections)
     numbers = results(comparison, args.config, evaluations, pool, pl.read_parquet(args.rejected), scores, dropped)
     drawn = plots(comparison, args.config, pool, scores, pl.concat(curves) if curves else None)
     for path in (args.results, args.page):

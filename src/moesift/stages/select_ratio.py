@@ -38,12 +38,13 @@ def main() -> None:
     sifted = below_top(sifted, args.drop_top)
     if args.near_duplicates is not None:
         sifted = distinct(sifted, pl.read_parquet(args.near_duplicates))
+    all_of = dict(pool["source"].value_counts().iter_rows())
     if args.reject is not None:
-        sifted = drawn(sifted, args.reject, args.seed)
+        sifted = drawn(sifted, all_of, args.reject, args.seed)
     require(sifted, count)
     by_source = None
     if args.quota is not None:
-        left, all_of = (dict(frame["source"].value_counts().iter_rows()) for frame in (sifted.ranking, pool))
+        left = dict(sifted.ranking["source"].value_counts().iter_rows())
         by_source = quotas(left, all_of, count, args.quota)
     spread = None
     if args.diversity is not None:

@@ -51,7 +51,8 @@ def chosen(
             return [id for source, number in wanted.items() for id in rng.sample(of_source[source], number)]
         case "filtered":
             own = _needed(scores, rejecting[0], arm).select("id", "score").join(pool.select("id", "source"), on="id")
-            sifted = drawn(ranked(own.with_columns(reason=pl.lit(None, pl.String))), rejecting[1], seed)
+            sizes = dict(pool["source"].value_counts().iter_rows())
+            sifted = drawn(ranked(own.with_columns(reason=pl.lit(None, pl.String))), sizes, rejecting[1], seed)
             ranking = sifted.ranking["id"].to_list()
         case "bottom":
             ranking = _ranking(_needed(scores, "router", arm), -pl.col("score"))

@@ -115,6 +115,36 @@ def bootstrap_areas(
     return [percentile_interval(*pair, level) for pair in zip(value, found, strict=True)]
 
 
+def paired_ratios(
+    differences: np.ndarray, sizes: np.ndarray, strata: np.ndarray, resamples: int, seed: int, level: float = 0.95
+) -> list[Interval]:
+    """Return intervals of sums of paired differences over the sum of sizes, over the sampling of the questions.
+
+    With sizes of 1 the ratio is the mean difference between two models that were asked the same questions; with the
+    tokens of examples as sizes and differences of their losses it is a difference in nats per token.
+
+    Args:
+        differences: of M pairs, on the same N questions, (M, N).
+        sizes: (N,).
+        strata: codes, (N,), such as those of the tasks, whose numbers of questions stay.
+        resamples: how many to draw.
+        seed: the same seed gives the same intervals.
+        level: share of the resamples in an interval.
+
+    Returns:
+        The interval of each pair, M.
+
+    Raises:
+        ValueError: there are no questions, or a difference is no number.
+    """
+    if not len(sizes) or np.isnan(differences).any():
+        raise ValueError("a difference needs questions, and a number of each")
+    value = differences.sum(axis=1) / sizes.sum()  # (M,)
+    drawn = stratified_resamples(strata, resamples, seed)
+    found = np.stack([differences[:, each].sum(axis=1) / sizes[each].sum() for each in drawn], axis=1)  # (M, R)
+    return [percentile_interval(*pair, level) for pair in zip(value, found, strict=True)]
+
+
 def permutation_null(
     scores: np.ndarray, corrupted: np.ndarray, strata: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:

@@ -1,0 +1,56 @@
+"""What the benchmarks run on: a random model of OLMoE's proportions, and examples of realistic lengths."""
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedTokenizerFast
+
+from moesift.models.chat import Encoded
+from moesift.models.checkpoints import Selector
+from moesift.models.loading import device
+from moesift.models.routers import TrashCan
+
+VOCABULARY = 50_304  # OLMoE's
+
+# OLMoE-1B-7B is 2,048 wide, 16 layers deep, with experts of 1,024: 64 of them, of which 8 run. The same at an eighth.
+SMALL = {"hidden_size": 256, "intermediate_size": 128, "num_hidden_layers": 8, "num_attention_heads": 4}
+FULL = {"hidden_size": 2048, "intermediate_size": 1024, "num_hidden_layers": 16, "num_attention_heads": 16}
+
+
+def selector(full_size: bool = False) -> Selector:
+    """Return a selector with random weights and 16 trash-can experts: at full size in bf16, else an eighth as wide."""
+    shape = FULL if full_size else SMALL
+    config = OlmoeConfig(
+        **shape,
+        num_key_value_heads=shape["num_attention_heads"],
+        num_experts=64,
+        num_experts_per_tok=8,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=4096,
+        pad_token_id=1,
+        eos_token_id=0,
+        bos_token_id=None,
+    )
+    torch.manual_seed(0)
+    with device():
+        model = OlmoeForCausalLM(config)
+    model = model.to(torch.bfloat16 if full_size else torch.float32).eval()
+    words = Tokenizer(WordLevel({"<end>": 0, "<pad>": 1}, unk_token="<pad>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", pad_token="<pad>")
+    return Selector(model, tokenizer, TrashCan(model, 0.25, "appended", seed=0), {})
+
+
+def examples(count: int, longest: int, seed: int = 0) -> list[Encoded]:
+    """Return random examples whose lengths are log-normal, as those of instruction data are: many short, few long.
+
+    The median is 90 tokens, a tenth has more than 280; a response is between a fifth and four fifths of its example.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = np.exp(rng.normal(np.log(90), 0.9, count)).astype(int).clip(12, longest)
+    found = []
+    for length in lengths:
+        asked = int(length * rng.uniform(0.2, 0.8))
+        ids = rng.integers(2, VOCABULARY, length).tolist()
+        found.append(Encoded(ids, [False] * asked + [True] * (length - asked), cut=False))
+    return found

@@ -1,0 +1,61 @@
+"""What a competent person would write first with transformers: the baseline of every ratio.
+
+Batches in file order, padded to the longest; the causal language model's forward with `output_router_logits=True`; what
+is wanted of it by averaging afterwards.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moesift.models.chat import Encoded
+from moesift.models.checkpoints import Selector
+
+
+def padded(examples: Sequence[Encoded], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids, attention mask and response mask, (B, T) each."""
+    width = max(len(example.ids) for example in examples)
+    ids = torch.tensor([example.ids + [pad_id] * (width - len(example.ids)) for example in examples])
+    attention = torch.tensor([[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in examples])
+    response = torch.tensor([e.response + [False] * (width - len(e.ids)) for e in examples])
+    return ids.to(device), attention.to(device), response.to(device)
+
+
+@torch.no_grad()
+def scores(selector: Selector, examples: Sequence[Encoded], batch_size: int) -> list[list[float]]:
+    """Return each routed layer's mean log odds of each example."""
+    found: list[list[float]] = []
+    for start in range(0, len(examples), batch_size):
+        ids, attention, response = padded(examples[start : start + batch_size], 1, selector.model.device)
+        selector.model(ids, attention_mask=attention, output_router_logits=True)
+        signals = selector.trash_can.signals(ids.shape)  # (L, B, T)
+        means = (signals * response).sum(dim=2) / response.sum(dim=1)  # (L, B)
+        found += means.T.tolist()
+    return found
+
+
+def warmup_step(
+    selector: Selector, examples: Sequence[Encoded], micro_batch: int, balance: float, price: float
+) -> tuple[float, Tensor]:
+    """Accumulate the gradients of one optimizer step; return the loss in nats per token and the trash shares, (L,)."""
+    tokens = sum(example.predicted for example in examples)
+    nats, shares = 0.0, torch.zeros(len(selector.trash_can.routers))
+    for start in range(0, len(examples), micro_batch):
+        part = examples[start : start + micro_batch]
+        ids, attention, response = padded(part, 1, selector.model.device)
+        output = selector.model(ids, attention_mask=attention, output_router_logits=True)
+        labels = ids.masked_fill(~response, -100)
+        loss = F.cross_entropy(
+            output.logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
+        )
+        signals = selector.trash_can.signals(ids.shape)  # (L, B, T)
+        counted = response.clone()
+        counted[:, 0] = False
+        share = (torch.sigmoid(-signals) * counted).sum(dim=(1, 2)) / tokens  # (L,)
+        whole = loss / tokens + balance * output.aux_loss * len(part) / len(examples) + price * share.sum()
+        whole.backward()
+        nats += loss.item() / tokens
+        shares += share.detach().cpu()
+    return nats, shares
