@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -109,10 +108,10 @@ def words(flags, out, **more) -> list[str]:
     return [str(word) for pair in (flags | own).items() for word in pair]
 
 
-def started(command, **how) -> subprocess.Popen:
+def started(command) -> subprocess.Popen:
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -183,15 +182,13 @@ def test_two_processes_are_the_same_warm_up_and_go_on_as_well(stages, tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
     stage = ["--num_cpu_threads_per_process", "1", "-m", "moesift.stages.warmup_epoch"]
     done([*launch, "config/accelerate/single.yaml", *stage, *words(flags, tmp_path / "one")])
-    command = [*launch, str(two), *stage, *words(flags | {"--accelerate": two}, tmp_path / "two")]
-    killed = started(command, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "two.state" / "step-2").exists() and time.monotonic() < deadline and killed.poll() is None:
-        time.sleep(0.01)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    output = done(command)
-    assert "goes on after" in output or (tmp_path / "two").exists()
+    own = words(flags | {"--accelerate": two}, tmp_path / "two")
+    (tmp_path / "dying.py").write_text(DYING.format(stage="warmup_epoch", step=3, moment="after"))
+    dying = started([*launch, str(two), *stage[:2], str(tmp_path / "dying.py"), *own])
+    dying.communicate()
+    assert dying.returncode != 0
+    assert not (tmp_path / "two").exists()
+    assert "goes on after 3 of 6 steps" in done([*launch, str(two), *stage, *own])
     one, again = (
         [json.loads(line) for line in Path(f"{tmp_path}/{n}.jsonl").read_text().splitlines()] for n in ("one", "two")
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -60,6 +61,8 @@ def launch(target, selection, out, accelerate, *more) -> subprocess.CompletedPro
         "--seed": 0,
         "--threads": 1,
         "--micro-batch": 1,
+        "--state": f"{out}.state",
+        "--save-every": 1000,
         "--max-length": 64,
         "--accelerate": accelerate,
         "--epochs": 2,
@@ -107,15 +110,38 @@ def test_the_same_seed_gives_the_same_adapter(alone, target, selection, tmp_path
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_deepspeed_zero_2_on_two_processes_is_the_same_training(alone, target, selection, tmp_path):
-    done = launch(target, selection, tmp_path / "zero2", "config/accelerate/zero2_cpu.yaml")
+def on_cpus(name, folder) -> Path:
+    """Write what config/accelerate has for GPUs as it would be for two CPU processes."""
+    made = yaml.safe_load((ROOT / "config" / "accelerate" / f"{name}.yaml").read_text()) | {"use_cpu": True}
+    if "deepspeed_config" in made:
+        engine = json.loads((ROOT / made["deepspeed_config"]["deepspeed_config_file"]).read_text())
+        engine["bf16"] = {"enabled": False}
+        (folder / "engine.json").write_text(json.dumps(engine))
+        made["deepspeed_config"]["deepspeed_config_file"] = str(folder / "engine.json")
+    (folder / "accelerate.yaml").write_text(yaml.safe_dump(made))
+    return folder / "accelerate.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "distributed"), [("ddp", "MULTI_CPU"), *((f"zero{stage}", "DEEPSPEED") for stage in (1, 2, 3))]
+)
+def test_two_processes_are_the_same_training(name, distributed, alone, target, selection, tmp_path):
+    done = launch(target, selection, tmp_path / "two", on_cpus(name, tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
-    made = json.loads((tmp_path / "zero2" / "training.json").read_text())
-    assert (made["processes"], made["distributed"]) == (2, "DEEPSPEED")
-    assert losses(tmp_path / "zero2") == pytest.approx(losses(alone), abs=1e-4)
-    one, two = (load_file(folder / "adapter_model.safetensors") for folder in (alone, tmp_path / "zero2"))
+    made = json.loads((tmp_path / "two" / "training.json").read_text())
+    assert (made["processes"], made["distributed"]) == (2, distributed)
+    assert losses(tmp_path / "two") == pytest.approx(losses(alone), abs=1e-4)
+    one, two = (load_file(folder / "adapter_model.safetensors") for folder in (alone, tmp_path / "two"))
     assert one.keys() == two.keys()
     assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(target), tmp_path / "two")
+
+
+def test_the_file_for_cpus_is_that_for_gpus_on_cpus(tmp_path):
+    of_gpus = yaml.safe_load(on_cpus("zero2", tmp_path).read_text())
+    of_cpus = yaml.safe_load((ROOT / "config" / "accelerate" / "zero2_cpu.yaml").read_text())
+    del of_gpus["deepspeed_config"]["deepspeed_config_file"], of_cpus["deepspeed_config"]["deepspeed_config_file"]
+    assert of_cpus == of_gpus
 
 
 def test_a_launch_that_is_not_what_was_asked_for_stops(target, selection, tmp_path):

@@ -12,7 +12,6 @@ selector.json                         how the trash-can experts are attached
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.core_model_loading import revert_weight_conversion
 
 from moesift.errors import UserError
 from moesift.models.loading import load_model
@@ -110,14 +110,11 @@ def load_optimizer(folder: Path) -> dict[str, Tensor]:
 def _names_on_disk(selector: Selector) -> dict[str, str]:
     """Map the routers' names in memory to transformers' names on disk, which differ in some families.
 
-    Saving applies the renaming; so a state of one number a router is saved, and read back by number.
+    Its renaming takes a state, not names: so one number a router is renamed, and read back by number.
     """
     names = [name for name in selector.trash_can.parameters() if name not in selector.trash_can.trash_rows()]
-    with tempfile.TemporaryDirectory() as scratch:
-        numbered = {name: torch.tensor([number]) for number, name in enumerate(names)}
-        selector.model.save_pretrained(scratch, state_dict=numbered)
-        (file,) = Path(scratch).glob("*.safetensors")
-        return {names[int(number)]: name for name, number in load_file(file).items()}
+    numbered = {name: torch.tensor([number]) for number, name in enumerate(names)}
+    return {names[int(number)]: name for name, number in revert_weight_conversion(selector.model, numbered).items()}
 
 
 def _share(source: Path, target: Path) -> None:

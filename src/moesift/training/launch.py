@@ -40,10 +40,12 @@ def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) 
         precision = wanted["mixed_precision"]
     else:
         precision = "bf16" if not on_cpu and torch.cuda.is_bf16_supported() else "no"
-    # On a CPU accelerate leaves the backend unset under DeepSpeed, and then counts one process.
-    several = "WORLD_SIZE" in os.environ
-    handlers: list[KwargsHandler] = [InitProcessGroupKwargs(backend="gloo")] if on_cpu and several else []
-    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers)
+    # On CPUs accelerate joins several processes only if it is told so: data parallelism by `cpu`, DeepSpeed by a
+    # backend. Otherwise each is one alone, or they are several whose sums add nothing up.
+    several = on_cpu and "WORLD_SIZE" in os.environ
+    spread = wanted["distributed_type"] not in REPLICATED
+    handlers: list[KwargsHandler] = [InitProcessGroupKwargs(backend="gloo")] if several and spread else []
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers, cpu=several and not spread)
     got = kind(accelerator)
     for key, asked, found in (
         ("num_processes", wanted["num_processes"], accelerator.num_processes),
@@ -69,4 +71,4 @@ def kind(accelerator: Accelerator) -> str:
         return "DEEPSPEED"
     if getattr(accelerator.state, "fsdp_plugin", None) is not None:
         return "FSDP"
-    return "MULTI_GPU" if accelerator.num_processes > 1 else "NO"
+    return "MULTI_GPU" if accelerator.distributed_type.value.startswith("MULTI_") else "NO"
