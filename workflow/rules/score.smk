@@ -29,7 +29,8 @@ rule measure_shard:
     priority: 10
     threads: CONFIG.throughput.threads
     resources:
-        gpu=lambda wildcards: 0 if wildcards.quantity == "tokens" else CONFIG.throughput.gpus,
+        # For `tokens` too, which needs none: an array job of Slurm takes the resources of its first task for all.
+        gpu=CONFIG.throughput.gpus,
         token_budget=CONFIG.throughput.score_tokens,
     params:
         model=lambda wildcards: (
@@ -43,7 +44,8 @@ rule measure_shard:
         tokens=lambda wildcards: CONFIG.score.tokens if wildcards.quantity == "signals" else "response",
         code=digest("measure"),
     shell:
-        "{PYTHON} -m moesift.stages.measure --quantity {wildcards.quantity} {params.model} --pool {input.pool}"
+        ON_GPUS
+        + "{PYTHON} -m moesift.stages.measure --quantity {wildcards.quantity} {params.model} --pool {input.pool}"
         " --out {output} --shard {params.shard} --threads {threads} --token-budget {resources.token_budget}"
         " {params.data} --tokens {params.tokens} > {log} 2>&1"
 

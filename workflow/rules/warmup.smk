@@ -56,7 +56,7 @@ rule warmup_epoch:
         flags=arguments(CONFIG.warmup, *WARMUP_KEYS),
         code=digest("warmup_epoch"),
     shell:
-        "{PYTHON} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
+        ON_GPUS + "{PYTHON} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
         " --out {output.checkpoint} --log {output.curve} --epoch {wildcards.epoch} --seed {wildcards.seed}"
         " --threads {threads} --micro-batch {resources.micro_batch} {params.data} {params.flags} > {log} 2>&1"
 
