@@ -25,7 +25,7 @@ def main() -> None:
     visible = devices() if number else []
     if number > len(visible):
         raise UserError(
-            f"the job asks for {number} GPUs, and {len(visible)} are visible "
+            f"the job asks for GPUs: {number}; visible to it: {len(visible)} "
             f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'is not set')}): give throughput.gpus, or "
             "the profile's `gpu`, a number that the machine has, and 0 to compute on the CPU"
         )

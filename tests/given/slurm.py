@@ -13,15 +13,18 @@ from pathlib import Path
 # Where job steps look for the configuration: the jobstep plugin takes SLURM_CONF from their environment.
 SYSTEM = Path("/etc/slurm/slurm.conf")
 NODES = ("n1", "n2")
+FIRST_LINE = "ClusterName=moesift\n"
 
 
 def missing() -> str | None:
     """Return why no Slurm can be started here, or None where it can."""
-    for program in ("munged", "slurmctld", "slurmd", "sbatch"):
+    for program in ("munged", "slurmctld", "slurmd", "sbatch", "setpriv"):
         if shutil.which(program) is None:
             return f"{program} is not installed (apt-get install -y slurm-wlm munge)"
     if os.geteuid() != 0:
         return "only root can start slurmd"
+    if SYSTEM.is_file() and SYSTEM.read_text().startswith(FIRST_LINE) and not states():
+        SYSTEM.unlink()  # a run that was killed has left it
     if os.path.lexists(SYSTEM):
         return f"{SYSTEM} is there: this machine has a Slurm of its own"
     return None
@@ -56,8 +59,9 @@ def cluster(folder: Path) -> Iterator[None]:
             *((node, ["slurmd", "-D", "-N", node]) for node in NODES),
         ):
             with open(folder / f"{name}.out", "w") as words:
+                bound = ["setpriv", "--pdeathsig", "TERM", *command]  # they end with this process, however it ends
                 daemons.append(
-                    subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
+                    subprocess.Popen(bound, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
                 )
             if name == "munged":
                 waited(lambda: (folder / "munge.socket").exists(), folder)
@@ -83,8 +87,7 @@ def configuration(folder: Path) -> str:
         f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=16 RealMemory=512000 Gres=gpu:2"
         for node, port in zip(NODES, ports, strict=True)
     )
-    return f"""ClusterName=moesift
-SlurmctldHost={host}(127.0.0.1)
+    return f"""{FIRST_LINE}SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
 SlurmUser=root
 SlurmdUser=root

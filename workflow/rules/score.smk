@@ -29,8 +29,7 @@ rule measure_shard:
     priority: 10
     threads: CONFIG.throughput.threads
     resources:
-        # For `tokens` too, which needs none: an array job of Slurm takes the resources of its first task for all.
-        gpu=CONFIG.throughput.gpus,
+        gpu=lambda wildcards: 0 if wildcards.quantity == "tokens" else CONFIG.throughput.gpus,
         token_budget=CONFIG.throughput.score_tokens,
     params:
         model=lambda wildcards: (
