@@ -18,7 +18,7 @@ FIRST_LINE = "ClusterName=moesift\n"
 
 def missing() -> str | None:
     """Return why no Slurm can be started here, or None where it can."""
-    for program in ("munged", "slurmctld", "slurmd", "sbatch", "setpriv"):
+    for program in ("munged", "slurmctld", "slurmd", "sbatch", "setpriv", "which"):
         if shutil.which(program) is None:
             return f"{program} is not installed (apt-get install -y slurm-wlm munge)"
     if os.geteuid() != 0:

@@ -53,7 +53,7 @@ def ran(tmp_path_factory, copy, plugin):
         "PYTHONPATH": f"{checkout.folder / 'src'}:{plugin}",
         "HF_HUB_OFFLINE": "1",
     }
-    command = [sys.executable, "-m", "snakemake", "--profile", "slurm"]
+    command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "snakemake", "--profile", "slurm"]
     command += ["--configfile", checkout.configured("tiny", **SMALLER)]
     said = checkout.folder / "said"
     with slurm.cluster(tmp_path_factory.mktemp("cluster")):
