@@ -31,3 +31,6 @@ docs: .venv/installed
 lock:
 	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet \
 		--custom-compile-command "make lock" --output-file requirements.txt
+# The plugin for Slurm, whose other needs requirements.txt has.
+	grep -o 'snakemake-executor-plugin[^"]*' pyproject.toml | $(UV) pip compile - --no-deps --universal --generate-hashes \
+		--quiet --no-annotate --custom-compile-command "make lock" --output-file profiles/slurm/requirements.txt

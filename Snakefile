@@ -34,6 +34,8 @@ except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
 
 PYTHON = sys.executable
+# Before the command of a rule that runs a model: its GPUs are its own.
+ON_GPUS = "{PYTHON} -m moesift.gpus {resources.gpu} "
 RESULTS = f"results/{CONFIG.experiment}"
 RATIOS = [f"{ratio:g}" for ratio in CONFIG.select.ratio]
 # What every compared number is made of: one point of this grid.

@@ -25,10 +25,10 @@ from moesift.scoring import measuring
 from moesift.training import warmup
 
 BATCH = 16  # of the plain code, and of the warm-up's optimizer step
-BUDGET = {"cpu": 2048, "cuda": 65_536}  # tokens in a batch of the scoring engine
+BUDGET = {"cpu": 1024, "cuda": 65_536}  # tokens in a batch of the scoring engine
 TOLERANCE = 1e-4  # up to which ours and the plain code must agree
 
-# What a case returns: what moesift runs, what the plain code runs, tokens of one round, and how far their results differ.
+# What a case returns: what moesift runs, what the plain code runs, tokens of a round, and how far their results differ.
 Pair = tuple[Callable[[], object], Callable[[], object], int, float]
 
 

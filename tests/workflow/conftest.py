@@ -74,17 +74,23 @@ class Checkout:
 
 def copied(folder: Path) -> Checkout:
     folder.mkdir()
-    for name in ("Snakefile", "config", "workflow", "profiles", "src"):
+    for name in ("Snakefile", "config", "workflow", "profiles", "slurm", "gpus", "src"):
         source = ROOT / name
-        if source.is_dir():
+        if source.is_dir() and not source.is_symlink():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, folder / name)
+            shutil.copy(source, folder / name, follow_symlinks=False)
     rows = [
         f'{{"instruction": "Say {word}.", "input": "", "output": "{word} it is"}}\n' for word in map(str, range(30))
     ]
     (folder / "own.jsonl").write_text("".join(rows) + "this line is no JSON\n")
     return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def copy():
+    """What makes a checkout of a test's own, in a folder that is not there yet."""
+    return copied
 
 
 @pytest.fixture(scope="session")

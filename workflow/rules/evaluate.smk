@@ -12,7 +12,7 @@ MEASURED = {
     "flags": arguments(CONFIG.evaluate, "tasks"),
     "code": digest("evaluate"),
 }
-EVALUATE = (
+EVALUATE = ON_GPUS + (
     "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} --heldout {input.heldout} --out {output.measured}"
     " --questions {output.questions}"
     " {params.tasks_folder} --threads {threads} --batch-size {resources.batch_size}"

@@ -71,7 +71,7 @@ rule pretrain_model:
         flags=arguments(CONFIG.embedded, "tokens", "learning_rate", "seed"),
         code=digest("pretrain"),
     shell:
-        "{PYTHON} -m moesift.stages.pretrain model --shape {params.shape} --tokenizer {input.tokenizer}"
+        ON_GPUS + "{PYTHON} -m moesift.stages.pretrain model --shape {params.shape} --tokenizer {input.tokenizer}"
         " --corpus {input.corpus} --out {output.model} --log {output.losses} --threads {threads} {params.flags}"
         " > {log} 2>&1"
 

@@ -43,7 +43,8 @@ rule measure_shard:
         tokens=lambda wildcards: CONFIG.score.tokens if wildcards.quantity == "signals" else "response",
         code=digest("measure"),
     shell:
-        "{PYTHON} -m moesift.stages.measure --quantity {wildcards.quantity} {params.model} --pool {input.pool}"
+        ON_GPUS
+        + "{PYTHON} -m moesift.stages.measure --quantity {wildcards.quantity} {params.model} --pool {input.pool}"
         " --out {output} --shard {params.shard} --threads {threads} --token-budget {resources.token_budget}"
         " {params.data} --tokens {params.tokens} > {log} 2>&1"
 

@@ -231,7 +231,8 @@ rule study_train:
         ),
         code=digest("study_train"),
     shell:
-        "{PYTHON} -m moesift.stages.study_train --model {params.model:q} --pool {input.pool} --heldout {input.heldout}"
+        ON_GPUS
+        + "{PYTHON} -m moesift.stages.study_train --model {params.model:q} --pool {input.pool} --heldout {input.heldout}"
         " --scores {input.scores} --seed {wildcards.seed} --threads {threads} --token-budget {resources.token_budget}"
         " --out {output.trained} --log {output.runs} {params.flags} {params.data} {params.train} > {log} 2>&1"
 

@@ -35,7 +35,7 @@ rule train_adapter:
         ),
         code=digest("train_adapter"),
     shell:
-        "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
+        ON_GPUS + "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
         " --num_cpu_threads_per_process {threads} -m moesift.stages.train_adapter --model {params.model:q}"
         " --selection {input.selection} --out {output} --seed {wildcards.seed} --threads {threads}"
         " --micro-batch {resources.micro_batch} --state {output}.state --save-every {resources.save_every}"

@@ -59,7 +59,7 @@ rule warmup_epoch:
         flags=arguments(CONFIG.warmup, *WARMUP_KEYS),
         code=digest("warmup_epoch"),
     shell:
-        "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
+        ON_GPUS + "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
         " --num_cpu_threads_per_process {threads} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
         " --out {output.checkpoint} --log {output.curve} --epoch {wildcards.epoch} --seed {wildcards.seed}"
         " --threads {threads} --micro-batch {resources.micro_batch} --state {output.checkpoint}.state"

@@ -1,0 +1,182 @@
+"""The whole workflow through `--profile slurm` on a real Slurm: two nodes on this host, with fake GPUs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from given import slurm
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(slurm.missing() is not None, reason=f"no Slurm can be started here: {slurm.missing()}"),
+]
+
+# 17 jobs: each costs snakemake's start twice.
+SMALLER = {
+    "methods": ["router"],
+    "warmup": {"epochs": 1, "examples": 32, "batch_size": 8},
+    "train": {"epochs": 1, "accelerate": "config/accelerate/zero2_cpu.yaml"},
+    "throughput": {"shards": 2, "gpus": 1},
+}
+PATIENCE = 900  # seconds
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory) -> Path:
+    """The plugin, apart from the environment: its mere presence makes every snakemake command run `which`."""
+    folder = tmp_path_factory.mktemp("plugin")
+    pins = ROOT / "profiles" / "slurm" / "requirements.txt"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(pins)]
+    done = subprocess.run([*command, "--target", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"the Slurm plugin cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, copy, plugin):
+    """Run the workflow; meanwhile cancel its first `evaluation_data` and freeze its first `pretrain_model` of a target.
+
+    Returns the checkout and Slurm's jobs by what they are, oldest first.
+    """
+    checkout = copy(tmp_path_factory.mktemp("slurm") / "moe sift")
+    edited(checkout.folder / "profiles" / "slurm" / "config.yaml")
+    environment = os.environ | {
+        "PYTHONPATH": f"{checkout.folder / 'src'}:{plugin}",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "snakemake", "--profile", "slurm"]
+    command += ["--configfile", checkout.configured("tiny", **SMALLER)]
+    said = checkout.folder / "said"
+    with slurm.cluster(tmp_path_factory.mktemp("cluster")):
+        with said.open("w") as words:
+            run = subprocess.Popen(command, cwd=checkout.folder, env=environment, stdout=words, stderr=words)
+        try:
+            disturb(run)
+            jobs = slurm.jobs()
+        finally:
+            run.terminate()
+            run.wait()
+    assert run.returncode == 0, said.read_text()[-8000:]
+    by_comment: dict[str, list[dict[str, str]]] = {}
+    for job in sorted(jobs, key=lambda job: int(job["JobId"])):
+        by_comment.setdefault(job["Comment"], []).append(job)
+    return checkout, by_comment
+
+
+def edited(profile: Path) -> None:
+    """Edit the profile as a site would: threads that are there, a partition, and one time limit to run into."""
+    settings = yaml.safe_load(profile.read_text())
+    settings["set-threads"] = dict.fromkeys(settings["set-threads"], 1)
+    settings["default-resources"]["slurm_partition"] = "fake"
+    settings["set-resources"]["pretrain_model"]["runtime"] = "1 * attempt if wildcards.role == 'target' else 60"
+    settings["slurm-init-seconds-before-status-checks"] = 1
+    profile.write_text(yaml.safe_dump(settings))
+
+
+def disturb(run: subprocess.Popen) -> None:
+    """Wait for the end of the run, and do to the first of two jobs what happens to jobs on a cluster."""
+    end = time.monotonic() + PATIENCE
+    cancelled = frozen = False
+    while run.poll() is None and time.monotonic() < end:
+        running = {job["Comment"]: job["JobId"] for job in slurm.jobs() if job["JobState"] == "RUNNING"}
+        if not cancelled and "rule_evaluation_data" in running:
+            subprocess.run(["scancel", running["rule_evaluation_data"]], check=True)
+            cancelled = True
+        if not frozen and "rule_pretrain_model_wildcards_target" in running:
+            frozen = freeze(running["rule_pretrain_model_wildcards_target"], "moesift.stages.pretrain")
+        time.sleep(0.3)
+
+
+def freeze(job: str, module: str) -> bool:
+    """Stop the processes of a Slurm job that run this module, for ever; return whether there was one."""
+    stopped = False
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            variables = (process / "environ").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it has ended
+        if module.encode() in words and f"SLURM_JOB_ID={job}".encode() in variables:
+            os.kill(int(process.name), signal.SIGSTOP)
+            stopped = True
+    return stopped
+
+
+def test_the_workflow_ends_with_its_report(ran):
+    checkout, _ = ran
+    results = checkout.folder / "results" / "tiny"
+    assert (results / "report" / "index.html").stat().st_size > 0
+    pool = pl.read_parquet(results / "data" / "pool.parquet")
+    assert sorted(pl.read_parquet(results / "scores/router/seed-0.parquet")["id"]) == sorted(pool["id"])
+
+
+def test_each_job_went_through_the_queue_and_ended_well(ran):
+    _, jobs = ran
+    assert set(jobs) == {
+        "rule_check_models",
+        "rule_prepare",
+        "rule_evaluation_data",
+        "rule_pretrain_tokenizer",
+        "rule_pretrain_model_wildcards_selector",
+        "rule_pretrain_model_wildcards_target",
+        "rule_warmup_start_wildcards_0",
+        "rule_warmup_epoch_wildcards_0_1",
+        "rule_measure_shard_wildcards_signals_seed-0_epoch-1_1-of-2",
+        "rule_measure_shard_wildcards_signals_seed-0_epoch-1_2-of-2",
+        "rule_merge_shards_wildcards_signals_seed-0_epoch-1",
+        "rule_score_method_wildcards_router_0",
+        "rule_select_ratio_wildcards_router_0.5_0",
+        "rule_train_adapter_wildcards_router_0.5_0",
+        "rule_evaluate_base",
+        "rule_evaluate_adapter_wildcards_router_0.5_0",
+        "rule_report",
+    }
+    assert {attempts[-1]["JobState"] for attempts in jobs.values()} == {"COMPLETED"}
+    assert {job["Partition"] for attempts in jobs.values() for job in attempts} == {"fake"}
+
+
+def test_what_runs_a_model_asks_for_its_gpu_and_nothing_else_does(ran):
+    _, jobs = ran
+    asked = {comment for comment, attempts in jobs.items() if attempts[-1].get("TresPerJob") == "gres:gpu:1"}
+    runs_a_model = ("pretrain_model", "warmup_epoch", "measure_shard", "train_adapter", "evaluate_")
+    assert asked == {
+        comment for comment in jobs if comment.startswith(tuple(f"rule_{rule}" for rule in runs_a_model))
+    } - {"rule_evaluation_data"}
+    assert len(asked) == 8
+
+
+def test_a_cancelled_job_comes_back_with_twice_the_memory_and_time(ran):
+    _, jobs = ran
+    first, second = jobs["rule_evaluation_data"]
+    assert (first["JobState"], second["JobState"]) == ("CANCELLED", "COMPLETED")
+    assert (first["TimeLimit"], second["TimeLimit"]) == ("01:00:00", "02:00:00")
+    assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("16000M", "32000M")
+
+
+def test_a_job_that_ran_out_of_time_comes_back_with_more(ran):
+    _, jobs = ran
+    first, second = jobs["rule_pretrain_model_wildcards_target"]
+    assert (first["JobState"], second["JobState"]) == ("TIMEOUT", "COMPLETED")
+    assert (first["TimeLimit"], second["TimeLimit"]) == ("00:01:00", "00:02:00")
+
+
+def test_the_training_had_its_two_processes(ran):
+    checkout, _ = ran
+    made = (checkout.folder / "results/tiny/adapters/router/ratio-0.5/seed-0/training.json").read_text()
+    assert yaml.safe_load(made)["processes"] == 2
+
+
+def test_slurms_logs_are_kept(ran):
+    checkout, _ = ran
+    kept = checkout.folder / "logs" / "slurm"
+    assert list(kept.glob("rule_report/*.log"))
+    assert len(list(kept.glob("rule_evaluation_data/*.log"))) == 2
