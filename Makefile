@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 
-.PHONY: demo test lint lock docs
+.PHONY: demo test lint lock docs bench
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all
@@ -24,6 +24,10 @@ lint: .venv/installed
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
+
+# Speed beside plain code, on a machine that does nothing else: about five minutes on two cores.
+bench: .venv/installed
+	$(BIN)/python -m benchmarks --out results/benchmarks.json
 
 docs: .venv/installed
 	$(BIN)/python -m moesift.reference config/config.yaml > config/README.md

@@ -7,6 +7,7 @@ from moesift import flags
 from moesift.config import Data, Select, Source, Warmup
 
 WARMUP = Warmup(
+    accelerate=__file__,
     epochs=2,
     examples=None,
     objective="budget",
