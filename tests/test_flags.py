@@ -60,6 +60,7 @@ def test_lists_and_sections_travel_whole():
         decontaminate=None,
         near_duplicates=None,
         quota={"a": 0.5, "b": 0.5},
+        reject=None,
         diversity=None,
     )
     names = ("ratio", "quota", "diversity")
