@@ -255,9 +255,9 @@ class Selector(Section):
 class Warmup(Section):
     """Training of the routers."""
 
+    accelerate: File = Field(description="accelerate configuration file: processes, each of which holds the selector")
     epochs: Count = Field(description="passes over the warm-up examples; each is a checkpoint")
     examples: Count | None = Field(description="examples of the pool that the routers train on; null takes all")
-    accelerate: File = Field(description="accelerate configuration file: processes, each of which holds the selector")
     objective: Literal["budget", "contrastive", "lm"] = Field(description="what the routers are trained for")
     expert_role: Literal["appended", "partition"] = Field(
         description="trash-can experts are appended router rows, or the last of the model's own experts"

@@ -78,6 +78,8 @@ def trained(case, out, monkeypatch, arms, ratios="[0.1, 0.5]", methods=("router"
         "threads": 1,
         "token-budget": 200,
         "arms": f"[{', '.join(arms)}]",
+        "default": "router",
+        "reject": 0.5,
         "ratios": ratios,
         "tokens": TOKENS,
         "max-length": 64,

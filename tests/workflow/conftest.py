@@ -24,7 +24,7 @@ TINY = {
     },
     "embedded": {"corpus": ["winogrande"], "vocabulary": 400, "tokens": 30000},
     "warmup": {"examples": 32, "batch_size": 8},
-    "select": {"ratio": 0.5},
+    "select": {"ratio": 0.5, "reject": None},
     "train": {"epochs": 1},
     "evaluate": {"tasks": [{"name": "arc_easy", "limit": 4}]},
     "throughput": {"shards": 2},

@@ -62,9 +62,8 @@ def main() -> None:
     }
     held_out = nats.with_columns(doc_id=pl.Series(list(examples)), doc_hash=heldout["id"].gather(list(examples)))
     by_example = held_out.unpivot(["nats", "tokens"], index=["doc_id", "doc_hash"], variable_name="metric")
-    pl.concat([by_example.with_columns(task=pl.lit("heldout")), found.questions], how="diagonal_relaxed").select(
-        QUESTIONS
-    ).write_parquet(args.questions)
+    both = pl.concat([by_example.with_columns(task=pl.lit("heldout")), found.questions], how="diagonal_relaxed")
+    both.select(*QUESTIONS).write_parquet(args.questions)
     args.out.write_text(json.dumps(measured, indent=2) + "\n")
     print(json.dumps(measured["heldout"]))
 
