@@ -89,7 +89,7 @@ def hub():
     """The data sets by name and configuration: for each split its rows. The subjects of MMLU are of unlike sizes."""
     sets = {("openai/gsm8k", "main"): {"train": _rows(_gsm8k, 8)["train"], "test": _rows(_gsm8k, 3)["train"]}}
     for place, subject in enumerate(MMLU):
-        splits = {"test": range(10, 11 + place % 3), "validation": range(5, 6), "dev": range(5)}
+        splits = {"test": range(10, 12 + place % 3), "validation": range(5, 6), "dev": range(5)}
         sets["cais/mmlu", subject] = {
             split: [_mmlu(number, place) for number in numbers] for split, numbers in splits.items()
         }
