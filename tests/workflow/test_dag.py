@@ -117,10 +117,10 @@ def test_throughput_reruns_nothing(finished):
     ("module", "jobs"),
     [
         (
-            "methods",
+            "scoring/methods",
             {"score_method": 4, "select_ratio": 4, "train_adapter": 4, "evaluate_adapter": 4, "report": 1},
         ),
-        ("report", {"report": 1}),
+        ("report/page", {"report": 1}),
     ],
 )
 def test_edited_code_reruns_its_stage(finished, module, jobs):
