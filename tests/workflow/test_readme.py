@@ -3,33 +3,18 @@
 import re
 import shlex
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import yaml
+from given.markdown import ROOT, blocks, commands, links
 
-ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")
 # `make demo` and `make test` are run by whoever tries the first, and by CI; these here are what one types after them.
 ELSEWHERE = ("make ",)
 
 
-def blocks(name: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / name).read_text(), flags=re.S | re.M)
-
-
-def commands(name: str) -> list[str]:
-    lines = [line.partition("#")[0].strip() for block in blocks(name, "bash") for line in block.splitlines()]
-    return [line for line in lines if line]
-
-
 def data(text: str) -> dict:
     return yaml.safe_load(text)
-
-
-def links(name: str) -> list[str]:
-    found = re.findall(r"\]\(([^)#]+?)\)", (ROOT / name).read_text())
-    return [link for link in found if not link.startswith("http")]
 
 
 def test_both_have_the_same_commands_tables_and_configuration():
