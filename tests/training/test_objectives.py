@@ -2,11 +2,21 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import one_hot
+from given.models import random_model
+from torch.nn.functional import cross_entropy, one_hot
 
 from moesift.models.batches import Batch
 from moesift.models.routers import Routing
-from moesift.training.objectives import ascend, contrast, load_balance, prices, response_nats, trash_shares
+from moesift.training.objectives import (
+    ascend,
+    contrast,
+    load_balance,
+    nats_in_chunks,
+    prices,
+    response_nats,
+    response_nats_in_chunks,
+    trash_shares,
+)
 
 # Two examples: three tokens of which the last two are a response, and one token with padding.
 BATCH = Batch(
@@ -32,6 +42,51 @@ def test_the_head_may_run_on_the_last_positions_alone():
     assert torch.equal(response_nats(logits[:, -2:], late), response_nats(logits, late))
     nowhere = Batch(BATCH.ids[:, :1], BATCH.attention[:, :1], torch.tensor([[False], [False]]))
     assert response_nats(logits[:, : nowhere.predicting], nowhere).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 100])
+def test_chunks_are_the_whole_with_its_gradients(chunk):
+    """Against torch's own cross-entropy of all logits at once, where tokens weigh unequally."""
+    generator = torch.Generator().manual_seed(0)
+    hidden, head = torch.randn(5, 4, generator=generator), torch.randn(7, 4, generator=generator)
+    targets, weights = torch.tensor([0, 6, 3, 3, 1]), torch.tensor([1.0, 0.5, 0.0, 2.0, -1.0])
+    whole, parted = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
+    expected = cross_entropy(whole @ head.T, targets, reduction="none")
+    seen = []
+
+    def logits(part):
+        seen.append(len(part))
+        return part @ head.T
+
+    found = nats_in_chunks(parted, targets, logits, chunk)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert max(seen) <= chunk
+    assert sum(seen) == 5
+    (expected * weights).sum().backward()
+    (found * weights).sum().backward()
+    assert torch.allclose(parted.grad, whole.grad, atol=1e-6)
+
+
+def test_chunks_need_neither_gradients_nor_tokens():
+    with torch.inference_mode():
+        assert nats_in_chunks(torch.zeros(3, 2), torch.tensor([0, 1, 1]), lambda part: part, 2).tolist() == pytest.approx(
+            [math.log(2)] * 3
+        )
+    nothing = torch.zeros(0, 2, requires_grad=True)
+    nats_in_chunks(nothing, torch.zeros(0, dtype=torch.int64), lambda part: part, 2).sum().backward()
+    assert nothing.grad.shape == (0, 2)
+
+
+def test_the_loss_of_a_model_is_that_of_its_logits():
+    model = random_model("Olmoe")
+    batch = Batch(
+        ids=torch.tensor([[5, 6, 7, 8], [9, 10, 1, 1]]),
+        attention=torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
+        response=torch.tensor([[False, True, True, True], [True, True, False, False]]),
+    )
+    with torch.no_grad():
+        whole = response_nats(model(batch.ids, attention_mask=batch.attention).logits, batch)
+        assert torch.allclose(response_nats_in_chunks(model, batch), whole, atol=1e-5)
 
 
 def test_the_contrast_is_a_soft_margin():

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from moesift.models.batches import Batch, per_example
 from moesift.models.chat import Encoded, responses_alone
-from moesift.training.objectives import response_nats
+from moesift.training.objectives import response_nats_in_chunks
 
 
 @torch.inference_mode()
@@ -16,10 +16,7 @@ def nats(model: PreTrainedModel, pad_id: int, examples: Sequence[Encoded], token
     """Return the cross-entropy of each example's response tokens, summed, in nats."""
 
     def measure(batch: Batch) -> Tensor:
-        logits = model(
-            batch.ids, attention_mask=batch.attention, use_cache=False, logits_to_keep=batch.predicting
-        ).logits  # (B, P, V)
-        return response_nats(logits, batch)  # (B,)
+        return response_nats_in_chunks(model, batch)  # (B,)
 
     return per_example(measure, examples, pad_id, token_budget, model.device, "loss")
 

@@ -12,7 +12,7 @@ from moesift.models.batches import collate
 from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import Routing, log_odds
-from moesift.training.objectives import contrast, load_balance, response_nats, trash_shares
+from moesift.training.objectives import contrast, load_balance, response_nats_in_chunks, trash_shares
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,8 @@ def accumulate_gradients(
     nats, balance, shares = 0.0, 0.0, torch.zeros(len(routers))
     for part in parts:
         batch = collate(part, selector.tokenizer.pad_token_id).to(selector.model.device)
-        logits = selector.model(
-            batch.ids, attention_mask=batch.attention, use_cache=False, logits_to_keep=batch.predicting
-        ).logits  # (B, P, V)
+        part_nats = response_nats_in_chunks(selector.model, batch).sum() / tokens
         signals = selector.trash_can.signals(batch.ids.shape)  # (L, B, T)
-
-        part_nats = response_nats(logits, batch).sum() / tokens
         by_layer = [load_balance(selector.trash_can.routing[name], batch.attention)[: len(part)] for name in routers]
         part_balance = torch.stack(by_layer).mean(dim=0).sum() / examples  # (L, B) -> ()
         part_shares = trash_shares(signals, batch.predicted) / tokens  # (L,)
