@@ -446,8 +446,14 @@ class Throughput(Section):
     threads: Count = Field(description="CPU threads per job")
     gpus: Annotated[int, Field(ge=0)] = Field(description="GPUs per job that runs a model")
     shards: Count = Field(description="jobs that one scoring of the pool is split into")
-    score_tokens: Count = Field(description="tokens, padding included, in one scoring batch")
+    score_tokens: Count | None = Field(
+        description="tokens, padding included, in one scoring batch; null takes what suits the device"
+    )
     micro_batch: Count = Field(description="examples in one forward and backward pass of one process")
+    recompute: bool = Field(
+        description="whether warm-up and training keep each layer's input alone and compute the rest again (activation "
+        "checkpointing): a third slower, for a fraction of the memory"
+    )
     eval_batch_size: Count = Field(description="requests that lm-eval answers at once")
     save_every: NotNegative = Field(
         description="seconds between two states that a killed warm-up or training goes on from"

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from moesift.models.batches import by_token_budget, collate, micro_batches, shuffled_batches
+from moesift.models.batches import by_token_budget, collate, micro_batches, per_example, shuffled_batches
 from moesift.models.chat import Encoded
 
 
@@ -49,3 +50,32 @@ def test_a_step_smaller_than_the_processes_leaves_some_empty_handed():
 def test_collated_tensors_have_the_types_that_models_take():
     batch = collate([Encoded([5], [True], False)], pad_id=1)
     assert (batch.ids.dtype, batch.attention.dtype, batch.response.dtype) == (torch.int64, torch.int64, torch.bool)
+
+
+def first_ids(longest: int, seen: list[int]):
+    """What `per_example` measures with on a GPU that holds batches of at most `longest` examples."""
+
+    def measure(batch):
+        if len(batch.ids) > longest:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        seen.append(len(batch.ids))
+        return batch.ids[:, 0]
+
+    return measure
+
+
+def test_a_batch_that_does_not_fit_is_halved():
+    examples = [Encoded([number] * 3, [True] * 3, False) for number in range(7)]
+    seen = []
+    found = per_example(first_ids(2, seen), examples, 0, 100, torch.device("cpu"), "test")
+    assert found == list(range(7))
+    assert sorted(seen) == [1, 2, 2, 2]
+    with pytest.raises(torch.OutOfMemoryError):
+        per_example(first_ids(0, seen), examples, 0, 100, torch.device("cpu"), "test")
+
+
+def test_a_budget_that_is_left_open_is_that_of_the_device():
+    examples = [Encoded([1] * 100, [True] * 100, False) for _ in range(11)]
+    seen = []
+    per_example(first_ids(99, seen), examples, 0, 0, torch.device("cpu"), "test")
+    assert seen == [10, 1]  # 1,024 tokens

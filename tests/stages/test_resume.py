@@ -38,6 +38,7 @@ TRAIN = {
     "--learning-rate": 0.01,
     "--batch-size": 4,
     "--micro-batch": 2,
+    "--recompute": 0,
     "--max-length": 64,
     "--seed": 0,
     "--threads": 1,

@@ -61,6 +61,7 @@ def launch(target, selection, out, accelerate, *more) -> subprocess.CompletedPro
         "--seed": 0,
         "--threads": 1,
         "--micro-batch": 1,
+        "--recompute": 0,
         "--state": f"{out}.state",
         "--save-every": 1000,
         "--max-length": 64,

@@ -69,9 +69,9 @@ def test_chunks_are_the_whole_with_its_gradients(chunk):
 
 def test_chunks_need_neither_gradients_nor_tokens():
     with torch.inference_mode():
-        assert nats_in_chunks(torch.zeros(3, 2), torch.tensor([0, 1, 1]), lambda part: part, 2).tolist() == pytest.approx(
-            [math.log(2)] * 3
-        )
+        assert nats_in_chunks(
+            torch.zeros(3, 2), torch.tensor([0, 1, 1]), lambda part: part, 2
+        ).tolist() == pytest.approx([math.log(2)] * 3)
     nothing = torch.zeros(0, 2, requires_grad=True)
     nats_in_chunks(nothing, torch.zeros(0, dtype=torch.int64), lambda part: part, 2).sum().backward()
     assert nothing.grad.shape == (0, 2)

@@ -21,7 +21,7 @@ EVALUATE = ON_GPUS + (
 EVALUATION = {
     "gpu": CONFIG.throughput.gpus,
     "batch_size": CONFIG.throughput.eval_batch_size,
-    "token_budget": CONFIG.throughput.score_tokens,
+    "token_budget": CONFIG.throughput.score_tokens or 0,
 }
 
 

@@ -30,7 +30,7 @@ rule measure_shard:
     threads: CONFIG.throughput.threads
     resources:
         gpu=lambda wildcards: 0 if wildcards.quantity == "tokens" else CONFIG.throughput.gpus,
-        token_budget=CONFIG.throughput.score_tokens,
+        token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=lambda wildcards: (
             f"--selector {shlex.quote(model_name('selector'))}"

@@ -214,7 +214,7 @@ rule study_train:
     threads: CONFIG.throughput.threads
     resources:
         gpu=CONFIG.throughput.gpus,
-        token_budget=CONFIG.throughput.score_tokens,
+        token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=lambda wildcards: study_model("target", wildcards.seed),
         flags=arguments(CONFIG.study, "arms", "default", "reject", "ratios", "tokens"),

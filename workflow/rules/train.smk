@@ -17,6 +17,7 @@ rule train_adapter:
         gpu=CONFIG.throughput.gpus,
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
+        recompute=int(CONFIG.throughput.recompute),
     params:
         model=model_name("target"),
         accelerate=CONFIG.train.accelerate,
@@ -38,7 +39,7 @@ rule train_adapter:
         ON_GPUS + "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
         " --num_cpu_threads_per_process {threads} -m moesift.stages.train_adapter --model {params.model:q}"
         " --selection {input.selection} --out {output} --seed {wildcards.seed} --threads {threads}"
-        " --micro-batch {resources.micro_batch} --state {output}.state --save-every {resources.save_every}"
+        " --micro-batch {resources.micro_batch} --recompute {resources.recompute} --state {output}.state --save-every {resources.save_every}"
         " {params.data} {params.flags} > {log} 2>&1"
 
 

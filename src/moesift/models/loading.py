@@ -13,6 +13,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from moesift.errors import UserError
@@ -105,6 +106,18 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     if loaded.device.type == "cpu" and loaded.dtype == torch.bfloat16 and has_routers(loaded.config):
         loaded.set_experts_implementation("eager")
     return loaded, tokenizer
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Have the backward pass compute each layer's inside again from the layer's input, which alone is kept.
+
+    transformers does so in train mode only, which would also draw dropout and noise; so the mode of the layers
+    themselves is set, and that of what is in them is left alone.
+    """
+    model.gradient_checkpointing_enable({"use_reentrant": False})  # the other way drops the gradients of router logits
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.training = True
 
 
 def _reason(error: Exception) -> str:

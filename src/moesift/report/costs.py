@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from moesift.config import Config
+from moesift.models.batches import TOKENS
 from moesift.models.routers import expert_roles
 from moesift.models.shapes import Shape
 from moesift.scoring.methods import READS
+from moesift.training.objectives import CHUNK
 
 COMPUTED_IN = torch.bfloat16  # what accelerate trains in on a GPU, unless its file says otherwise
 
@@ -157,20 +159,22 @@ def kept_by_lora(shape: Shape, rank: int, dropout: float) -> int:
 def memory(config: Config, selector: Shape, target: Shape) -> dict[str, dict[str, float]]:
     """Return the bytes of one GPU that each stage needs at its peak, part by part, for examples of `data.max_length`.
 
-    As it runs, which is without activation checkpointing; what checkpointing would keep instead (the input of each
-    layer, and one layer whole) stands beside the parts under a name in brackets and does not count. Logits count for
-    every position, although only those from the first response token on are made.
+    What activation checkpointing would keep instead (the input of each layer, and one layer whole) stands beside the
+    parts under a name in brackets and does not count, unless `throughput.recompute` asks for it. Where the head is
+    trained through, logits count for every position, although only those from the first response token on are made;
+    elsewhere they are made in chunks.
     """
     length, micro = config.data.max_length, config.throughput.micro_batch
-    scored = max(config.throughput.score_tokens, length)
+    scored = max(config.throughput.score_tokens or TOKENS["cuda"], length)
 
-    def training(shape: Shape, itemsize: int, rows: int, kept: float) -> dict[str, float]:
-        tokens = rows * length
+    def training(shape: Shape, itemsize: int, kept: float, with_logits: int) -> dict[str, float]:
+        tokens = micro * length
+        checkpointed = tokens * (itemsize * shape.hidden * shape.layers + kept / shape.layers)
+        activations = {"activations": tokens * kept, "(activations if checkpointed)": checkpointed}
         return {
-            "activations": tokens * kept,
+            **({"activations, checkpointed": checkpointed} if config.throughput.recompute else activations),
             # The logits themselves, in float32, their log-softmax and its gradient.
-            "logits": tokens * shape.vocabulary * (itemsize + 12),
-            "(activations if checkpointed)": tokens * (itemsize * shape.hidden * shape.layers + kept / shape.layers),
+            "logits": min(with_logits, tokens) * shape.vocabulary * (itemsize + 12),
         }
 
     def passing(shape: Shape) -> dict[str, float]:
@@ -178,14 +182,14 @@ def memory(config: Config, selector: Shape, target: Shape) -> dict[str, dict[str
         return {
             "one layer's activations": scored * kept / shape.layers,
             # The logits themselves, in float32, and their log-softmax.
-            "logits": scored * shape.vocabulary * (shape.dtype.itemsize + 8),
+            "logits": min(CHUNK, scored) * shape.vocabulary * (shape.dtype.itemsize + 8),
         }
 
     own, trash = router_parameters(selector, config)
     warming: dict[str, float] = {
         # float32: weights beyond the stored ones, gradients and Adam's two moments.
         "routers": own * (16 - selector.dtype.itemsize) + trash * 16,
-        **training(selector, selector.dtype.itemsize, micro, kept_per_token(selector, selector.dtype.itemsize)),
+        **training(selector, selector.dtype.itemsize, kept_per_token(selector, selector.dtype.itemsize), CHUNK),
     }
     if config.warmup.objective == "contrastive":
         pairs = 2 * micro * length
@@ -210,7 +214,7 @@ def memory(config: Config, selector: Shape, target: Shape) -> dict[str, dict[str
             "weights": target.weights,
             "copies in bf16": copies,
             "LoRA": lora * 16,
-            **training(target, computed, micro, kept),
+            **training(target, computed, kept, micro * length),
         },
         "evaluate": {
             "weights": target.weights,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from moesift.config import Config
+from moesift.models.batches import TOKENS
 from moesift.models.shapes import Shape
 from moesift.report.costs import (
     COMPUTED_IN,
@@ -17,6 +18,7 @@ from moesift.report.costs import (
     peak,
     works,
 )
+from moesift.training.objectives import CHUNK
 
 GIB = 2**30
 LESS_A100_HOURS = 54  # what LESS (arXiv 2402.04333) is said to take to select from its mixture of 270k examples
@@ -108,7 +110,7 @@ def _memory_lines(config: Config, selector: Shape, target: Shape) -> list[str]:
     length, available = config.data.max_length, config.estimate.memory_gib
     found = [
         f"Peak memory of one GPU in GiB: training on {config.throughput.micro_batch} examples of {length:,} tokens, "
-        f"scoring {max(config.throughput.score_tokens, length):,} tokens"
+        f"scoring {max(config.throughput.score_tokens or TOKENS['cuda'], length):,} tokens"
     ]
     for stage, parts in memory(config, selector, target).items():
         total = peak(parts) / GIB
@@ -127,8 +129,9 @@ def _memory_lines(config: Config, selector: Shape, target: Shape) -> list[str]:
         f"  activations of a token: {selected} in the selector, {tuned} in the target, {lora} for its LoRA matrices:",
         "    a number for each D parameters of the layers (D: width), the input of each normalisation in float32, and",
         "    of each routed layer the router's input in float32 and the experts' outputs; scoring keeps one layer's",
-        "  logits, at every position: as computed, in float32, their log-softmax, and in training its gradient",
-        "  as it runs, without activation checkpointing; in brackets what that would keep. Allocators add 10% or more",
+        "  logits: as computed, in float32, their log-softmax, and in training its gradient; in training of all tokens",
+        f"    at once, elsewhere of {CHUNK}",
+        "  in brackets what activation checkpointing would keep (throughput.recompute). Allocators add 10% or more",
     ]
 
 

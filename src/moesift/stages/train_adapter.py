@@ -17,7 +17,7 @@ from moesift.errors import run
 from moesift.models.adapters import add_lora
 from moesift.models.batches import collate, micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode_responses
-from moesift.models.loading import load_model
+from moesift.models.loading import checkpoint_activations, load_model
 from moesift.provenance import digest, versions
 from moesift.training import state
 from moesift.training.launch import REPLICATED, kind, launched
@@ -25,7 +25,7 @@ from moesift.training.objectives import response_nats
 from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
 
 # Of the flags, what makes no other result; the rest tells one job from another.
-ELSEWHERE = ("out", "state", "threads", "micro_batch", "save_every")
+ELSEWHERE = ("out", "state", "threads", "micro_batch", "recompute", "save_every")
 
 
 def main() -> None:
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--micro-batch", type=int, required=True, help="examples in one pass of one process")
+    parser.add_argument("--recompute", type=int, choices=(0, 1), required=True, help="activation checkpointing")
     parser.add_argument("--state", type=Path, required=True, help="directory to go on from, if this job was killed")
     parser.add_argument("--save-every", type=float, required=True, help="seconds between two states")
     flags.add(parser, config.Data, "max_length")
@@ -48,6 +49,8 @@ def main() -> None:
     set_seed(args.seed)
 
     model, tokenizer = load_model(args.model)
+    if args.recompute:
+        checkpoint_activations(model)
     model = add_lora(model, args.lora_rank, args.lora_alpha, args.lora_dropout, args.lora_targets)
     messages = pl.read_parquet(args.selection)["messages"].to_list()
     examples = [example for example in encode_responses(messages, tokenizer, args.max_length) if example is not None]

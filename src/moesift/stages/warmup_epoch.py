@@ -33,6 +33,7 @@ from moesift.errors import UserError, run
 from moesift.models import checkpoints
 from moesift.models.batches import micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode, encode_responses
+from moesift.models.loading import checkpoint_activations
 from moesift.models.routers import freeze_all_but
 from moesift.provenance import digest
 from moesift.training import state
@@ -51,7 +52,7 @@ from moesift.training.warmup import (
 )
 
 # Of the flags, what makes no other result; the rest tells one job from another.
-ELSEWHERE = ("out", "log", "state", "threads", "micro_batch", "save_every", "accelerate")
+ELSEWHERE = ("out", "log", "state", "threads", "micro_batch", "recompute", "save_every", "accelerate")
 RISE = 20  # optimizer steps of the first epoch in which the learning rate rises; constant after, whatever the epochs
 
 
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--micro-batch", type=int, required=True, help="examples in one forward and backward pass")
+    parser.add_argument("--recompute", type=int, choices=(0, 1), required=True, help="activation checkpointing")
     parser.add_argument("--state", type=Path, required=True, help="directory to go on from, if this job was killed")
     parser.add_argument("--save-every", type=float, required=True, help="seconds between two states")
     flags.add(parser, config.Data, "max_length")
@@ -80,6 +82,8 @@ def main() -> None:
     contrastive = args.objective == "contrastive"
     trained = selector.trash_can.trash_rows() if contrastive else selector.trash_can.parameters()
     freeze_all_but(selector.model, trained)
+    if args.recompute:
+        checkpoint_activations(selector.model)
     optimizer = torch.optim.AdamW(trained.values(), lr=args.learning_rate, weight_decay=0.0)
     layers = len(selector.trash_can.routers)
     if args.epoch == 1:

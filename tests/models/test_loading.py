@@ -1,0 +1,32 @@
+import pytest
+import torch
+from given.models import FAMILIES, random_model
+
+from moesift.models.loading import checkpoint_activations
+from moesift.models.routers import TrashCan, freeze_all_but
+
+IDS = torch.arange(2, 14).view(2, 6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_checkpointed_activations_change_nothing_but_what_is_computed_twice(family):
+    """Noise and dropout of train mode would change the loss: the warm-up's model is in eval mode, and stays in it."""
+    found = []
+    for checkpointed in (False, True):
+        model = random_model(family)
+        trash_can = TrashCan(model, 0.5, "appended", seed=0)
+        freeze_all_but(model, trash_can.parameters())
+        if checkpointed:
+            checkpoint_activations(model)
+        runs = []
+        model.base_model.layers[-1].post_attention_layernorm.register_forward_pre_hook(
+            lambda *_, runs=runs: runs.append(1)
+        )
+        loss = model(IDS, labels=IDS, use_cache=False).loss + trash_can.signals(IDS.shape).mean()
+        loss.backward()
+        assert len(runs) == 1 + checkpointed
+        found.append((loss.detach(), [parameter.grad for parameter in trash_can.parameters().values()]))
+    assert torch.equal(found[0][0], found[1][0])
+    for plain, again in zip(found[0][1], found[1][1], strict=True):
+        assert plain.abs().max() > 0
+        assert torch.allclose(plain, again, atol=1e-6)
