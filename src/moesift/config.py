@@ -450,9 +450,9 @@ class Throughput(Section):
         description="tokens, padding included, in one scoring batch; null takes what suits the device"
     )
     micro_batch: Count = Field(description="examples in one forward and backward pass of one process")
-    recompute: bool = Field(
-        description="whether warm-up and training keep each layer's input alone and compute the rest again (activation "
-        "checkpointing): a third slower, for a fraction of the memory"
+    activations: Literal["keep", "recompute"] = Field(
+        description="whether warm-up and training keep what the backward pass needs, or each layer's input alone and "
+        "compute the rest again (activation checkpointing): a third slower, for a fraction of the memory"
     )
     eval_batch_size: Count = Field(description="requests that lm-eval answers at once")
     save_every: NotNegative = Field(

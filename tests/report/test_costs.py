@@ -124,7 +124,9 @@ def test_memory_part_by_part():
     }
     assert found["evaluate"]["key-value cache"] == 30 * (30 + 5) * 80 * 2
     assert peak(found["warm up"]) == 10000 + 5760 + 355200 + 179200
-    again = memory(configured(data={"max_length": 100}, throughput={"micro_batch": 3, "recompute": True}), MOE, DENSE)
+    again = memory(
+        configured(data={"max_length": 100}, throughput={"micro_batch": 3, "activations": "recompute"}), MOE, DENSE
+    )
     assert again["warm up"]["activations, checkpointed"] == found["warm up"]["(activations if checkpointed)"]
     assert "activations" not in again["warm up"]
 

@@ -109,7 +109,13 @@ def test_a_dense_selector_is_upcycled_once(checkout):
 def test_throughput_reruns_nothing(finished):
     changed = finished.configured(
         "throughput",
-        throughput={"score_tokens": 999, "micro_batch": 3, "eval_batch_size": 5, "threads": 2, "recompute": True},
+        throughput={
+            "score_tokens": 999,
+            "micro_batch": 3,
+            "eval_batch_size": 5,
+            "threads": 2,
+            "activations": "recompute",
+        },
     )
     assert finished.planned("--configfile", changed) == {}
 

@@ -17,7 +17,7 @@ rule train_adapter:
         gpu=CONFIG.throughput.gpus,
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
-        recompute=int(CONFIG.throughput.recompute),
+        recompute=int(CONFIG.throughput.activations == "recompute"),
     params:
         model=model_name("target"),
         accelerate=CONFIG.train.accelerate,

@@ -53,7 +53,7 @@ rule warmup_epoch:
         gpu=CONFIG.throughput.gpus,
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
-        recompute=int(CONFIG.throughput.recompute),
+        recompute=int(CONFIG.throughput.activations == "recompute"),
     params:
         accelerate=CONFIG.warmup.accelerate,
         data=arguments(CONFIG.data, "max_length"),

@@ -160,7 +160,7 @@ def memory(config: Config, selector: Shape, target: Shape) -> dict[str, dict[str
     """Return the bytes of one GPU that each stage needs at its peak, part by part, for examples of `data.max_length`.
 
     What activation checkpointing would keep instead (the input of each layer, and one layer whole) stands beside the
-    parts under a name in brackets and does not count, unless `throughput.recompute` asks for it. Where the head is
+    parts under a name in brackets and does not count, unless `throughput.activations` asks for it. Where the head is
     trained through, logits count for every position, although only those from the first response token on are made;
     elsewhere they are made in chunks.
     """
@@ -172,7 +172,11 @@ def memory(config: Config, selector: Shape, target: Shape) -> dict[str, dict[str
         checkpointed = tokens * (itemsize * shape.hidden * shape.layers + kept / shape.layers)
         activations = {"activations": tokens * kept, "(activations if checkpointed)": checkpointed}
         return {
-            **({"activations, checkpointed": checkpointed} if config.throughput.recompute else activations),
+            **(
+                {"activations, checkpointed": checkpointed}
+                if config.throughput.activations == "recompute"
+                else activations
+            ),
             # The logits themselves, in float32, their log-softmax and its gradient.
             "logits": min(with_logits, tokens) * shape.vocabulary * (itemsize + 12),
         }

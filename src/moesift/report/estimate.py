@@ -131,7 +131,7 @@ def _memory_lines(config: Config, selector: Shape, target: Shape) -> list[str]:
         "    of each routed layer the router's input in float32 and the experts' outputs; scoring keeps one layer's",
         "  logits: as computed, in float32, their log-softmax, and in training its gradient; in training of all tokens",
         f"    at once, elsewhere of {CHUNK}",
-        "  in brackets what activation checkpointing would keep (throughput.recompute). Allocators add 10% or more",
+        "  in brackets what activation checkpointing would keep (throughput.activations). Allocators add 10% or more",
     ]
 
 
