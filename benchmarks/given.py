@@ -1,17 +1,26 @@
-"""What the benchmarks run on: a random model of OLMoE's proportions, and examples of realistic lengths."""
+"""What the benchmarks run on: random models of real proportions, and examples of realistic lengths."""
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
+from moesift.models import embedded
 from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
 from moesift.models.loading import device
 from moesift.models.routers import TrashCan
 
 VOCABULARY = 50_304  # OLMoE's
+PAD = 1
 
 # OLMoE-1B-7B is 2,048 wide, 16 layers deep, with experts of 1,024: 64 of them, of which 8 run. The same at an eighth.
 SMALL = {"hidden_size": 256, "intermediate_size": 128, "num_hidden_layers": 8, "num_attention_heads": 4}
@@ -28,7 +37,7 @@ def selector(full_size: bool = False) -> Selector:
         num_experts_per_tok=8,
         vocab_size=VOCABULARY,
         max_position_embeddings=4096,
-        pad_token_id=1,
+        pad_token_id=PAD,
         eos_token_id=0,
         bos_token_id=None,
     )
@@ -39,6 +48,36 @@ def selector(full_size: bool = False) -> Selector:
     words = Tokenizer(WordLevel({"<end>": 0, "<pad>": 1}, unk_token="<pad>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", pad_token="<pad>")
     return Selector(model, tokenizer, TrashCan(model, 0.25, "appended", seed=0), {})
+
+
+def target(full_size: bool = False) -> PreTrainedModel:
+    """Return a dense Llama with random weights: at full size as wide as TinyLlama in bf16, else an eighth of that."""
+    shape = FULL if full_size else SMALL
+    torch.manual_seed(0)
+    with device():
+        model = LlamaForCausalLM(
+            LlamaConfig(**shape | {"intermediate_size": 11 * shape["hidden_size"] // 4}, vocab_size=VOCABULARY)
+        )
+    return model.to(torch.bfloat16 if full_size else torch.float32)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Return a small byte-level tokenizer with the plain chat template."""
+    return embedded.train_tokenizer([turn["content"] for chat in conversations(200) for turn in chat], 2048)
+
+
+def conversations(count: int, seed: int = 0) -> list[list[dict[str, str]]]:
+    """Return random conversations of one or two turns each, of as many words as an instruction has in the mean."""
+    rng = np.random.default_rng(seed)
+    words = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), rng.integers(2, 10))) for _ in range(1000)]
+
+    def text() -> str:
+        return " ".join(rng.choice(words, max(3, int(np.exp(rng.normal(np.log(30), 0.9))))))
+
+    return [
+        [{"role": role, "content": text()} for _ in range(rng.integers(1, 3)) for role in ("user", "assistant")]
+        for _ in range(count)
+    ]
 
 
 def examples(count: int, longest: int, seed: int = 0) -> list[Encoded]:

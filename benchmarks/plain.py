@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
@@ -34,6 +35,42 @@ def scores(selector: Selector, examples: Sequence[Encoded], batch_size: int) -> 
         means = (signals * response).sum(dim=2) / response.sum(dim=1)  # (L, B)
         found += means.T.tolist()
     return found
+
+
+def tokens(
+    conversations: Sequence[list[dict[str, str]]], tokenizer: PreTrainedTokenizerFast, longest: int
+) -> list[tuple[list[int], list[bool]]]:
+    """Return each conversation's ids and which of them an assistant wrote, by tokenising every beginning of it."""
+
+    def ids(messages: list[dict[str, str]], asked: bool = False) -> list[int]:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asked)
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    found = []
+    for messages in conversations:
+        whole: list[int] = []
+        response: list[bool] = []
+        for turn, message in enumerate(messages):
+            if message["role"] == "assistant":
+                before, whole = ids(messages[:turn], asked=True), ids(messages[: turn + 1])
+                response += [False] * (len(before) - len(response)) + [True] * (len(whole) - len(before))
+        found.append((whole[:longest], response[:longest]))
+    return found
+
+
+def training_step(model: PreTrainedModel, examples: Sequence[Encoded], micro_batch: int) -> float:
+    """Accumulate the gradients of an epoch; return the loss in nats per response token."""
+    count = sum(example.predicted for example in examples)
+    nats = 0.0
+    for start in range(0, len(examples), micro_batch):
+        part = examples[start : start + micro_batch]
+        ids, attention, response = padded(part, 1, model.device)
+        labels = ids.masked_fill(~response, -100)
+        predicted = (labels[:, 1:] != -100).sum()
+        loss = model(ids, attention_mask=attention, labels=labels).loss * predicted / count
+        loss.backward()
+        nats += loss.item()
+    return nats
 
 
 def warmup_step(

@@ -1,5 +1,6 @@
 """Messages to tokens: the one tokenisation and chat template of warm-up, scoring, training and evaluation."""
 
+import bisect
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -99,7 +100,7 @@ def encode(
     for ids, offsets, part in zip(tokens["input_ids"], tokens["offset_mapping"], rendered, strict=True):
         if part.spelled:
             ids, offsets = _spelled_out(part, tokenizer)
-        response = [any(start < to and end > since for since, to in part.responses) for start, end in offsets]
+        response = _within(offsets, part.responses)
         examples.append(Encoded(ids[:max_length], response[:max_length], len(ids) > max_length))
     return examples
 
@@ -180,6 +181,16 @@ def _render(
         )
     places = [place for place, (mark, written) in enumerate(zip(marked, whole, strict=True)) if mark == MARK != written]
     return Rendered(whole, spans, _runs(places))
+
+
+def _within(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """Say of each token, whose offsets rise, whether any of its characters lies in a span."""
+    starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
+    found = [False] * len(offsets)
+    for since, to in spans:
+        first, behind = bisect.bisect_right(ends, since), bisect.bisect_left(starts, to)
+        found[first:behind] = [True] * (behind - first)
+    return found
 
 
 def _runs(places: Sequence[int]) -> list[tuple[int, int]]:

@@ -1,0 +1,139 @@
+"""The cases: what moesift runs, what the plain code runs on the same input, and how far their results are apart."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from benchmarks import given, plain
+from moesift.models.adapters import add_lora
+from moesift.models.batches import collate, micro_batches
+from moesift.models.chat import encode
+from moesift.models.routers import freeze_all_but
+from moesift.models.shapes import shape_of
+from moesift.report.costs import forward
+from moesift.scoring import measuring
+from moesift.training import warmup
+from moesift.training.objectives import response_nats
+
+BATCH = 16  # examples of a batch of the plain code, and of an optimizer step of the warm-up and the training
+MICRO_BATCH = 4
+LONGEST = 1024  # tokens
+
+
+class Case(NamedTuple):
+    """What is compared, on one input."""
+
+    ours: Callable[[], object]
+    plain: Callable[[], object]
+    apart: Callable[[], float]  # the largest difference between their results
+    tokens: int  # of a round, padding left out
+    flops: float  # floating-point operations that a round cannot do without; 0 where that is not the matter
+
+
+def scoring(full_size: bool) -> Case:
+    """Score examples by the routers: log odds by layer, means over the response."""
+    selector = given.selector(full_size)
+    examples = given.examples(2048 if full_size else 192, LONGEST)
+    shape = shape_of(selector.model, [])
+    tokens = sum(len(example.ids) for example in examples)
+
+    def ours() -> list[list[float]]:
+        return measuring.signals(selector, examples, "response", token_budget=0)
+
+    def theirs() -> list[list[float]]:
+        return plain.scores(selector, examples, BATCH)
+
+    def apart() -> float:
+        return (torch.tensor(ours()) - torch.tensor(theirs())).abs().max().item()
+
+    # The experts of the last layer decide nothing that is scored.
+    return Case(ours, theirs, apart, tokens, tokens * forward(shape, head=False) * (shape.layers - 1) / shape.layers)
+
+
+def warmup_step(full_size: bool) -> Case:
+    """Make the gradients of optimizer steps of the budget warm-up."""
+    selector = given.selector(full_size)
+    freeze_all_but(selector.model, selector.trash_can.parameters())
+    examples = given.examples(4 * BATCH, LONGEST)
+    lengths = [len(example.ids) for example in examples]
+    layers = len(selector.trash_can.routers)
+    shape = shape_of(selector.model, [])
+    predicted = sum(example.predicted for example in examples)
+
+    def ours() -> tuple[float, torch.Tensor]:
+        parts = micro_batches(range(len(examples)), lengths, MICRO_BATCH, process=0, processes=1)
+        terms = warmup.accumulate_gradients(
+            selector,
+            examples,
+            [[examples[index] for index in part] for part in parts],
+            warmup.Weights(0.01, torch.ones(layers)),
+        )
+        return terms.nats, terms.shares
+
+    def theirs() -> tuple[float, torch.Tensor]:
+        return plain.warmup_step(selector, examples, MICRO_BATCH, 0.01, 1.0)
+
+    def apart() -> float:
+        (nats, shares), (their_nats, their_shares) = ours(), theirs()
+        return max(abs(nats - their_nats), (shares - their_shares).abs().max().item())
+
+    # Forward, and backward to the activations: frozen weights get no gradients. The head matters where a token counts.
+    flops = 2 * (sum(lengths) * forward(shape, head=False) + predicted * 2 * shape.head)
+    return Case(ours, theirs, apart, sum(lengths), flops)
+
+
+def training_step(full_size: bool) -> Case:
+    """Make the gradients of an epoch of LoRA, on a dense target."""
+    model = add_lora(given.target(full_size), 16, 32, 0.0, ["q_proj", "k_proj", "v_proj", "o_proj"])
+    examples = given.examples(4 * BATCH, LONGEST)
+    lengths = [len(example.ids) for example in examples]
+    predicted = sum(example.predicted for example in examples)
+    shape = shape_of(model.get_base_model(), [])
+
+    def ours() -> float:
+        nats = 0.0
+        for start in range(0, len(examples), BATCH):
+            for part in micro_batches(range(start, start + BATCH), lengths, MICRO_BATCH, process=0, processes=1):
+                padded = collate([examples[index] for index in part], given.PAD).to(model.device)
+                logits = model(
+                    padded.ids, attention_mask=padded.attention, use_cache=False, logits_to_keep=padded.predicting
+                ).logits  # (B, P, V)
+                loss = response_nats(logits, padded).sum() / predicted
+                loss.backward()
+                nats += loss.item()
+        return nats
+
+    def theirs() -> float:
+        return plain.training_step(model, examples, MICRO_BATCH)
+
+    def apart() -> float:
+        return abs(ours() - theirs())
+
+    flops = 2 * (sum(lengths) * forward(shape, head=False) + predicted * 2 * shape.head)
+    return Case(ours, theirs, apart, sum(lengths), flops)
+
+
+def tokenising(full_size: bool) -> Case:
+    """Turn conversations into tokens of which it is known who wrote them."""
+    tokenizer = given.tokenizer()
+    conversations = given.conversations(20_000 if full_size else 2000)
+
+    def ours() -> list[tuple[list[int], list[bool]]]:
+        return [(example.ids, example.response) for example in encode(conversations, tokenizer, LONGEST)]
+
+    def theirs() -> list[tuple[list[int], list[bool]]]:
+        return plain.tokens(conversations, tokenizer, LONGEST)
+
+    def apart() -> float:
+        return float(ours() != theirs())
+
+    return Case(ours, theirs, apart, sum(len(ids) for ids, _ in ours()), 0)
+
+
+CASES: dict[str, Callable[[bool], Case]] = {
+    "scoring": scoring,
+    "warmup_step": warmup_step,
+    "training_step": training_step,
+    "tokenising": tokenising,
+}
