@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesift.errors import UserError
-from moesift.models.chat import PLAIN_TEMPLATE, Encoded, encode, encode_responses, responses_alone, with_template
+from moesift.models.chat import (
+    PLAIN_TEMPLATE,
+    Encoded,
+    _within,
+    encode,
+    encode_responses,
+    responses_alone,
+    with_template,
+)
 from moesift.models.embedded import train_tokenizer
 
 TURNS = [
@@ -187,3 +195,10 @@ def test_a_response_that_is_not_finished_has_no_end_token(tokenizer):
     whole, cut = encode([twice, twice], tokenizer, 100, [True, False])
     assert whole.ids == [*cut.ids, tokenizer.eos_token_id]
     assert cut.ids.count(tokenizer.eos_token_id) == 1
+
+
+def test_a_token_counts_where_any_of_its_characters_does():
+    offsets = [(0, 2), (2, 2), (2, 5), (5, 6), (5, 6), (6, 9)]  # of no character; two that share one
+    assert _within(offsets, [(3, 6), (8, 20)]) == [False, False, True, True, True, True]
+    assert _within(offsets, [(0, 1), (6, 6)]) == [True, False, False, False, False, False]
+    assert _within([], [(0, 1)]) == []
