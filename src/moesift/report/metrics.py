@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from moesift.data.corruption import CLEAN
 from moesift.errors import UserError
@@ -165,17 +165,18 @@ def outcomes(evaluations: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> 
 def over_seeds(measured: pl.DataFrame) -> pl.DataFrame:
     """Return the mean of each outcome over the seeds with its standard error.
 
-    With two seeds or more the error is that over seeds, s / sqrt(n); with one it is the error over examples or
-    questions that came with the measurement, and says nothing about another seed.
+    With two seeds or more the error is that over seeds, s / sqrt(n), and the interval is Student's; with one it is the
+    error over examples or questions that came with the measurement, and says nothing about another seed.
 
     Args:
         measured: the frame of `outcomes`.
 
     Returns:
-        Columns method, ratio, outcome, value, stderr, seeds (their number).
+        Columns method, ratio, outcome, value, stderr, seeds (their number), low and high (95% interval; null where
+        there is no error).
     """
     several = pl.len() > 1
-    return measured.group_by("method", "ratio", "outcome", maintain_order=True).agg(
+    means = measured.group_by("method", "ratio", "outcome", maintain_order=True).agg(
         pl.col("value").mean(),
         pl.when(several)
         .then(pl.col("value").std() / pl.len().sqrt())
@@ -183,19 +184,29 @@ def over_seeds(measured: pl.DataFrame) -> pl.DataFrame:
         .alias("stderr"),
         pl.len().cast(pl.Int64).alias("seeds"),
     )
+    half = means["stderr"] * _quantile(means["seeds"])
+    return means.with_columns(low=means["value"] - half, high=means["value"] + half)
+
+
+def _quantile(seeds: pl.Series) -> pl.Series:
+    """Return the two-sided 95% quantile for a mean over seeds: Student's, or for one seed the normal distribution's."""
+    degrees = np.maximum(seeds.to_numpy() - 1, 1)
+    return pl.Series(np.where(seeds.to_numpy() > 1, stdtrit(degrees, 0.975), NORMAL_95), dtype=pl.Float64)
 
 
 def against_random(measured: pl.DataFrame) -> pl.DataFrame:
     """Return each outcome's difference to random selection at the same ratio, paired by seed.
 
-    The interval is Student's for the mean of the paired differences: mean -+ t(n - 1) s / sqrt(n). One pair has none.
+    The interval is Student's for the mean of the paired differences, mean -+ t(n - 1) s / sqrt(n), and p is that of the
+    two-sided t-test of no difference. One pair has neither.
 
     Args:
         measured: the frame of `outcomes`.
 
     Returns:
-        Columns method, ratio, outcome, difference (method minus random), low, high (95% interval over seeds; null with
-        one seed), seeds; empty where nothing was selected at random.
+        Columns method, ratio, outcome, difference (method minus random), low, high (95% interval over seeds), p (all
+        three null with one seed, p also where all seeds differ by the same), seeds; empty where nothing was selected at
+        random.
     """
     random = measured.filter(pl.col("method") == RANDOM).select("ratio", "seed", "outcome", random="value")
     differences = (
@@ -208,10 +219,11 @@ def against_random(measured: pl.DataFrame) -> pl.DataFrame:
             pl.len().cast(pl.Int64).alias("seeds"),
         )
     )
-    seeds = differences["seeds"].to_numpy()
-    # At one seed there is no degree of freedom; `deviation` is null there and makes both ends null.
-    quantile = pl.Series(stdtrit(np.maximum(seeds - 1, 1), 0.975), dtype=pl.Float64)
-    half = quantile * differences["deviation"] / differences["seeds"].sqrt()
+    # At one seed `deviation` is null, and so is all that is made of it.
+    error = differences["deviation"] / differences["seeds"].sqrt()
+    half = _quantile(differences["seeds"]) * error
+    t = (differences["difference"].abs() / error).to_numpy()
+    p = np.where(np.isfinite(t), 2 * stdtr(np.maximum(differences["seeds"] - 1, 1), -t), np.nan)
     return differences.select(
         "method",
         "ratio",
@@ -219,6 +231,7 @@ def against_random(measured: pl.DataFrame) -> pl.DataFrame:
         "difference",
         (differences["difference"] - half).alias("low"),
         (differences["difference"] + half).alias("high"),
+        pl.Series(p, dtype=pl.Float64).fill_nan(None).alias("p"),
         "seeds",
     )
 
