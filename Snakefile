@@ -46,6 +46,12 @@ WARMED = CONFIG.select.diversity is not None or any(
     reads.model != "selector" for method in CONFIG.methods for reads in READS[method]
 )
 
+
+def live_view(run):
+    """Return, as a resource of a rule, the flag that asks for a live view of a run, or nothing."""
+    return lambda wildcards: f"--live {RESULTS}/live/{run.format(**wildcards)}" if CONFIG.throughput.live else ""
+
+
 if CONFIG.throughput.gpus == 0:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # without this, every job would take the first GPU that it sees
 

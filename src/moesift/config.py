@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import PurePosixPath
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args
@@ -452,6 +453,17 @@ class Throughput(Section):
     save_every: NotNegative = Field(
         description="seconds between two states that a killed warm-up or training goes on from"
     )
+    live: Literal["tensorboard"] | None = Field(
+        description="shows warm-ups and trainings while they run, by TensorBoard's event files below "
+        "results/{experiment}/live; null does not"
+    )
+
+    @field_validator("live")
+    @classmethod
+    def _installed(cls, value: str | None) -> str | None:
+        if value is not None and find_spec(value) is None:
+            raise ValueError(f"needs the package {value}: pip install 'moesift[live]'")
+        return value
 
 
 class Config(Section):

@@ -17,6 +17,7 @@ rule train_adapter:
         gpu=CONFIG.throughput.gpus,
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
+        live=live_view("adapters/{method}/ratio-{ratio}/seed-{seed}"),
     params:
         model=model_name("target"),
         accelerate=CONFIG.train.accelerate,
@@ -39,7 +40,7 @@ rule train_adapter:
         " --num_cpu_threads_per_process {threads} -m moesift.stages.train_adapter --model {params.model:q}"
         " --selection {input.selection} --out {output} --seed {wildcards.seed} --threads {threads}"
         " --micro-batch {resources.micro_batch} --state {output}.state --save-every {resources.save_every}"
-        " {params.data} {params.flags} > {log} 2>&1"
+        " {resources.live} {params.data} {params.flags} > {log} 2>&1"
 
 
 rule train:

@@ -53,6 +53,7 @@ rule warmup_epoch:
         gpu=CONFIG.throughput.gpus,
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
+        live=live_view("warmup/seed-{seed}"),
     params:
         accelerate=CONFIG.warmup.accelerate,
         data=arguments(CONFIG.data, "max_length"),
@@ -63,7 +64,7 @@ rule warmup_epoch:
         " --num_cpu_threads_per_process {threads} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
         " --out {output.checkpoint} --log {output.curve} --epoch {wildcards.epoch} --seed {wildcards.seed}"
         " --threads {threads} --micro-batch {resources.micro_batch} --state {output.checkpoint}.state"
-        " --save-every {resources.save_every} {params.data} {params.flags} > {log} 2>&1"
+        " --save-every {resources.save_every} {resources.live} {params.data} {params.flags} > {log} 2>&1"
 
 
 rule warmup:

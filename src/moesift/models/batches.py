@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from moesift import progress
 from moesift.models.chat import Encoded
 
 
@@ -87,11 +87,12 @@ def per_example(
     Args:
         measure: called with each padded batch, on `device`.
         token_budget: tokens in a batch, padding included.
-        name: of the progress bar.
+        name: of what is measured, for the progress that is shown.
     """
     found: list[Any] = [None] * len(examples)
-    batches = by_token_budget([len(example.ids) for example in examples], token_budget)
-    for indices in tqdm(batches, desc=name, unit="batch", disable=None):
+    lengths = [len(example.ids) for example in examples]
+    batches = by_token_budget(lengths, token_budget)
+    for indices in progress.steps(batches, [sum(lengths[i] for i in batch) for batch in batches], name):
         values = measure(collate([examples[index] for index in indices], pad_id).to(device)).tolist()
         for index, value in zip(indices, values, strict=True):
             found[index] = value
