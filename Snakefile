@@ -4,6 +4,7 @@ snakemake --cores all            everything, up to the report
 snakemake -n                     what would run, and why
 snakemake select --cores all     up to the selected parquet (likewise warmup, score, train, evaluate, report)
 snakemake --cores all --configfile config/mine.yaml
+snakemake archive --cores all    one zip with settings, results and report, for who wants to check them
 snakemake study --cores all --configfile config/study.yaml     what the scores are worth, with labels and intervals
 """
 
@@ -77,6 +78,7 @@ include: "workflow/rules/select.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/archive.smk"
 include: "workflow/rules/estimate.smk"
 
 
@@ -89,3 +91,5 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        rules.selection_cards.output,
+        rules.adapter_cards.output,
