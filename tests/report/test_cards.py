@@ -109,9 +109,8 @@ def test_sizes_are_the_hubs(examples, size):
     assert "commit unknown" in card
 
 
-def evaluation(method, nats, accuracy, target="results/small/embedded/target"):
+def evaluation(method, nats, accuracy):
     training = {
-        "settings": {"model": target},
         "examples": 1098,
         "left_out": 2,
         "steps": 69,
@@ -131,7 +130,7 @@ def evaluation(method, nats, accuracy, target="results/small/embedded/target"):
 
 def adapter_card(others) -> str:
     own = evaluation("router", 4.8391, 0.25)
-    return cards.adapter_card(own, others, {"science": 900}, SOURCES, CONFIG, "abc1234")
+    return cards.adapter_card(own, others, {"science": 900}, SOURCES, CONFIG, "abc1234", on_hub=False)
 
 
 def test_the_hub_reads_an_adapters_card():
@@ -147,17 +146,11 @@ def test_the_hub_reads_an_adapters_card():
 
 
 def test_a_base_model_of_the_hub_is_named():
-    card = cards.adapter_card(
-        evaluation("router", 4.8, 0.25, target="owner/model"),
-        {},
-        {},
-        SOURCES,
-        CONFIG | {"target": {"model": "owner/model"}},
-        None,
-    )
+    config = CONFIG | {"target": {"model": "owner/model"}}
+    card = cards.adapter_card(evaluation("router", 4.8, 0.25), {}, {}, SOURCES, config, None, on_hub=True)
     assert ModelCard(card).data.base_model == "owner/model"
-    assert "made by the workflow itself" not in card
-    assert "made by the workflow itself, in `results/small/embedded/target`" in adapter_card({})
+    assert "no name on the hub" not in card
+    assert "no name on the hub" in adapter_card({})
 
 
 def test_an_adapter_stands_beside_the_untuned_target_and_random():

@@ -113,6 +113,7 @@ def adapter_card(
     sources: Sequence[Origin],
     config: Mapping[str, Any],
     commit: str | None,
+    on_hub: bool,
 ) -> str:
     """Return the card of an adapter, with what was measured of it.
 
@@ -123,13 +124,13 @@ def adapter_card(
         sources: see `origins`.
         config: the sections of the configuration that made selection and adapter.
         commit: of moesift.
+        on_hub: whether the base model has a name there.
     """
     method, ratio, seed = evaluation["method"], evaluation["ratio"], evaluation["seed"]
     training, target = evaluation["made_from"]["training"], config["target"]["model"]
-    base = training["settings"]["model"]
     measured = [_measured(evaluation, others, name) for name in (None, *_tasks(evaluation))]
     data = ModelCardData(
-        base_model=target if base == target else None,  # what was made here has no name on the hub
+        base_model=target if on_hub else None,
         library_name="peft",
         pipeline_tag="text-generation",
         tags=["lora", *TAGS],
@@ -147,7 +148,7 @@ def adapter_card(
         percent=f"{100 * ratio:g}%",
         seed=seed,
         target=target,
-        base=base,
+        on_hub=on_hub,
         training=training,
         by_source=by_source,
         sources=sources,

@@ -32,7 +32,8 @@ def main() -> None:
         alike = random.get((evaluation["ratio"], evaluation["seed"]))
         others = {"untuned": base} | ({} if alike in (None, evaluation) else {RANDOM: alike})
         by_source = dict(pl.read_parquet(selection, columns=["source"])["source"].value_counts().iter_rows())
-        card = adapter_card(evaluation, others, by_source, sources, args.config, of_moesift)
+        on_hub = not Path(evaluation["made_from"]["model"]).is_dir()
+        card = adapter_card(evaluation, others, by_source, sources, args.config, of_moesift, on_hub)
         (adapter.parent / "README.md").write_text(card)
     print(f"{len(evaluations)} cards")
 
