@@ -4,6 +4,7 @@ snakemake --cores all            everything, up to the report
 snakemake -n                     what would run, and why
 snakemake select --cores all     up to the selected parquet (likewise warmup, score, train, evaluate, report)
 snakemake --cores all --configfile config/mine.yaml
+snakemake archive --cores all    one zip with settings, results and report, for who wants to check them
 snakemake study --cores all --configfile config/study.yaml     what the scores are worth, with labels and intervals
 """
 
@@ -46,6 +47,12 @@ WARMED = CONFIG.select.diversity is not None or any(
     reads.model != "selector" for method in CONFIG.methods for reads in READS[method]
 )
 
+
+def live_view(run):
+    """Return, as a resource of a rule, the flag that asks for a live view of a run, or nothing."""
+    return lambda wildcards: f"--live {RESULTS}/live/{run.format(**wildcards)}" if CONFIG.throughput.live else ""
+
+
 if CONFIG.throughput.gpus == 0:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # without this, every job would take the first GPU that it sees
 
@@ -71,6 +78,7 @@ include: "workflow/rules/select.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/archive.smk"
 include: "workflow/rules/estimate.smk"
 
 
@@ -83,3 +91,5 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        rules.selection_cards.output,
+        rules.adapter_cards.output,

@@ -119,3 +119,23 @@ def test_the_configuration_is_read_without_torch():
 
     code = "import sys, moesift.config, moesift.flags, moesift.provenance; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_live_view_needs_its_package(monkeypatch):
+    asked = changed(throughput__live="tensorboard")
+    assert validated(asked).throughput.live == "tensorboard"
+    monkeypatch.setattr("moesift.config.find_spec", lambda name: None)
+    assert validated(DEFAULT).throughput.live is None
+    with pytest.raises(
+        ConfigError, match=r"throughput.live: needs the package tensorboard: pip install 'moesift\[live"
+    ):
+        validated(asked)
+
+
+def test_a_licence_is_a_short_name_and_told_to_the_cards_alone():
+    source = {"name": "own", "path": "pyproject.toml", "license": "cc-by-4.0"}
+    data = validated(changed(data__sources=[source])).data
+    assert data.sources[0].license == "cc-by-4.0"
+    assert "license" not in data.model_dump()["sources"][0]  # of which the flags of `prepare` are made
+    with pytest.raises(ConfigError, match=r"data.sources.0.license: 'free to use' is no short name of a licence"):
+        validated(changed(data__sources=[source | {"license": "free to use"}]))

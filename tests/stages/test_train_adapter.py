@@ -100,6 +100,7 @@ def test_one_process_learns_and_saves_what_made_it(alone, target):
     assert made["nats_per_step"][-1] < made["nats_per_step"][0] - 0.1
     assert made["settings"]["learning_rate"] == 0.01
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(target), alone)
+    assert not (alone / "README.md").exists()  # peft's empty form
     targets = {name.split(".")[-3] for name in load_file(alone / "adapter_model.safetensors")}
     assert targets == {"q_proj", "down_proj"}
 

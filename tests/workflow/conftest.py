@@ -27,7 +27,7 @@ TINY = {
     "select": {"ratio": 0.5, "reject": None},
     "train": {"epochs": 1},
     "evaluate": {"tasks": [{"name": "arc_easy", "limit": 4}]},
-    "throughput": {"shards": 2},
+    "throughput": {"shards": 2, "live": "tensorboard"},
 }
 
 

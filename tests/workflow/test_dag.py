@@ -1,8 +1,10 @@
 """What a change reruns: exactly what depends on it."""
 
 import pytest
+import yaml
 
 AFTER_SELECTION = {"train_adapter", "evaluate_adapter"}
+CARDS = {"selection_cards": 1, "adapter_cards": 1}
 
 pytestmark = pytest.mark.slow
 
@@ -17,6 +19,7 @@ def test_another_ratio_reruns_selection_training_and_evaluation_of_that_ratio(fi
         "select_ratio": 4,
         "train_adapter": 4,
         "evaluate_adapter": 4,
+        **CARDS,
         "report": 1,
     }
 
@@ -31,6 +34,7 @@ def test_one_more_epoch_runs_that_epoch_and_what_reads_the_last(finished):
         "select_ratio": 1,
         "train_adapter": 1,
         "evaluate_adapter": 1,
+        **CARDS,
         "report": 1,
     }
 
@@ -46,6 +50,7 @@ def test_another_trash_ratio_reruns_the_warm_up_and_what_scores_with_it(finished
         "select_ratio": 2,
         "train_adapter": 2,
         "evaluate_adapter": 2,
+        **CARDS,
         "report": 1,
     }
 
@@ -62,6 +67,7 @@ def test_another_method_measures_only_what_no_other_has(finished):
         "merge_shards": 2,
         "score_method": 2,
         "select_ratio": 2,
+        "selection_cards": 1,
         "select": 1,
     }
 
@@ -83,7 +89,12 @@ def test_methods_of_the_selector_alone_need_no_warm_up(checkout):
 )
 def test_what_a_selection_looks_at_is_made_once_for_all_methods(finished, select, more):
     changed = finished.configured("set_aware", select=select)
-    assert finished.planned("select", "--configfile", changed) == {"select_ratio": 4, "select": 1, **more}
+    assert finished.planned("select", "--configfile", changed) == {
+        "select_ratio": 4,
+        "selection_cards": 1,
+        "select": 1,
+        **more,
+    }
 
 
 def test_a_limit_of_the_evaluation_retrains_nothing(finished):
@@ -115,6 +126,7 @@ def test_throughput_reruns_nothing(finished):
             "eval_batch_size": 5,
             "threads": 2,
             "activations": "recompute",
+            "live": None,
         },
     )
     assert finished.planned("--configfile", changed) == {}
@@ -125,9 +137,11 @@ def test_throughput_reruns_nothing(finished):
     [
         (
             "scoring/methods",
-            {"score_method": 4, "select_ratio": 4, "train_adapter": 4, "evaluate_adapter": 4, "report": 1},
+            {"score_method": 4, "select_ratio": 4, "train_adapter": 4, "evaluate_adapter": 4, **CARDS, "report": 1},
         ),
         ("report/page", {"report": 1}),
+        ("progress", {}),  # what is shown changes no result
+        ("live", {}),
     ],
 )
 def test_edited_code_reruns_its_stage(finished, module, jobs):
@@ -175,6 +189,7 @@ def test_the_full_size_configuration_builds_its_dag_without_the_hub(checkout, va
         "train_adapter": 8 * 3,
         "evaluate_base": 1,
         "evaluate_adapter": 8 * 3,
+        **CARDS,
         "report": 1,
     }
 
@@ -192,3 +207,15 @@ def test_an_estimate_without_the_hub_ends_in_one_message(checkout):
 def test_a_changed_estimate_reruns_no_result(finished):
     changed = finished.configured("cheaper", estimate={"utilisation": 0.1})
     assert finished.planned("--configfile", changed) == {}
+
+
+def test_a_licence_makes_the_cards_anew_and_nothing_else(finished):
+    wheel, own = yaml.safe_load((finished.folder / "tiny.yaml").read_text())["data"]["sources"]
+    changed = finished.configured("licensed", data={"sources": [wheel, own | {"license": "cc-by-4.0"}]})
+    assert finished.planned("--configfile", changed) == CARDS
+
+
+def test_the_seeds_of_a_ratio_share_a_card(checkout):
+    planned = checkout.planned("archive", "--configfile", checkout.configured("two_seeds", seeds=[0, 1]))
+    assert planned["select_ratio"] == planned["train_adapter"] == 8
+    assert planned | CARDS | {"report": 1, "archive": 1} == planned

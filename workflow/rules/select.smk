@@ -1,6 +1,7 @@
 # Stage 2, second half: keep the best of the pool.
 
 SELECTION = f"{RESULTS}/selected/{{method}}/ratio-{{ratio}}/seed-{{seed}}.parquet"
+SELECTION_CARD = f"{RESULTS}/selected/{{method}}/ratio-{{ratio}}/README.md"
 
 
 rule near_duplicates:
@@ -77,3 +78,4 @@ rule select_ratio:
 rule select:
     input:
         expand(SELECTION, **RUNS),
+        expand(SELECTION_CARD, method=CONFIG.methods, ratio=RATIOS),

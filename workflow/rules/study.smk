@@ -111,6 +111,11 @@ use rule warmup_epoch as study_warmup_epoch with:
         f"{CASE}/logs/epoch-{{epoch}}.log",
     benchmark:
         f"{CASE}/benchmarks/epoch-{{epoch}}.tsv"
+    resources:
+        gpu=CONFIG.throughput.gpus,
+        micro_batch=CONFIG.throughput.micro_batch,
+        save_every=CONFIG.throughput.save_every,
+        live=live_view("study/noise-{noise}/half-{half}/seed-{seed}"),
     params:
         accelerate=CONFIG.warmup.accelerate,
         data=rules.warmup_epoch.params.data,

@@ -1,5 +1,7 @@
 # Stage 3: LoRA-tune the target on each selection.
 
+ADAPTER = f"{RESULTS}/adapters/{{method}}/ratio-{{ratio}}/seed-{{seed}}"
+
 
 rule train_adapter:
     input:
@@ -7,7 +9,10 @@ rule train_adapter:
         model=model("target"),
         selection=SELECTION,
     output:
-        directory(f"{RESULTS}/adapters/{{method}}/ratio-{{ratio}}/seed-{{seed}}"),
+        # The files and not their folder, which has a card as well (rule adapter_cards).
+        ensure(f"{ADAPTER}/adapter_model.safetensors", non_empty=True),
+        f"{ADAPTER}/adapter_config.json",
+        made=f"{ADAPTER}/training.json",
     log:
         f"{RESULTS}/logs/adapters/{{method}}/ratio-{{ratio}}/seed-{{seed}}.log",
     benchmark:
@@ -18,6 +23,7 @@ rule train_adapter:
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
         recompute=int(CONFIG.throughput.activations == "recompute"),
+        live=live_view("adapters/{method}/ratio-{ratio}/seed-{seed}"),
     params:
         model=model_name("target"),
         accelerate=CONFIG.train.accelerate,
@@ -38,9 +44,10 @@ rule train_adapter:
     shell:
         ON_GPUS + "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
         " --num_cpu_threads_per_process {threads} -m moesift.stages.train_adapter --model {params.model:q}"
-        " --selection {input.selection} --out {output} --seed {wildcards.seed} --threads {threads}"
-        " --micro-batch {resources.micro_batch} --recompute {resources.recompute} --state {output}.state --save-every {resources.save_every}"
-        " {params.data} {params.flags} > {log} 2>&1"
+        " --selection {input.selection} --out $(dirname {output.made}) --seed {wildcards.seed} --threads {threads}"
+        " --micro-batch {resources.micro_batch} --recompute {resources.recompute} --state $(dirname {output.made}).state"
+        " --save-every {resources.save_every}"
+        " {resources.live} {params.data} {params.flags} > {log} 2>&1"
 
 
 rule train:

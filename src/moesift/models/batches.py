@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from moesift import progress
 from moesift.models.chat import Encoded
 
 # Tokens in a batch of a forward pass alone, where the configuration leaves it open: what a processor's cache holds
@@ -93,7 +93,7 @@ def per_example(
     Args:
         measure: called with each padded batch, on `device`.
         token_budget: tokens in a batch, padding included; 0 leaves it to the kind of device.
-        name: of the progress bar.
+        name: of what is measured, for the progress that is shown.
 
     Raises:
         torch.OutOfMemoryError: an example alone does not fit.
@@ -110,9 +110,9 @@ def per_example(
         return halved(indices[:middle]) + halved(indices[middle:])
 
     found: list[Any] = [None] * len(examples)
-    budget = token_budget or TOKENS[device.type]
-    batches = by_token_budget([len(example.ids) for example in examples], budget)
-    for indices in tqdm(batches, desc=name, unit="batch", disable=None):
+    lengths = [len(example.ids) for example in examples]
+    batches = by_token_budget(lengths, token_budget or TOKENS[device.type])
+    for indices in progress.steps(batches, [sum(lengths[i] for i in batch) for batch in batches], name):
         for index, value in zip(indices, halved(indices), strict=True):
             found[index] = value
     return found

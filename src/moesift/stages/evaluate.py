@@ -8,7 +8,7 @@ import polars as pl
 import torch
 from peft import PeftModel
 
-from moesift import config, flags
+from moesift import config, flags, progress
 from moesift.errors import UserError, run
 from moesift.evaluation import QUESTIONS, heldout_loss, heldout_losses, run_tasks
 from moesift.models.chat import encode_responses
@@ -48,7 +48,8 @@ def main() -> None:
     encoded = encode_responses(heldout["messages"].to_list(), tokenizer, args.max_length)
     examples = {place: example for place, example in enumerate(encoded) if example is not None}
     nats = heldout_losses(model, list(examples.values()), tokenizer.pad_token_id, args.token_budget)
-    found = run_tasks(model, tokenizer, args.tasks, args.tasks_folder, args.batch_size)
+    with progress.plain():  # lm-eval shows bars of its own
+        found = run_tasks(model, tokenizer, args.tasks, args.tasks_folder, args.batch_size)
     measured = {
         **args.label,
         "heldout": heldout_loss(nats),

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from moesift import config, flags
+from moesift import config, flags, progress
 from moesift.errors import run
 from moesift.models import checkpoints
 from moesift.models.chat import Encoded, encode
@@ -53,7 +53,13 @@ def main() -> None:
     kind = QUANTITIES[args.quantity]
     parts = [pl.DataFrame(schema={"id": pl.String, "source": pl.String, "n_tokens": pl.Int64, args.quantity: kind})]
     tokens, started = 0, time.monotonic()
-    for start in range((args.shard - 1) * measuring.CHUNK, height, args.shards * measuring.CHUNK):
+    starts = range((args.shard - 1) * measuring.CHUNK, height, args.shards * measuring.CHUNK)
+    sizes = [min(measuring.CHUNK, height - start) for start in starts]
+
+    def rate() -> str:
+        return f"{tokens / (time.monotonic() - started):,.0f} tokens/s"
+
+    for start in progress.steps(starts, sizes, args.quantity, unit="examples", told=rate):
         chunk = pool.slice(start, measuring.CHUNK).collect()
         examples = encode(chunk["messages"].to_list(), tokenizer, args.max_length, chunk["finished"].to_list())
         # An example that was cut before its response keeps its place: nothing is measured of it.
@@ -71,8 +77,7 @@ def main() -> None:
         tokens += sum(len(example.ids) for example in examples)
     found = pl.concat(parts)
     found.write_parquet(args.out)
-    rate = tokens / (time.monotonic() - started)
-    print(f"{args.quantity} of {found.height} examples, {tokens} tokens, {rate:,.0f} tokens/s")
+    print(f"{args.quantity} of {found.height} examples, {tokens} tokens, {rate()}")
 
 
 Measure = Callable[[Sequence[Encoded]], list[Any]]

@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from tqdm import tqdm
 from transformers import AutoModelForCausalLM, set_seed
 
-from moesift import config, flags
+from moesift import config, flags, progress
 from moesift.data import wheel
 from moesift.errors import UserError, run
 from moesift.models import embedded
@@ -77,7 +76,8 @@ def model(args: argparse.Namespace) -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
     steps = len(sequences) // BATCH
     with args.log.open("w") as log:
-        for step in tqdm(range(steps), desc=f"pretrain {args.shape}", disable=None):
+        sizes, losses = [BATCH * WINDOW] * steps, list[float]()
+        for step in progress.steps(range(steps), sizes, "pretrain", told=lambda: f"{losses[-1]:.3f} nats"):
             optimizer.param_groups[0]["lr"] = args.learning_rate * rise_and_cosine(step, steps, 0.05)
             ids = sequences[step * BATCH : (step + 1) * BATCH].to(net.device)  # (BATCH, WINDOW)
             # The MoE learns an even load too, at OLMoE's own weight, or a few experts take every token.
@@ -88,12 +88,13 @@ def model(args: argparse.Namespace) -> None:
             torch.nn.utils.clip_grad_norm_(net.parameters(), MAX_GRADIENT_NORM)
             optimizer.step()
             optimizer.zero_grad()
+            losses.append(loss.item())
             if step % 20 == 0 or step == steps - 1:
-                log.write(json.dumps({"step": step, "loss": loss.item()}) + "\n")
+                log.write(json.dumps({"step": step, "loss": losses[-1]}) + "\n")
     net.save_pretrained(args.out)
     vocabulary.save_pretrained(args.out)
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    print(f"{args.shape}: {parameters:,} parameters, {steps} steps, last loss {loss.item():.3f} nats per token")
+    print(f"{args.shape}: {parameters:,} parameters, {steps} steps, last loss {losses[-1]:.3f} nats per token")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ from typing import cast
 import polars as pl
 import torch
 from peft import PeftModel
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
-from moesift import config, flags
+from moesift import config, flags, progress
 from moesift.data.corruption import CLEAN
 from moesift.errors import UserError, run
 from moesift.models.adapters import add_lora
@@ -68,7 +67,8 @@ def main() -> None:
         (arm, ratio, chosen(arm, scores, pool, ratio, args.seed, (args.default, args.reject))) for arm, ratio in grid
     ]
     frames, runs = [], []
-    for arm, ratio, kept in [("base", None, []), *parts]:
+    sizes = [0, *[args.tokens] * len(parts)]
+    for arm, ratio, kept in progress.steps([("base", None, []), *parts], sizes, "arms"):
         started = time.monotonic()
         set_seed(args.seed)  # of the dropout, if any: a run owes nothing to those before it
         with torch.no_grad():
@@ -115,7 +115,8 @@ def tune(model: PeftModel, examples: Sequence[Encoded], pad_id: int, args: argpa
     optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.0)
     model.train()
     found = []
-    for step, batch in enumerate(tqdm(steps, desc="train", disable=None)):
+    sizes = [sum(lengths[index] for index in batch) for batch in steps]
+    for step, batch in enumerate(progress.steps(steps, sizes, "train", told=lambda: f"{found[-1]:.3f} nats")):
         optimizer.param_groups[0]["lr"] = args.learning_rate * rise_and_cosine(step, len(steps), args.warmup_ratio)
         predicted = sum(examples[index].predicted for index in batch)
         nats = 0.0

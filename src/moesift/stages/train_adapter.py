@@ -9,10 +9,9 @@ from pathlib import Path
 import polars as pl
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 from transformers import set_seed
 
-from moesift import config, flags
+from moesift import config, flags, live, progress
 from moesift.errors import run
 from moesift.models.adapters import add_lora
 from moesift.models.batches import collate, micro_batches, shuffled_batches
@@ -25,7 +24,7 @@ from moesift.training.objectives import response_nats
 from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
 
 # Of the flags, what makes no other result; the rest tells one job from another.
-ELSEWHERE = ("out", "state", "threads", "micro_batch", "recompute", "save_every")
+ELSEWHERE = ("out", "state", "threads", "micro_batch", "recompute", "save_every", "live")
 
 
 def main() -> None:
@@ -40,6 +39,7 @@ def main() -> None:
     parser.add_argument("--recompute", type=int, choices=(0, 1), required=True, help="activation checkpointing")
     parser.add_argument("--state", type=Path, required=True, help="directory to go on from, if this job was killed")
     parser.add_argument("--save-every", type=float, required=True, help="seconds between two states")
+    parser.add_argument("--live", type=Path, help="folder for TensorBoard's event files; without it there are none")
     flags.add(parser, config.Data, "max_length")
     flags.add(parser, config.Train, "accelerate", "epochs", "learning_rate", "warmup_ratio", "batch_size")
     flags.add(parser, config.Train, "lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
@@ -60,13 +60,15 @@ def main() -> None:
         for batch in shuffled_batches(len(examples), args.batch_size, args.seed, epoch)
     ]
     started = time.monotonic()
-    model, losses = tune(accelerator, model, examples, batches, tokenizer.pad_token_id, args)
+    with live.view(args.live if accelerator.is_main_process else None) as show:
+        model, losses = tune(accelerator, model, examples, batches, tokenizer.pad_token_id, args, show)
 
     weights = accelerator.get_state_dict(model)  # gathers what ZeRO-3 has spread over the processes
     accelerator.unwrap_model(model).save_pretrained(
         args.out, state_dict=weights, is_main_process=accelerator.is_main_process, save_function=accelerator.save
     )
     if accelerator.is_main_process:
+        (args.out / "README.md").unlink(missing_ok=True)  # peft's empty form; `adapter_cards` writes the card
         made = {
             "settings": {key: value for key, value in vars(args).items() if key not in ELSEWHERE},
             "examples": len(examples),
@@ -91,6 +93,7 @@ def tune(
     batches: list[list[int]],
     pad_id: int,
     args: argparse.Namespace,
+    show: live.Show,
 ) -> tuple[torch.nn.Module, list[float]]:
     """Train the parameters that require gradients; return the prepared model and each step's nats per response token.
 
@@ -112,12 +115,22 @@ def tune(
         print(f"goes on after {len(losses)} of {len(batches)} steps, from {args.state}")
     model, optimizer = accelerator.prepare(model.train(), optimizer)
     saved = time.monotonic()
-    progress = tqdm(batches[len(losses) :], desc="train", disable=None if accelerator.is_main_process else True)
-    for step, batch in enumerate(progress, start=len(losses)):
+    sizes = [sum(lengths[index] for index in batch) for batch in batches]
+    left = progress.steps(
+        batches,
+        sizes,
+        "train",
+        start=len(losses),
+        told=lambda: f"{losses[-1]:.3f} nats",
+        shown=accelerator.is_main_process,
+    )
+    for step, batch in enumerate(left, start=len(losses)):
+        began = time.monotonic()
         # Of the dropout, so that a step owes nothing to those before it.
         torch.manual_seed(args.seed + step * accelerator.num_processes + accelerator.process_index)
+        rate = args.learning_rate * rise_and_cosine(step, len(batches), args.warmup_ratio)
         for group in optimizer.param_groups:
-            group["lr"] = args.learning_rate * rise_and_cosine(step, len(batches), args.warmup_ratio)
+            group["lr"] = rate
         tokens = sum(examples[index].predicted for index in batch)
         nats = torch.zeros((), device=accelerator.device)
         parts = micro_batches(batch, lengths, args.micro_batch, accelerator.process_index, accelerator.num_processes)
@@ -136,6 +149,8 @@ def tune(
         optimizer.step()
         optimizer.zero_grad()
         losses.append(accelerator.reduce(nats, "sum").item())
+        speed = sizes[step] / (time.monotonic() - began)
+        show(step, {"nats per token": losses[-1], "learning rate": rate, "tokens per second": speed})
         if whole and accelerator.is_main_process and time.monotonic() - saved >= args.save_every:
             tensors = state.values(named) | state.moments(optimizer, named)
             state.save(args.state, job, state.State(step + 1, tensors, losses))

@@ -23,10 +23,9 @@ from typing import Any
 
 import polars as pl
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, set_seed
 
-from moesift import config, flags
+from moesift import config, flags, live
 from moesift.data.corruption import twins
 from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
@@ -35,6 +34,7 @@ from moesift.models.batches import micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode, encode_responses
 from moesift.models.loading import checkpoint_activations
 from moesift.models.routers import freeze_all_but
+from moesift.progress import steps
 from moesift.provenance import digest
 from moesift.training import state
 from moesift.training.launch import launched
@@ -52,7 +52,7 @@ from moesift.training.warmup import (
 )
 
 # Of the flags, what makes no other result; the rest tells one job from another.
-ELSEWHERE = ("out", "log", "state", "threads", "micro_batch", "recompute", "save_every", "accelerate")
+ELSEWHERE = ("out", "log", "state", "threads", "micro_batch", "recompute", "save_every", "live", "accelerate")
 RISE = 20  # optimizer steps of the first epoch in which the learning rate rises; constant after, whatever the epochs
 
 
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--recompute", type=int, choices=(0, 1), required=True, help="activation checkpointing")
     parser.add_argument("--state", type=Path, required=True, help="directory to go on from, if this job was killed")
     parser.add_argument("--save-every", type=float, required=True, help="seconds between two states")
+    parser.add_argument("--live", type=Path, help="folder for TensorBoard's event files; without it there are none")
     flags.add(parser, config.Data, "max_length")
     flags.add(parser, config.Warmup, "accelerate", "objective", "examples", "balance", "learning_rate", "batch_size")
     flags.add(parser, config.Warmup, "trash_share", "dual_rate", "damping", "margin", "twins")
@@ -118,14 +119,19 @@ def main() -> None:
         state.set_values(reached.tensors, trained)
         state.set_moments(reached.tensors, optimizer, trained)
         print(f"goes on after {len(records)} of {len(batches)} steps, from {args.state}")
+    main = accelerator.is_main_process
+    named = ("contrast",) if contrastive else ("nats", "balance", "budget")
+    sizes = [sum(lengths[index] for index in batch) * (2 if contrastive else 1) for batch in batches]
+
+    def told() -> str:
+        return ", ".join(f"{name} {records[-1][name]:.3f}" for name in named)
+
     started = saved = time.monotonic()
-    with (args.log if accelerator.is_main_process else Path(os.devnull)).open("w") as log:
+    with (args.log if main else Path(os.devnull)).open("w") as log, live.view(args.live if main else None) as show:
         log.writelines(map(line, records))
-        for batch in tqdm(
-            batches[len(records) :],
-            desc=f"warm-up epoch {args.epoch}",
-            disable=None if accelerator.is_main_process else True,
-        ):
+        name = f"warm-up epoch {args.epoch}"
+        for batch in steps(batches, sizes, name, start=len(records), told=told, shown=main):
+            began = time.monotonic()
             step = [samples[index] for index in batch]
             own = micro_batches(batch, lengths, args.micro_batch, accelerator.process_index, accelerator.num_processes)
             parts = [[samples[index] for index in part] for part in own]
@@ -162,30 +168,37 @@ def main() -> None:
                 }
             )
             log.write(line(records[-1]))
-            optimizer.param_groups[0]["lr"] = args.learning_rate * min(1.0, (progress.steps + 1) / RISE)
+            rate = optimizer.param_groups[0]["lr"] = args.learning_rate * min(1.0, (progress.steps + 1) / RISE)
             optimizer.step()
             optimizer.zero_grad()
             if args.objective == "budget":
                 multipliers = ascend(multipliers, shares, args.trash_share, args.dual_rate)
             progress = Progress(progress.steps + 1, multipliers, shares)
-            if accelerator.is_main_process and time.monotonic() - saved >= args.save_every:
+            speed = sizes[len(records) - 1] / (time.monotonic() - began)
+            show(records[-1]["step"], numbers(records[-1]) | {"learning rate": rate, "tokens per second": speed})
+            if main and time.monotonic() - saved >= args.save_every:
                 tensors = to_tensors(progress) | state.moments(optimizer, trained) | state.values(trained)
                 state.save(args.state, job, state.State(progress.steps, tensors, records))
                 saved = time.monotonic()
 
-    if accelerator.is_main_process:
+    if main:
         checkpoints.save(selector, args.out, args.previous, to_tensors(progress) | state.moments(optimizer, trained))
         state.remove(args.state)
-        rate = sum(lengths) * (2 if contrastive else 1) / (time.monotonic() - started)
-        named = ("contrast",) if contrastive else ("nats", "balance", "budget")
-        last = ", ".join(f"{name} {records[-1][name]:.3f}" for name in named)
-        print(f"{len(samples)} of {pool.height} examples, {rate:,.0f} tokens/s; at the end {last}")
+        speed = sum(sizes) / (time.monotonic() - started)
+        print(f"{len(samples)} of {pool.height} examples, {speed:,.0f} tokens/s; at the end {told()}")
     accelerator.end_training()
 
 
 def line(record: dict[str, Any]) -> str:
     """Return a line of the log."""
     return json.dumps(record) + "\n"
+
+
+def numbers(record: dict[str, Any]) -> dict[str, float]:
+    """Return what the live view shows of a line of the log, the trash shares by layer."""
+    losses = {f"loss/{name}": record[name] for name in ("contrast", "nats", "balance", "budget") if name in record}
+    shares = {f"trash share/layer {layer:02}": share for layer, share in enumerate(record["trash_shares"])}
+    return losses | shares | {"gradient norm": record["gradient_norm"]}
 
 
 def twinned(
