@@ -11,8 +11,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
-# Configuration reaches a stage as flags only; the others word an error or record what was done. None changes a result.
-WITHOUT_EFFECT = {"moesift", "moesift.config", "moesift.errors", "moesift.provenance"}
+# Configuration reaches a stage as flags only; the others word an error, write a
+# file whole or not at all, or record what was done. None changes a result.
+WITHOUT_EFFECT = {"moesift", "moesift.config", "moesift.errors", "moesift.files", "moesift.provenance"}
 
 RECORDED = (
     "moesift",

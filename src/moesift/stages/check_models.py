@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moesift.config import EMBEDDED, SMOLLM2
 from moesift.errors import UserError, run
+from moesift.files import whole
 from moesift.models.loading import load_config, load_tokenizer, require_safetensors
 from moesift.models.routers import UPCYCLE, has_routers
 
@@ -28,7 +29,8 @@ def main() -> None:
         raise UserError(f"selector.upcycle: {args.selector} has routers already, so leave it at null")
     if args.routed and not (found["selector"]["routers"] or args.upcycled):
         raise UserError(f"selector.model: {args.selector} has no routers; {UPCYCLE}")
-    args.out.write_text(json.dumps(found, indent=2) + "\n")
+    with whole(args.out) as part:
+        part.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from moesift.errors import UserError, run
+from moesift.files import parquet, whole
 from moesift.report.page import compare, page, plots, results
 
 
@@ -16,11 +17,11 @@ def main() -> None:
     parser.add_argument(
         "--evaluations", type=Path, nargs="+", required=True, help="JSON of `evaluate`, beside its parquet"
     )
-    parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--rejected", type=Path, required=True)
-    parser.add_argument("--scores", type=Path, nargs="+", required=True, help=".../{method}/seed-{seed}.parquet")
+    parser.add_argument("--pool", type=parquet, required=True)
+    parser.add_argument("--rejected", type=parquet, required=True)
+    parser.add_argument("--scores", type=parquet, nargs="+", required=True, help=".../{method}/seed-{seed}.parquet")
     parser.add_argument(
-        "--selections", type=Path, nargs="+", required=True, help=".../{method}/ratio-{r}/seed-{s}.parquet"
+        "--selections", type=parquet, nargs="+", required=True, help=".../{method}/ratio-{r}/seed-{s}.parquet"
     )
     parser.add_argument("--curves", type=Path, nargs="*", required=True, help=".../seed-{seed}/epoch-{n}.jsonl")
     parser.add_argument("--config", type=json.loads, required=True, help="the resolved configuration as JSON")
@@ -52,10 +53,10 @@ def main() -> None:
     comparison = compare(evaluations, questions, pool, scores, selections)
     numbers = results(comparison, args.config, evaluations, pool, pl.read_parquet(args.rejected), scores, dropped)
     drawn = plots(comparison, args.config, pool, scores, pl.concat(curves) if curves else None)
-    for path in (args.results, args.page):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    args.page.write_text(page(numbers, drawn))
+    with whole(args.results) as part:
+        part.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    with whole(args.page) as part:
+        part.write_text(page(numbers, drawn))
     print(args.page)
 
 

@@ -15,7 +15,6 @@ All terms are sums over examples, so the passes and processes that a step is div
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from moesift import config, flags
 from moesift.data.corruption import twins
 from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
+from moesift.files import parquet, whole
 from moesift.models import checkpoints
 from moesift.models.batches import micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode, encode_responses
@@ -59,7 +59,7 @@ def main() -> None:
     """Read epoch n - 1 and the pool, write epoch n."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--previous", type=Path, required=True, help="directory of epoch n - 1")
-    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--pool", type=parquet, required=True)
     parser.add_argument("--out", type=Path, required=True, help="directory of epoch n")
     parser.add_argument("--log", type=Path, required=True, help="JSON lines, one an optimizer step")
     parser.add_argument("--epoch", type=int, required=True, help="n, from 1")
@@ -108,6 +108,8 @@ def main() -> None:
     job = state.fingerprint(
         made_by, zip(ids, lengths, strict=True), sorted(value.sum().item() for value in trained.values())
     )
+    if accelerator.is_main_process:
+        state.claim(args.state)
     records: list[dict[str, Any]] = []
     if (reached := state.newest(args.state, job)) is not None:
         progress, records = from_tensors(reached.tensors), reached.told
@@ -115,73 +117,68 @@ def main() -> None:
         state.set_moments(reached.tensors, optimizer, trained)
         print(f"goes on after {len(records)} of {len(batches)} steps, from {args.state}")
     started = saved = time.monotonic()
-    with (args.log if accelerator.is_main_process else Path(os.devnull)).open("w") as log:
-        log.writelines(map(line, records))
-        for batch in tqdm(
-            batches[len(records) :],
-            desc=f"warm-up epoch {args.epoch}",
-            disable=None if accelerator.is_main_process else True,
-        ):
-            step = [samples[index] for index in batch]
-            own = micro_batches(batch, lengths, args.micro_batch, accelerator.process_index, accelerator.num_processes)
-            parts = [[samples[index] for index in part] for part in own]
-            multipliers = progress.multipliers
-            if contrastive:
-                contrast, shares = accumulate_contrast(selector, step, parts, args.margin)
-                losses = {"contrast": contrast}
-            else:
-                cost = prices(multipliers, progress.shares, args.trash_share, args.damping)
-                if args.objective == "lm":
-                    cost = torch.zeros(layers)
-                terms = accumulate_gradients(selector, step, parts, Weights(args.balance, cost))
-                losses, shares = {"nats": terms.nats, "balance": terms.balance}, terms.shares
-            totals = summed(accelerator, trained.values(), torch.tensor([*losses.values(), *shares]))
-            losses = dict(zip(losses, totals.tolist(), strict=False))
-            shares = totals[len(losses) :]  # (L,)
-            if not contrastive:
-                losses["budget"] = (cost * (shares - args.trash_share)).sum().item()
-            norm = torch.nn.utils.clip_grad_norm_(trained.values(), MAX_GRADIENT_NORM).item()
-            if not math.isfinite(sum(losses.values()) + norm):
-                raise UserError(
-                    f"the warm-up diverged at step {progress.steps} (losses {losses}, gradient norm {norm}) on the "
-                    f"examples {', '.join(ids[i] for i in batch)}; the last good checkpoint is {args.previous}; lower "
-                    "warmup.learning_rate"
-                )
-            records.append(
-                {
-                    "epoch": args.epoch,
-                    "step": progress.steps,
-                    **losses,
-                    "trash_shares": shares.tolist(),
-                    "multipliers": multipliers.tolist(),
-                    "gradient_norm": norm,
-                }
+    for batch in tqdm(
+        batches[len(records) :],
+        desc=f"warm-up epoch {args.epoch}",
+        disable=None if accelerator.is_main_process else True,
+    ):
+        step = [samples[index] for index in batch]
+        own = micro_batches(batch, lengths, args.micro_batch, accelerator.process_index, accelerator.num_processes)
+        parts = [[samples[index] for index in part] for part in own]
+        multipliers = progress.multipliers
+        if contrastive:
+            contrast, shares = accumulate_contrast(selector, step, parts, args.margin)
+            losses = {"contrast": contrast}
+        else:
+            cost = prices(multipliers, progress.shares, args.trash_share, args.damping)
+            if args.objective == "lm":
+                cost = torch.zeros(layers)
+            terms = accumulate_gradients(selector, step, parts, Weights(args.balance, cost))
+            losses, shares = {"nats": terms.nats, "balance": terms.balance}, terms.shares
+        totals = summed(accelerator, trained.values(), torch.tensor([*losses.values(), *shares]))
+        losses = dict(zip(losses, totals.tolist(), strict=False))
+        shares = totals[len(losses) :]  # (L,)
+        if not contrastive:
+            losses["budget"] = (cost * (shares - args.trash_share)).sum().item()
+        norm = torch.nn.utils.clip_grad_norm_(trained.values(), MAX_GRADIENT_NORM).item()
+        if not math.isfinite(sum(losses.values()) + norm):
+            raise UserError(
+                f"the warm-up diverged at step {progress.steps} (losses {losses}, gradient norm {norm}) on the "
+                f"examples {', '.join(ids[i] for i in batch)}; the last good checkpoint is {args.previous}; lower "
+                "warmup.learning_rate"
             )
-            log.write(line(records[-1]))
-            optimizer.param_groups[0]["lr"] = args.learning_rate * min(1.0, (progress.steps + 1) / RISE)
-            optimizer.step()
-            optimizer.zero_grad()
-            if args.objective == "budget":
-                multipliers = ascend(multipliers, shares, args.trash_share, args.dual_rate)
-            progress = Progress(progress.steps + 1, multipliers, shares)
-            if accelerator.is_main_process and time.monotonic() - saved >= args.save_every:
-                tensors = to_tensors(progress) | state.moments(optimizer, trained) | state.values(trained)
-                state.save(args.state, job, state.State(progress.steps, tensors, records))
-                saved = time.monotonic()
+        records.append(
+            {
+                "epoch": args.epoch,
+                "step": progress.steps,
+                **losses,
+                "trash_shares": shares.tolist(),
+                "multipliers": multipliers.tolist(),
+                "gradient_norm": norm,
+            }
+        )
+        optimizer.param_groups[0]["lr"] = args.learning_rate * min(1.0, (progress.steps + 1) / RISE)
+        optimizer.step()
+        optimizer.zero_grad()
+        if args.objective == "budget":
+            multipliers = ascend(multipliers, shares, args.trash_share, args.dual_rate)
+        progress = Progress(progress.steps + 1, multipliers, shares)
+        if accelerator.is_main_process and time.monotonic() - saved >= args.save_every:
+            tensors = to_tensors(progress) | state.moments(optimizer, trained) | state.values(trained)
+            state.save(args.state, job, state.State(progress.steps, tensors, records))
+            saved = time.monotonic()
 
     if accelerator.is_main_process:
-        checkpoints.save(selector, args.out, args.previous, to_tensors(progress) | state.moments(optimizer, trained))
+        with whole(args.log) as part:
+            part.write_text("".join(json.dumps(record) + "\n" for record in records))
+        with whole(args.out) as part:
+            checkpoints.save(selector, part, args.previous, to_tensors(progress) | state.moments(optimizer, trained))
         state.remove(args.state)
         rate = sum(lengths) * (2 if contrastive else 1) / (time.monotonic() - started)
         named = ("contrast",) if contrastive else ("nats", "balance", "budget")
         last = ", ".join(f"{name} {records[-1][name]:.3f}" for name in named)
         print(f"{len(samples)} of {pool.height} examples, {rate:,.0f} tokens/s; at the end {last}")
     accelerator.end_training()
-
-
-def line(record: dict[str, Any]) -> str:
-    """Return a line of the log."""
-    return json.dumps(record) + "\n"
 
 
 def twinned(
