@@ -17,6 +17,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
+def failing(path: Path, error: Exception) -> None:
+    with whole(path) as part:
+        part.write_text("half")
+        raise error
+
+
 def test_a_file_has_its_name_when_it_is_whole(tmp_path):
     (tmp_path / "kept").write_text("before")
     with whole(tmp_path / "kept") as part:
@@ -36,9 +42,8 @@ def test_a_folder_replaces_the_one_that_was_there(tmp_path):
 
 
 def test_what_fails_leaves_nothing(tmp_path):
-    with pytest.raises(KeyError), whole(tmp_path / "deep" / "file") as part:
-        part.write_text("half")
-        raise KeyError
+    with pytest.raises(KeyError):
+        failing(tmp_path / "deep" / "file", KeyError())
     assert names(tmp_path) == ["deep"]
 
 
@@ -53,9 +58,7 @@ def test_what_fails_leaves_nothing(tmp_path):
 )
 def test_a_full_disk_names_the_file_and_the_room(tmp_path, error):
     with pytest.raises(UserError, match=rf"^{tmp_path}/file: the disk is full: [\d,]+ bytes are free in {tmp_path};"):
-        with whole(tmp_path / "file") as part:
-            part.write_text("half")
-            raise error
+        failing(tmp_path / "file", error)
     assert names(tmp_path) == []
     assert not is_full(OSError(errno.EACCES, "Permission denied"))
 
@@ -118,7 +121,9 @@ def test_a_parquet_that_ends_early_is_named(tmp_path):
     assert parquet(str(file)) == file
     for content in (file.read_bytes()[:-1], b"", b"no parquet at all"):
         file.write_bytes(content)
-        with pytest.raises(UserError, match=rf"^{file}: cannot be read as parquet: .*; if the workflow made it, remove"):
+        with pytest.raises(
+            UserError, match=rf"^{file}: cannot be read as parquet: .*; if the workflow made it, remove"
+        ):
             parquet(str(file))
     file.unlink()
     with pytest.raises(UserError, match=rf"^{file}: cannot be read as parquet: No such file"):

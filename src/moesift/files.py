@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import polars as pl
@@ -21,7 +21,7 @@ LOCK = "lock"
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> Generator[Path]:
     """Yield a path to write a file or a folder to; it gets the name `path` once the block has ended well.
 
     It is written into a folder beside, synced (over a network a full disk may show no earlier) and renamed. What

@@ -15,6 +15,7 @@ rule train_adapter:
     threads: CONFIG.throughput.threads
     resources:
         gpu=CONFIG.throughput.gpus,
+        nodes=1,
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
     params:
@@ -35,8 +36,7 @@ rule train_adapter:
         ),
         code=digest("train_adapter"),
     shell:
-        ON_GPUS + "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
-        " --num_cpu_threads_per_process {threads} -m moesift.stages.train_adapter --model {params.model:q}"
+        LAUNCHED + " moesift.stages.train_adapter --model {params.model:q}"
         " --selection {input.selection} --out {output} --seed {wildcards.seed} --threads {threads}"
         " --micro-batch {resources.micro_batch} --state {output}.state --save-every {resources.save_every}"
         " {params.data} {params.flags} > {log} 2>&1"
