@@ -76,7 +76,7 @@ include: "workflow/rules/select.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/estimate.smk"
+include: "workflow/rules/check.smk"
 
 
 if CONFIG.study is not None:
