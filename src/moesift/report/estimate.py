@@ -71,12 +71,12 @@ def _work_lines(found: Sequence[Work], hours: Sequence[float], hardware: Hardwar
             str(work.runs),
             f"{work.tokens:,.0f}",
             f"{work.flops_per_token / 1e9:,.4g}",
-            f"{work.flops / 1e15:,.1f}",
-            f"{spent:,.2f}",
+            _number(work.flops / 1e15),
+            _number(spent),
         )
         for work, spent in zip(found, hours, strict=True)
     ]
-    rows.append(("all", "", "", "", "", f"{sum(work.flops for work in found) / 1e15:,.1f}", f"{sum(hours):,.2f}"))
+    rows.append(("all", "", "", "", "", _number(sum(work.flops for work in found) / 1e15), _number(sum(hours))))
     return [
         f"  {stage:9} {what:34} {runs:>5} {tokens:>14} {each:>12} {flops:>10} {spent:>10}"
         for stage, what, runs, tokens, each, flops, spent in rows
@@ -145,6 +145,11 @@ def _beside_less(config: Config, found: Sequence[Work], hours: Sequence[float], 
         f"  LESS is said to take {LESS_A100_HOURS} A100 hours for 270k examples: {less:.1f} on this GPU, if both reach",
         f"  the same share of their peaks ({A100_TFLOPS} TFLOP/s for an A100), which small experts may well not",
     ]
+
+
+def _number(value: float) -> str:
+    """Return a number with one decimal, or of less than 1 two digits."""
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _dtype(dtype: torch.dtype) -> str:

@@ -37,24 +37,23 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long sampled examples are for one model, in tokens."""
+    """How long examples are for one model, in tokens, as told by a sample."""
 
-    examples: int
     mean: float  # as cut
     longest: int  # as it came
-    cut: int  # examples that data.max_length cuts
-    lost: int  # of these, those whose response it cuts off
+    cut: float  # share of the examples that data.max_length cuts
+    lost: float  # share of those that have no response token within it
 
 
-def lengths(encoded: Sequence[Encoded], max_length: int) -> Lengths:
-    """Return the lengths of examples that were encoded without a limit."""
-    sizes = [len(example.ids) for example in encoded]
+def lengths(encoded: Sequence[Encoded], weights: Sequence[float], max_length: int) -> Lengths:
+    """Return the lengths of sampled examples that were encoded without a limit, each weighed by what it stands for."""
+    weighed = list(zip(encoded, weights, strict=True))
+    whole = sum(weights)
     return Lengths(
-        examples=len(sizes),
-        mean=sum(min(size, max_length) for size in sizes) / len(sizes),
-        longest=max(sizes),
-        cut=sum(size > max_length for size in sizes),
-        lost=sum(not any(example.response[1:max_length]) for example in encoded),
+        mean=sum(weight * min(len(example.ids), max_length) for example, weight in weighed) / whole,
+        longest=max(len(example.ids) for example in encoded),
+        cut=sum(weight for example, weight in weighed if len(example.ids) > max_length) / whole,
+        lost=sum(weight for example, weight in weighed if not any(example.response[1:max_length])) / whole,
     )
 
 
@@ -78,14 +77,13 @@ def data(samples: Sequence[Sampled], unknown: int, heldout: int) -> Checked:
 
 def fits(role: str, found: Lengths, max_length: int, positions: int | None) -> Checked:
     """Look at the lengths: does `data.max_length` leave responses, and has the model a position for each token?"""
-    share, lost = (f"{number / found.examples:.1%}" for number in (found.cut, found.lost))
     has = "" if positions is None else f"; the model has {positions:,} positions"
     line = (
         f"  {role}: {found.mean:,.0f} tokens on average, {found.longest:,} at most; data.max_length {max_length:,} "
-        f"cuts {share}, and {lost} lose their response{has}"
+        f"cuts {found.cut:.1%}, and {found.lost:.1%} have no response in it{has}"
     )
     problems = []
-    if found.lost == found.examples:
+    if found.lost == 1:
         problems.append(
             f"data.max_length: {max_length} cuts every sampled example before its response begins, as the {role} "
             f"counts; the longest has {found.longest:,} tokens"
@@ -99,10 +97,9 @@ def fits(role: str, found: Lengths, max_length: int, positions: int | None) -> C
     return Checked([line], problems)
 
 
-def lora(modules: int, targets: Sequence[str]) -> Checked:
-    """Look at the target: has it modules to tune?"""
-    named = f"train.lora_targets: no module of the target ends in {', '.join(targets)}"
-    return Checked([], [] if modules else [named])
+def lora(modules: int, targets: Sequence[str]) -> list[str]:
+    """Return what is wrong with the target where it has no modules to tune."""
+    return [] if modules else [f"train.lora_targets: no module of the target ends in {', '.join(targets)}"]
 
 
 def disk(needed: Sequence[Written], there: int, free: int, folder: str) -> Checked:
@@ -150,17 +147,14 @@ def gpus(asked: int, visible: Sequence[str], submitted: bool, processes: dict[st
     return Checked([f"  {asked} for each job that runs a model; {where}"], problems)
 
 
-def memory(peaks: dict[str, float], available: float | None) -> Checked:
-    """Look at the memory of a GPU: does the estimated peak of each stage fit? `available` is in bytes, None: no GPU."""
-    if available is None:
-        return Checked([], [])
-    problems = [
+def memory(peaks: dict[str, float], available: float) -> list[str]:
+    """Return which stages are estimated to need more than the memory of a GPU, in bytes."""
+    return [
         f"{stage}: needs about {_size(peak)} of a GPU's {_size(available)}; lower throughput."
         f"{'micro_batch' if stage in ('warm up', 'train') else 'score_tokens'}"
         for stage, peak in peaks.items()
         if peak > available
     ]
-    return Checked([], problems)
 
 
 def _size(number: float) -> str:

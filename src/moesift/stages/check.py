@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from moesift.config import EMBEDDED, Config, Source
-from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons, to_examples
+from moesift.data.pool import COLUMNS, EXAMPLE, deduplicated, frequent_reasons, to_examples
 from moesift.data.sources import sample_source
 from moesift.data.wheel import default_cache
 from moesift.errors import UserError, run
@@ -68,19 +68,19 @@ def main() -> None:
     if "selector" in outlines:
         tried(require_routers, config.selector.model, outlines["selector"].shape.routed > 0, False, args.routed)
     if "target" in outlines:
-        problems += preflight.lora(len(outlines["target"].shape.lora), config.train.lora_targets).problems
+        problems += preflight.lora(len(outlines["target"].shape.lora), config.train.lora_targets)
 
     looked = [found for source in config.data.sources if (found := tried(sampled, source)) is not None]
     unknown, heldout = config.estimate.pool_examples, config.data.heldout
     shown("Data", preflight.data([sample for sample, _ in looked], unknown, heldout))
 
     lengths: dict[str, preflight.Lengths] = {}
-    examples = pl.concat([examples for _, examples in looked]) if looked else pl.DataFrame()
-    for role, found in outlines.items():
-        if examples.height:
-            encoded = tried(encode, examples["messages"].to_list(), found.tokenizer, WITHOUT_LIMIT)
-            if encoded is not None:
-                lengths[role] = preflight.lengths(encoded, config.data.max_length)
+    examples = pl.concat([pl.DataFrame(schema=EXAMPLE), *(own for _, own in looked)])
+    weights = [sample.examples(unknown) / own.height for sample, own in looked for _ in range(own.height)]
+    for role, found in outlines.items() if weights else ():
+        encoded = tried(encode, examples["messages"].to_list(), found.tokenizer, WITHOUT_LIMIT)
+        if encoded is not None:
+            lengths[role] = preflight.lengths(encoded, weights, config.data.max_length)
     if lengths:
         fits = (preflight.fits(r, n, config.data.max_length, outlines[r].positions) for r, n in lengths.items())
         shown(f"Lengths, of {examples.height:,} examples that were looked at", *fits)
@@ -97,9 +97,10 @@ def main() -> None:
         free = shutil.disk_usage(args.results).free
         shown("Disk", preflight.disk(written(config, *shapes, pool), on_disk(args.results), free, str(args.results)))
         found = hardware(config, bool(visible))
-        peaks = {stage: peak(parts) for stage, parts in memory(config, *shapes).items()}
         shown("Cost", preflight.Checked(["", *estimate.lines(config, *shapes, pool, found)], []))
-        shown("", preflight.memory(peaks, found.memory if config.throughput.gpus else None))
+        if found.memory is not None:
+            peaks = {stage: peak(parts) for stage, parts in memory(config, *shapes).items()}
+            problems += preflight.memory(peaks, found.memory)
 
     if problems:
         listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
