@@ -51,7 +51,6 @@ def test_a_job_of_several_nodes_starts_itself_on_each(tmp_path):
         "--ntasks-per-node=1",
         "--kill-on-bad-exit=1",
         "--cpus-per-task=3",
-        "--cpu-bind=none",
     ]
     assert said[said.index(sys.executable) :] == [sys.executable, "-m", "moesift.launch", *words]
 

@@ -35,14 +35,8 @@ def main() -> None:
         if "SLURM_JOB_ID" not in os.environ:
             raise UserError(f"nodes: {args.nodes} are asked for, and only a job of Slurm can have more than one")
         # The first node to fail ends the others, which would wait for it.
-        step = [
-            "srun",
-            f"--nodes={args.nodes}",
-            f"--ntasks={args.nodes}",
-            "--ntasks-per-node=1",
-            "--kill-on-bad-exit=1",
-        ]
-        step += [f"--cpus-per-task={args.threads}", "--cpu-bind=none"]
+        step = ["srun", f"--nodes={args.nodes}", f"--ntasks={args.nodes}", "--ntasks-per-node=1"]
+        step += ["--kill-on-bad-exit=1", f"--cpus-per-task={args.threads}"]
         os.execvp("srun", [*step, sys.executable, "-m", "moesift.launch", *sys.argv[1:]])
     own(args.gpus // args.nodes)
     words = ["--config_file", args.config, "--num_cpu_threads_per_process", str(args.threads)]

@@ -92,7 +92,7 @@ def test_all_that_is_wrong_is_said_at_once(models, monkeypatch, capsys):
             estimate={"memory_gib": 0.0001},
         )
     said = str(error.value).splitlines()
-    assert said[0] == "9 of what was looked at would stop this run:"
+    assert said[0] == "10 of what was looked at would stop this run:"
     for number, beginning in enumerate(
         (
             "train.lora_targets: no module of the target ends in query",
@@ -104,6 +104,7 @@ def test_all_that_is_wrong_is_said_at_once(models, monkeypatch, capsys):
             "warm up: needs about",
             "score: needs about",
             "train: needs about",
+            "evaluate: needs about",
         ),
         start=1,
     ):
