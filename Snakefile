@@ -37,6 +37,11 @@ except ConfigError as error:
 PYTHON = sys.executable
 # Before the command of a rule that runs a model: its GPUs are its own.
 ON_GPUS = "{PYTHON} -m moesift.gpus {resources.gpu} "
+# Before the module of a rule that trains on several processes: they are started on its GPUs, on every node of its job.
+LAUNCHED = (
+    "{PYTHON} -m moesift.launch --nodes {resources.nodes} --gpus {resources.gpu} --threads {threads}"
+    " --config {params.accelerate:q}"
+)
 RESULTS = f"results/{CONFIG.experiment}"
 RATIOS = [f"{ratio:g}" for ratio in CONFIG.select.ratio]
 # What every compared number is made of: one point of this grid.
@@ -79,7 +84,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/archive.smk"
-include: "workflow/rules/estimate.smk"
+include: "workflow/rules/check.smk"
 
 
 if CONFIG.study is not None:

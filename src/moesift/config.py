@@ -444,12 +444,11 @@ class TaskSize(Section):
 
 
 class Estimate(Section):
-    """What `snakemake estimate` assumes; it changes no result."""
+    """What `snakemake check` assumes; it changes no result."""
 
-    pool_examples: Count = Field(description="examples of the pool, until `prepare` has made it")
-    tokens_per_example: Positive = Field(description="mean tokens of an example, until the pool can be counted")
-    peak_tflops: Positive = Field(description="peak of one GPU in bf16 without sparsity, in TFLOP/s")
-    memory_gib: Positive = Field(description="memory of one GPU in GiB")
+    pool_examples: Count = Field(description="rows of a data set of the hub that does not say how many it has")
+    peak_tflops: Positive = Field(description="peak of one GPU in bf16, in TFLOP/s, where none is at hand to measure")
+    memory_gib: Positive = Field(description="memory of one GPU in GiB, likewise")
     utilisation: Ratio = Field(description="share of that peak that is reached")
     decode_ms: Positive = Field(description="milliseconds in which a batch of answers grows by one token")
     tasks: list[TaskSize] = Field(description="sizes of the evaluations")

@@ -15,6 +15,7 @@ from moesift.config import Task
 from moesift.data.decontamination import Question
 from moesift.data.evaluation_sets import DEFAULT, Splits
 from moesift.errors import UserError
+from moesift.files import whole
 from moesift.models.chat import Encoded
 from moesift.scoring import losses
 
@@ -81,15 +82,20 @@ def localise_tasks(tasks: Sequence[str], read: Callable[[str, str], Splits], out
         if configuration not in configurations:
             configurations[configuration] = read(data_set, configuration)
         counts[name] = _questions_of(configurations[configuration], name, setting)
-    places = {data_set: _written(data_set, configurations, out / "data") for data_set, configurations in data.items()}
 
-    (out / "tasks").mkdir(parents=True, exist_ok=True)
-    for name, entry in entries.items():
-        lines: dict[str, Any] = {"include": str(entry.yaml_path)}
-        if name in settings:
-            data_set, configuration = _data_set(name, settings[name])
-            lines |= {"dataset_path": str(places[data_set]), **_without(data[data_set][configuration], settings[name])}
-        (out / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(lines))
+    with whole(out) as part:
+        places = {
+            data_set: out.resolve() / _written(data_set, configurations, part / "data").relative_to(part)
+            for data_set, configurations in data.items()
+        }
+        (part / "tasks").mkdir(parents=True)
+        for name, entry in entries.items():
+            lines: dict[str, Any] = {"include": str(entry.yaml_path)}
+            if name in settings:
+                data_set, configuration = _data_set(name, settings[name])
+                without = _without(data[data_set][configuration], settings[name])
+                lines |= {"dataset_path": str(places[data_set]), **without}
+            (part / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(lines))
     return counts
 
 
@@ -150,7 +156,7 @@ def _written(data_set: str, configurations: Mapping[str, Splits], out: Path) -> 
     """Write a data set so that `datasets` loads it by its folder, which is returned."""
     # The cache of `datasets` knows a local folder by its last name alone, and would give what another folder of the
     # same name once held; so the name says what is in it.
-    place = (out / f"{data_set.replace('/', '-')}-{_content(configurations)}").resolve()
+    place = out / f"{data_set.replace('/', '-')}-{_content(configurations)}"
     card = []
     for configuration, splits in configurations.items():
         (place / configuration).mkdir(parents=True, exist_ok=True)

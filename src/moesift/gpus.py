@@ -21,7 +21,16 @@ def main() -> None:
     """Become the command, seeing as many GPUs as asked for; wait until so many are free."""
     if len(sys.argv) < 3 or not sys.argv[1].isdigit():
         raise UserError("usage: python -m moesift.gpus NUMBER COMMAND...")
-    number, command = int(sys.argv[1]), sys.argv[2:]
+    own(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])
+
+
+def own(number: int) -> None:
+    """Let this process, and what it starts, see as many GPUs as asked for; wait until so many are free.
+
+    Raises:
+        UserError: fewer are to be seen.
+    """
     visible = devices() if number else []
     if number > len(visible):
         raise UserError(
@@ -31,11 +40,10 @@ def main() -> None:
         )
     scheduled = any(name in os.environ for name in SCHEDULERS)
     if scheduled and number == len(visible):
-        own = visible  # the scheduler has given this job what it asked for
+        found = visible  # the scheduler has given this job what it asked for
     else:
-        own = take(visible, number, Path(tempfile.gettempdir()) / f"moesift-gpus-{os.getuid()}")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
-    os.execvp(command[0], command)
+        found = take(visible, number, Path(tempfile.gettempdir()) / f"moesift-gpus-{os.getuid()}")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(found)
 
 
 def devices() -> list[str]:

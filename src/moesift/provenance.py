@@ -14,9 +14,11 @@ from moesift.gpus import devices
 
 PACKAGE = Path(__file__).parent
 
-# Configuration reaches a stage as flags only; the others word an error, show how far a stage is or record what was
-# done. None changes a result.
-WITHOUT_EFFECT = {f"moesift{module}" for module in ("", ".config", ".errors", ".live", ".progress", ".provenance")}
+# Configuration reaches a stage as flags only; the others word an error, write a file whole or not at all, show how far
+# a stage is or record what was done. None changes a result.
+WITHOUT_EFFECT = {
+    f"moesift{module}" for module in ("", ".config", ".errors", ".files", ".live", ".progress", ".provenance")
+}
 
 RECORDED = (
     "moesift",

@@ -7,7 +7,7 @@ import pytest
 
 from moesift.config import Source
 from moesift.data import wheel
-from moesift.data.sources import Row, SourceError, read_source
+from moesift.data.sources import Row, SourceError, read_source, sample_source
 
 
 def read(path, content, **settings):
@@ -190,3 +190,64 @@ def test_a_hub_out_of_reach_is_one_error(tmp_path, monkeypatch):
 def test_a_missing_split_is_one_error(on_hub, tmp_path):
     with pytest.raises(SourceError, match=r"set, split test, cannot be loaded .*Unknown split"):
         read_source(Source(name="s", hub=str(on_hub), split="test"), 0, tmp_path)
+
+
+def sampled(path, most):
+    return sample_source(Source(name="own", path=str(path)), most, path.parent)
+
+
+def test_a_sample_of_lines_is_from_all_over_the_file(tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(f'{{"number": {number:06}}}\n'.replace(": 0", ": 1") for number in range(5000)))
+    rows, height = sampled(path, 50)
+    numbers = [row.content["number"] for row in rows]
+    assert height == 5000
+    assert len(rows) in (49, 50)
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] == 100000
+    assert numbers[-1] > 104800
+
+
+def test_a_sample_of_few_lines_is_all_of_them(tmp_path):
+    path = tmp_path / "short.jsonl"
+    path.write_text('{"a": 1}\nno JSON\n{"a": 3}\n')
+    rows, height = sampled(path, 50)
+    assert (len(rows), height) == (3, 3)
+    assert [row.reason is None for row in rows] == [True, False, True]
+
+
+def test_a_sample_of_a_parquet_is_from_all_its_row_groups(tmp_path):
+    path = tmp_path / "groups.parquet"
+    pl.DataFrame({"number": range(1000)}).write_parquet(path, row_group_size=50)
+    rows, height = sampled(path, 40)
+    assert height == 1000
+    assert [row.content["number"] // 50 for row in rows[::5]] == [0, 2, 5, 7, 10, 12, 15, 17]
+
+
+def test_a_sample_of_a_data_set_is_its_first_rows(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text("".join(f'{{"a": {number}}}\n' for number in range(9)))
+    source = Source(name="hub", hub=str(tmp_path / "set"))
+    rows, height = sample_source(source, 4, tmp_path)
+    assert [row.content["a"] for row in rows] == [0, 1, 2, 3]
+    assert height is None  # JSON lines do not say
+    assert sample_source(source, 20, tmp_path)[1] == 9
+
+
+def test_what_can_only_be_read_whole_is_counted(tmp_path):
+    path = tmp_path / "whole.json"
+    path.write_text("[" + ",".join(f'{{"a": {number}}}' for number in range(10)) + "]")
+    rows, height = sampled(path, 5)
+    assert ([row.content["a"] for row in rows], height) == ([0, 2, 4, 6, 8], 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("empty.jsonl", b""), ("broken.parquet", b"PAR1"), ("absent.jsonl", None)]
+)
+def test_a_sample_of_what_cannot_be_read_is_an_error(tmp_path, name, content):
+    path = tmp_path / name
+    path.touch()
+    source = Source(name="own", path=str(path))
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(SourceError, match=name):
+        sample_source(source, 5, tmp_path)

@@ -9,7 +9,7 @@ import yaml
 
 from moesift.config import Config
 from moesift.models.shapes import Shape
-from moesift.report.costs import Pool
+from moesift.report.costs import Hardware, Pool
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
@@ -34,7 +34,8 @@ MOE = Shape(
 DENSE = dataclasses.replace(
     MOE, total=3000, active=3000, body=2000, experts=0, running=0, routed=0, dtype=torch.float16, lora=((10, 10),) * 4
 )
-POOL = Pool(examples=1000, selector_tokens=20.0, target_tokens=25.0, known="by hand")
+POOL = Pool(examples=1000, selector_tokens=20.0, target_tokens=25.0, bytes=200.0, known="by hand")
+H100 = Hardware(tflops=989, known="assumed", name="GPU", memory=79 * 2**30)
 
 
 def configured(**sections) -> Config:

@@ -2,6 +2,7 @@ import json
 
 import pytest
 from given.models import random_model
+from safetensors.torch import save_file
 from transformers import LlamaConfig
 
 from moesift.errors import UserError
@@ -25,7 +26,7 @@ def moe(tmp_path, tokenizer):
 @pytest.fixture
 def dense(tmp_path, tokenizer):
     LlamaConfig().save_pretrained(tmp_path / "dense")
-    (tmp_path / "dense" / "model.safetensors").touch()  # it has to be there; nothing but the configuration is read
+    save_file({}, tmp_path / "dense" / "model.safetensors")  # it has to be there; nothing but its header is read
     tokenizer.save_pretrained(tmp_path / "dense")
     return tmp_path / "dense"
 

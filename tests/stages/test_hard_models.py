@@ -104,6 +104,12 @@ FOUND = {
     ),
     "a checkpoint of torch": (pickled("consolidated.00.pth"), "convert consolidated.00.pth to safetensors"),
     "no weights": (removed("model.safetensors"), NO_WEIGHTS),
+    "a pickle named safetensors": (
+        lambda folder: written("model.safetensors", pickle.dumps(Writes(folder.parent / "ran")))(folder),
+        "my model/model.safetensors: cannot be read as safetensors: ",
+    ),
+    "weights of nothing": (written("model.safetensors", b""), "model.safetensors: cannot be read as safetensors: "),
+    "weights that end early": (shortened("model.safetensors", 99), "model.safetensors: cannot be read as safetensors"),
     "a config.json of nothing": (written("config.json", b""), "selector.model: "),
     "a config.json that ends early": (shortened("config.json", 9), "config.json' is not a valid JSON file"),
     "a config.json of bytes": (written("config.json", b"\xff\xfe\0"), "config.json' is not a valid JSON file"),
@@ -125,12 +131,6 @@ FOUND = {
 
 # What shows when the weights are read.
 SEEN_LATER = {
-    "a pickle named safetensors": (
-        lambda folder: written("model.safetensors", pickle.dumps(Writes(folder.parent / "ran")))(folder),
-        "my model: cannot be loaded as a causal language model: ",
-    ),
-    "weights of nothing": (written("model.safetensors", b""), "cannot be loaded as a causal language model: "),
-    "weights that end early": (shortened("model.safetensors", 99), "cannot be loaded as a causal language model: "),
     "weights of fewer layers": (
         changed("config.json", num_hidden_layers=3),
         "my model: its files lack 11 of the weights of its config.json, such as model.layers.2.input_layernorm.weight",

@@ -1,4 +1,4 @@
-"""LoRA tuning as a user starts it: by `accelerate launch`, with one process and with DeepSpeed on two."""
+"""LoRA tuning as the workflow starts it, with one process and with DeepSpeed on two."""
 
 import json
 import os
@@ -75,8 +75,10 @@ def launch(target, selection, out, accelerate, *more) -> subprocess.CompletedPro
         "--lora-dropout": 0.0,
         "--lora-targets": "[q_proj, down_proj]",
     }
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", accelerate, *more]
-    command += ["--num_cpu_threads_per_process", "1", "-m", "moesift.stages.train_adapter"]
+    command = [sys.executable, "-m", "moesift.launch", "--nodes", "1", "--gpus", "0", "--threads", "1", "--config"]
+    if more:
+        command = [sys.executable, "-m", "accelerate.commands.launch", *more, "-m", "--config_file"]
+    command += [str(accelerate), "moesift.stages.train_adapter"]
     command += [str(word) for pair in values.items() for word in pair]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

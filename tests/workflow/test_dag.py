@@ -194,14 +194,25 @@ def test_the_full_size_configuration_builds_its_dag_without_the_hub(checkout, va
     }
 
 
-def test_an_estimate_needs_nothing_made_of_models_that_are_there(checkout):
-    assert checkout.planned("estimate", "--configfile", "config/olmoe_less.yaml") == {"count_costs": 1, "estimate": 1}
+def test_a_check_needs_no_pool_and_no_model_but_a_tokenizer_that_is_made_here(checkout):
+    assert checkout.planned("check", "--configfile", "config/olmoe_less.yaml") == {"check": 1}
+    made_here = {"check_models": 1, "pretrain_tokenizer": 1, "check": 1}
+    assert checkout.planned("check", "--configfile", checkout.configured("tiny")) == made_here
 
 
-def test_an_estimate_without_the_hub_ends_in_one_message(checkout):
-    done = checkout.snakemake("estimate", "--cores", "1", "--configfile", "config/olmoe_less.yaml", check=False)
+def test_a_check_without_the_hub_says_all_that_cannot_be_had(checkout):
+    words = ("check", "--cores", "1", "--configfile", "config/olmoe_less.yaml")
+    done = checkout.snakemake(*words, "--set-resources", "train_adapter:gpu=4", check=False)
     assert done.returncode != 0
-    assert "moesift: error: selector.model: allenai/OLMoE-1B-7B-0125 is neither a model directory here" in done.stderr
+    said = done.stderr.partition("moesift: error: ")[2]
+    assert said.startswith(
+        "8 of what was looked at would stop this run:\n  1. selector.model: allenai/OLMoE-1B-7B-0125"
+    )
+    assert "\n  2. target.model: meta-llama/Llama-2-7b-hf is neither a model directory here nor to be had" in said
+    assert "less-data.zip cannot be had from the hub" in said
+    assert "\n  7. throughput.gpus: 1 for each job, but 0 can be seen here" in said
+    assert "\n  8. train_adapter: its accelerate file asks for processes: 1, and the rule for GPUs: 4" in said
+    assert "Traceback" not in done.stderr
 
 
 def test_a_changed_estimate_reruns_no_result(finished):

@@ -1,6 +1,7 @@
 """The whole workflow, run once, and every artefact of the contract looked at."""
 
 import json
+import re
 
 import polars as pl
 import pytest
@@ -166,3 +167,24 @@ def test_an_adapter_has_its_card_with_what_was_measured(results):
     }
     assert "| | this adapter | untuned | random |" in (folder / "README.md").read_text()
     assert "| | this adapter | untuned |" in (results / "adapters/random/ratio-0.5/seed-0/README.md").read_text()
+
+
+def test_a_check_finds_nothing_and_foretells_what_is_written(finished, results):
+    said = finished.snakemake("check", "--cores", "1", "--configfile", "tiny.yaml").stdout
+    assert "Nothing was found that would stop this run." in said
+
+    def foretold(what: str) -> float:
+        number, unit = re.search(rf"{what} +\d+ x +([\d.]+) (KiB|MiB)", said).groups()
+        return float(number) * {"KiB": 2**10, "MiB": 2**20}[unit]
+
+    adapter = results / "adapters/random/ratio-0.5/seed-0/adapter_model.safetensors"
+    assert foretold("adapters") == pytest.approx(adapter.stat().st_size, rel=0.1)
+    epoch = results / "warmup/seed-0/epoch-1"
+    own = ("routers.safetensors", "trash_experts.safetensors", "optimizer.safetensors")
+    assert foretold("routers and optimizer of each epoch") == pytest.approx(
+        sum((epoch / name).stat().st_size for name in own), rel=0.1
+    )
+    frozen = sum(file.stat().st_size for file in epoch.glob("frozen*.safetensors"))
+    assert foretold("frozen weights, shared by the epochs of a seed") == pytest.approx(frozen, rel=0.1)
+    pool, heldout = ((results / f"data/{name}.parquet").stat().st_size for name in ("pool", "heldout"))
+    assert foretold("pool and held-out examples") == pytest.approx(pool + heldout, rel=0.5)

@@ -1,5 +1,6 @@
 """The whole workflow through `--profile slurm` on a real Slurm: two nodes on this host, with fake GPUs."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 import yaml
 from given import slurm
+from given.markdown import blocks
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,11 +75,17 @@ def ran(tmp_path_factory, copy, plugin):
 
 
 def edited(profile: Path) -> None:
-    """Edit the profile as a site would: threads that are there, a partition, and one time limit to run into."""
+    """Edit the profile as a site would: threads that are there, a partition, and one time limit to run into.
+
+    The training gets two nodes, in the words of profiles/README.md.
+    """
     settings = yaml.safe_load(profile.read_text())
     settings["set-threads"] = dict.fromkeys(settings["set-threads"], 1)
     settings["default-resources"]["slurm_partition"] = "fake"
     settings["set-resources"]["pretrain_model"]["runtime"] = "1 * attempt if wildcards.role == 'target' else 60"
+    settings["set-resources"]["train_adapter"] |= yaml.safe_load(blocks("profiles/README.md", "yaml")[0])[
+        "set-resources"
+    ]["train_adapter"]
     settings["slurm-init-seconds-before-status-checks"] = 1
     profile.write_text(yaml.safe_dump(settings))
 
@@ -147,11 +155,13 @@ def test_each_job_went_through_the_queue_and_ended_well(ran):
 def test_what_runs_a_model_asks_for_its_gpu_and_nothing_else_does(ran):
     _, jobs = ran
     asked = {comment for comment, attempts in jobs.items() if attempts[-1].get("TresPerJob") == "gres:gpu:1"}
-    runs_a_model = ("pretrain_model", "warmup_epoch", "measure_shard", "train_adapter", "evaluate_")
+    runs_a_model = ("pretrain_model", "warmup_epoch", "measure_shard", "evaluate_")
     assert asked == {
         comment for comment in jobs if comment.startswith(tuple(f"rule_{rule}" for rule in runs_a_model))
     } - {"rule_evaluation_data"}
-    assert len(asked) == 8
+    assert len(asked) == 7
+    (training,) = (attempts[-1] for comment, attempts in jobs.items() if comment.startswith("rule_train_adapter"))
+    assert training["TresPerJob"] == "gres:gpu:2"
 
 
 def test_a_cancelled_job_comes_back_with_twice_the_memory_and_time(ran):
@@ -169,10 +179,18 @@ def test_a_job_that_ran_out_of_time_comes_back_with_more(ran):
     assert (first["TimeLimit"], second["TimeLimit"]) == ("00:01:00", "00:02:00")
 
 
-def test_the_training_had_its_two_processes(ran):
-    checkout, _ = ran
-    made = (checkout.folder / "results/tiny/adapters/router/ratio-0.5/seed-0/training.json").read_text()
-    assert yaml.safe_load(made)["processes"] == 2
+def test_the_training_on_two_nodes_is_that_of_one_process(ran):
+    checkout, jobs = ran
+    adapter = "results/tiny/adapters/router/ratio-0.5/seed-0"
+    (attempts,) = (attempts for comment, attempts in jobs.items() if comment.startswith("rule_train_adapter"))
+    assert (attempts[-1]["NumNodes"], attempts[-1]["NodeList"]) == ("2", "n[1-2]")
+    two = json.loads((checkout.folder / adapter / "training.json").read_text())
+    assert (two["processes"], two["distributed"]) == (2, "DEEPSPEED")
+    alone = SMALLER | {"train": {"epochs": 1}, "throughput": {"shards": 2}}
+    checkout.snakemake(adapter, "--cores", "1", "--configfile", checkout.configured("alone", **alone))
+    one = json.loads((checkout.folder / adapter / "training.json").read_text())
+    assert (one["processes"], len(one["nats_per_step"])) == (1, two["steps"])
+    assert two["nats_per_step"] == pytest.approx(one["nats_per_step"], abs=1e-4)
 
 
 def test_slurms_logs_are_kept(ran):

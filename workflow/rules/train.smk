@@ -20,6 +20,7 @@ rule train_adapter:
     threads: CONFIG.throughput.threads
     resources:
         gpu=CONFIG.throughput.gpus,
+        nodes=1,
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
         recompute=int(CONFIG.throughput.activations == "recompute"),
@@ -42,8 +43,7 @@ rule train_adapter:
         ),
         code=digest("train_adapter"),
     shell:
-        ON_GPUS + "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
-        " --num_cpu_threads_per_process {threads} -m moesift.stages.train_adapter --model {params.model:q}"
+        LAUNCHED + " moesift.stages.train_adapter --model {params.model:q}"
         " --selection {input.selection} --out $(dirname {output.made}) --seed {wildcards.seed} --threads {threads}"
         " --micro-batch {resources.micro_batch} --recompute {resources.recompute} --state $(dirname {output.made}).state"
         " --save-every {resources.save_every}"

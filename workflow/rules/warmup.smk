@@ -51,6 +51,7 @@ rule warmup_epoch:
     threads: CONFIG.throughput.threads
     resources:
         gpu=CONFIG.throughput.gpus,
+        nodes=1,
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
         recompute=int(CONFIG.throughput.activations == "recompute"),
@@ -61,8 +62,7 @@ rule warmup_epoch:
         flags=arguments(CONFIG.warmup, *WARMUP_KEYS),
         code=digest("warmup_epoch"),
     shell:
-        ON_GPUS + "{PYTHON} -m accelerate.commands.launch --config_file {params.accelerate:q}"
-        " --num_cpu_threads_per_process {threads} -m moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
+        LAUNCHED + " moesift.stages.warmup_epoch --previous {input.previous} --pool {input.pool}"
         " --out {output.checkpoint} --log {output.curve} --epoch {wildcards.epoch} --seed {wildcards.seed}"
         " --threads {threads} --micro-batch {resources.micro_batch} --recompute {resources.recompute} --state {output.checkpoint}.state"
         " --save-every {resources.save_every} {resources.live} {params.data} {params.flags} > {log} 2>&1"

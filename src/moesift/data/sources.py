@@ -20,6 +20,7 @@ from moesift.data import wheel
 from moesift.errors import UserError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+GROUPS = 8  # row groups of a parquet file that a sample is taken from
 SHOWN = 20  # names of an archive that an error lists
 
 
@@ -67,6 +68,73 @@ def read_source(source: Source, seed: int, cache: Path) -> list[Row]:
         return rows
     drawn = random.Random(f"{source.name}-{seed}").sample(range(len(rows)), source.limit)
     return [rows[position] for position in sorted(drawn)]
+
+
+def sample_source(source: Source, most: int, cache: Path) -> tuple[list[Row], int | None]:
+    """Return up to `most` rows from all over a source, and how many it has: counted, told by its length, or not known.
+
+    What can be read in parts is: lines of JSON that stand at even distances, the first rows of row groups, the first
+    rows of a data set on the hub. The rest is read whole. Their `index` counts the sample.
+
+    Raises:
+        SourceError: the source cannot be read at all.
+    """
+    if source.path is not None and source.path.endswith((".jsonl", ".parquet")):
+        path = Path(source.path)
+        sampled = _spread_lines if path.suffix == ".jsonl" else _spread_rows
+        try:
+            return sampled(path, most)
+        except _UNREADABLE as error:
+            raise SourceError(f"{path} cannot be read as {path.suffix}: {error}") from error
+    if source.hub is not None and source.file is None:
+        return _first_hub_rows(source.hub, source.split, source.revision, most)
+    rows = read_source(source.model_copy(update={"limit": None}), 0, cache)
+    step = max(1, len(rows) // most)
+    return rows[::step][:most], len(rows)
+
+
+def _spread_lines(path: Path, most: int) -> tuple[list[Row], int]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        lines: dict[int, bytes] = {}
+        for place in range(most):
+            file.seek(place * size // most)
+            if file.tell():
+                file.readline()  # it has begun in the middle of a line
+            start = file.tell()
+            if (line := file.readline()).strip():
+                lines[start] = line
+    if not lines:
+        raise SourceError(f"there are no rows in {path}")
+    rows = [_json_line(index, line) for index, line in enumerate(lines.values())]
+    return rows, round(size * len(lines) / sum(map(len, lines.values())))
+
+
+def _spread_rows(path: Path, most: int) -> tuple[list[Row], int]:
+    with parquet.ParquetFile(path) as table:
+        groups = table.num_row_groups
+        chosen = sorted({number * groups // GROUPS for number in range(GROUPS)}) if groups else []
+        found: list[Any] = []
+        for group in chosen:
+            each = -(-most // len(chosen))
+            found += next(table.iter_batches(each, [group], use_threads=False)).to_pylist()
+        if not found:
+            raise SourceError(f"there are no rows in {path}")
+        return [Row(index, row) for index, row in enumerate(found[:most])], table.metadata.num_rows
+
+
+def _first_hub_rows(name: str, split: str, revision: str | None, most: int) -> tuple[list[Row], int | None]:
+    import datasets
+
+    try:
+        table = datasets.load_dataset(name, split=split, revision=revision, streaming=True)
+        rows = [Row(index, row) for index, row in enumerate(table.take(most))]
+        told = (table.info.splits or {}).get(split)
+    except Exception as error:  # as many kinds as `_hub_rows` meets
+        raise SourceError(f"{name}, split {split}, cannot be loaded as a data set of the hub: {error}") from error
+    if not rows:
+        raise SourceError(f"there are no rows in {name}")
+    return rows, len(rows) if len(rows) < most else told.num_examples if told else None
 
 
 def _wheel_rows(path: Path, task: str) -> list[Row]:

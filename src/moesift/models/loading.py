@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -47,17 +48,38 @@ def load_config(model: str, key: str) -> PreTrainedConfig:
 
 
 def require_safetensors(model: str) -> None:
-    """Refuse a model directory without safetensors. What is on the hub shows when it is loaded.
+    """Refuse a model directory without safetensors, or with one that ends early, which its header tells.
+
+    What is on the hub shows when it is loaded.
 
     Raises:
-        UserError: names the directory, and the pickles that it has instead.
+        UserError: names the directory, and the pickles that it has instead; or the file.
     """
     folder = Path(model)
-    if not folder.is_dir() or any((folder / name).is_file() for name in WEIGHTS):
+    if not folder.is_dir():
         return
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
-    instead = f"; convert {', '.join(pickles)} to safetensors: to read a pickle may run code" if pickles else ""
-    raise UserError(f"{model}: has neither {' nor '.join(WEIGHTS)}, and no other weights are read{instead}")
+    if not any((folder / name).is_file() for name in WEIGHTS):
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+        instead = f"; convert {', '.join(pickles)} to safetensors: to read a pickle may run code" if pickles else ""
+        raise UserError(f"{model}: has neither {' nor '.join(WEIGHTS)}, and no other weights are read{instead}")
+    require_complete(folder)
+
+
+def require_complete(folder: Path) -> None:
+    """Refuse a folder with a file of safetensors that ends early.
+
+    Raises:
+        UserError: names the file.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{file}: cannot be read as safetensors: {error}; if the workflow made {folder}, remove that folder, "
+                "and the same command makes it again"
+            ) from None
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerFast:

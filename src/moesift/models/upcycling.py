@@ -32,6 +32,29 @@ SHAPES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
 OF_THE_CLASS = ("model_type", "architectures", "transformers_version", "dtype")
 
 
+def upcycled_config(dense: PretrainedConfig, experts: int, experts_per_token: int) -> PretrainedConfig:
+    """Return the configuration of the MoE model that `upcycled` makes, but for its dtype.
+
+    Raises:
+        UserError: the architecture is none that can be upcycled, or is quantised.
+    """
+    kind = dense.model_type
+    if kind not in SHAPES:
+        raise UserError(f"selector.upcycle: {kind} cannot be upcycled; {', '.join(SHAPES)} can")
+    if hasattr(dense, "quantization_config"):
+        raise UserError("selector.upcycle: a quantised model cannot be upcycled; save it dequantised first")
+    config_class, own = SHAPES[kind]
+    return config_class.from_dict(
+        {
+            **{key: value for key, value in dense.to_dict().items() if key not in OF_THE_CLASS},
+            "num_experts": experts,
+            "num_experts_per_tok": experts_per_token,
+            "moe_intermediate_size": dense.intermediate_size,
+            **own,
+        }
+    )
+
+
 def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed: int) -> PreTrainedModel:
     """Return a MoE model with `experts` copies of each feed-forward block of `dense`, in its dtype.
 
@@ -44,21 +67,9 @@ def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed:
     Raises:
         UserError: the architecture is another one, is quantised, or has weights that its MoE class has no place for.
     """
-    kind = dense.config.model_type
-    if kind not in SHAPES:
-        raise UserError(f"selector.upcycle: {kind} cannot be upcycled; {', '.join(SHAPES)} can")
-    if hasattr(dense.config, "quantization_config"):
-        raise UserError("selector.upcycle: a quantised model cannot be upcycled; save it dequantised first")
-    config_class, own = SHAPES[kind]
-    settings = {
-        **{key: value for key, value in dense.config.to_dict().items() if key not in OF_THE_CLASS},
-        "num_experts": experts,
-        "num_experts_per_tok": experts_per_token,
-        "moe_intermediate_size": dense.config.intermediate_size,
-        **own,
-    }
+    shape = upcycled_config(dense.config, experts, experts_per_token)
     with no_init_weights():  # every weight is given below
-        moe = AutoModelForCausalLM.from_config(config_class.from_dict(settings), dtype=dense.dtype)
+        moe = AutoModelForCausalLM.from_config(shape, dtype=dense.dtype)
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
     for name, value in dense.state_dict().items():
@@ -74,7 +85,10 @@ def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed:
         elif part == "down_proj.weight":
             state[f"{block}.mlp.experts.down_proj"] = value.expand(experts, -1, -1)  # (E, D, I)
         elif part != "up_proj.weight":
-            raise UserError(f"selector.upcycle: {kind} with {name} cannot be upcycled: no MoE class has a place for it")
+            raise UserError(
+                f"selector.upcycle: {dense.config.model_type} with {name} cannot be upcycled: no MoE class has a place "
+                "for it"
+            )
     for name, value in moe.state_dict().items():
         if "shared_expert" in name:
             state[name] = torch.zeros_like(value)

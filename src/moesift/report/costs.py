@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -22,7 +23,18 @@ class Pool:
     examples: int
     selector_tokens: float  # mean of an example, cut at data.max_length
     target_tokens: float
+    bytes: float  # of an example in a parquet
     known: str
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What computes: how fast it multiplies matrices, how that is known, what it is, and its memory in bytes."""
+
+    tflops: float
+    known: Literal["measured", "assumed"]
+    name: Literal["GPU", "CPU"]
+    memory: float | None
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class Work:
         return self.runs * self.tokens * self.flops_per_token
 
     def hours(self, peak_tflops: float, utilisation: float, decode_ms: float) -> float:
-        """GPU hours of all runs."""
+        """Hours of all runs, on one GPU or CPU of this peak."""
         computing = self.flops / (peak_tflops * 1e12 * utilisation)  # seconds
         decoding = self.runs * self.decode_steps * decode_ms / 1e3
         return (computing + decoding) / 3600

@@ -1,4 +1,4 @@
-"""The estimate as text: every number of `costs` with what it was counted from, so that each can be checked by hand."""
+"""The costs as text: every number of `costs` with what it was counted from, so that each can be checked by hand."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from moesift.models.batches import TOKENS
 from moesift.models.shapes import Shape
 from moesift.report.costs import (
     COMPUTED_IN,
+    Hardware,
     Pool,
     Work,
     kept_by_lora,
@@ -25,14 +26,12 @@ LESS_A100_HOURS = 54  # what LESS (arXiv 2402.04333) is said to take to select f
 A100_TFLOPS = 312  # dense bf16 peak
 
 
-def lines(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[str]:
-    """Return the estimate as text, with what each number was counted from."""
+def lines(config: Config, selector: Shape, target: Shape, pool: Pool, hardware: Hardware) -> list[str]:
+    """Return the costs as text, with what each number was counted from."""
     found = works(config, selector, target, pool)
     assumed = config.estimate
-    hours = [work.hours(assumed.peak_tflops, assumed.utilisation, assumed.decode_ms) for work in found]
+    hours = [work.hours(hardware.tflops, assumed.utilisation, assumed.decode_ms) for work in found]
     return [
-        f"Estimate of {config.experiment}: counted, not measured",
-        "",
         "Models, from their configurations",
         *_model_lines("selector", config.selector.model, selector),
         *_model_lines("target", config.target.model, target),
@@ -44,11 +43,15 @@ def lines(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[st
         f"  {pool.known}",
         "",
         "Operations and hours",
-        *_work_lines(found, hours),
-        *_assumption_lines(config, selector, pool),
+        *_work_lines(found, hours, hardware),
+        *_assumption_lines(config, selector, pool, hardware),
         "",
         *_memory_lines(config, selector, target),
-        *(_beside_less(config, found, hours) if "router" in config.methods else []),
+        *(
+            _beside_less(config, found, hours, hardware)
+            if "router" in config.methods and hardware.name == "GPU"
+            else []
+        ),
     ]
 
 
@@ -61,8 +64,8 @@ def _model_lines(role: str, name: str, shape: Shape) -> list[str]:
     ]
 
 
-def _work_lines(found: Sequence[Work], hours: Sequence[float]) -> list[str]:
-    rows = [("stage", "what", "runs", "tokens a run", "GFLOP/token", "PFLOP", "GPU hours")]
+def _work_lines(found: Sequence[Work], hours: Sequence[float], hardware: Hardware) -> list[str]:
+    rows = [("stage", "what", "runs", "tokens a run", "GFLOP/token", "PFLOP", f"{hardware.name} hours")]
     rows += [
         (
             work.stage,
@@ -70,19 +73,19 @@ def _work_lines(found: Sequence[Work], hours: Sequence[float]) -> list[str]:
             str(work.runs),
             f"{work.tokens:,.0f}",
             f"{work.flops_per_token / 1e9:,.4g}",
-            f"{work.flops / 1e15:,.1f}",
-            f"{spent:,.2f}",
+            _number(work.flops / 1e15),
+            _number(spent),
         )
         for work, spent in zip(found, hours, strict=True)
     ]
-    rows.append(("all", "", "", "", "", f"{sum(work.flops for work in found) / 1e15:,.1f}", f"{sum(hours):,.2f}"))
+    rows.append(("all", "", "", "", "", _number(sum(work.flops for work in found) / 1e15), _number(sum(hours))))
     return [
         f"  {stage:9} {what:34} {runs:>5} {tokens:>14} {each:>12} {flops:>10} {spent:>10}"
         for stage, what, runs, tokens, each, flops, spent in rows
     ]
 
 
-def _assumption_lines(config: Config, selector: Shape, pool: Pool) -> list[str]:
+def _assumption_lines(config: Config, selector: Shape, pool: Pool, hardware: Hardware) -> list[str]:
     assumed = config.estimate
     asked = [task.name for task in config.evaluate.tasks]
     sizes = {size.name: size for size in assumed.tasks if size.name in asked}
@@ -94,7 +97,7 @@ def _assumption_lines(config: Config, selector: Shape, pool: Pool) -> list[str]:
         "    the weight gradients of the routers are left out as negligible",
         f"  left out: padding, and attention's part that grows with length ({quadratic:.1%} of the selector's here)",
         "  a selection is taken to be as long as the pool's mean, although `length` prefers long examples",
-        f"  hours: operations / ({assumed.peak_tflops:g} TFLOP/s peak x {assumed.utilisation:g} used, both assumed)",
+        f"  hours: operations / ({hardware.tflops:.3g} TFLOP/s, {hardware.known}, x {assumed.utilisation:g}, assumed)",
         f"    + {assumed.decode_ms:g} ms, assumed, per token that {config.throughput.eval_batch_size} answers grow by;",
         "    loading models and starting jobs are not counted",
         *(
@@ -135,16 +138,21 @@ def _memory_lines(config: Config, selector: Shape, target: Shape) -> list[str]:
     ]
 
 
-def _beside_less(config: Config, found: Sequence[Work], hours: Sequence[float]) -> list[str]:
+def _beside_less(config: Config, found: Sequence[Work], hours: Sequence[float], hardware: Hardware) -> list[str]:
     own = {"warm up", "signals with last"}
     selecting = sum(spent for work, spent in zip(found, hours, strict=True) if {work.stage, work.what} & own)
-    less = LESS_A100_HOURS * A100_TFLOPS / config.estimate.peak_tflops
+    less = LESS_A100_HOURS * A100_TFLOPS / hardware.tflops
     return [
         "",
         f"Selecting by `router`, one seed: {selecting / len(config.seeds):.2f} GPU hours (the warm-up and one pass)",
         f"  LESS is said to take {LESS_A100_HOURS} A100 hours for 270k examples: {less:.1f} on this GPU, if both reach",
         f"  the same share of their peaks ({A100_TFLOPS} TFLOP/s for an A100), which small experts may well not",
     ]
+
+
+def _number(value: float) -> str:
+    """Return a number with one decimal, or of less than 1 two digits."""
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _dtype(dtype: torch.dtype) -> str:

@@ -4,10 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from moesift.config import EMBEDDED, SMOLLM2
-from moesift.errors import UserError, run
-from moesift.models.loading import load_config, load_tokenizer, require_safetensors
-from moesift.models.routers import UPCYCLE, has_routers
+from moesift.errors import run
+from moesift.files import whole
+from moesift.models.inspection import described, require_routers
 
 
 def main() -> None:
@@ -24,31 +23,10 @@ def main() -> None:
         "selector": described("selector.model", args.selector),
         "target": described("target.model", args.target),
     }
-    if found["selector"]["routers"] and args.upcycled:
-        raise UserError(f"selector.upcycle: {args.selector} has routers already, so leave it at null")
-    if args.routed and not (found["selector"]["routers"] or args.upcycled):
-        raise UserError(f"selector.model: {args.selector} has no routers; {UPCYCLE}")
-    args.out.write_text(json.dumps(found, indent=2) + "\n")
+    require_routers(args.selector, bool(found["selector"]["routers"]), args.upcycled, args.routed)
+    with whole(args.out) as part:
+        part.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found))
-
-
-def described(key: str, model: str) -> dict[str, str | bool | None]:
-    """Return a model's architecture, whether it has routers, and on the hub its commit; its files are tried as well.
-
-    What the workflow makes itself is not there yet.
-    """
-    if model in (EMBEDDED, SMOLLM2):
-        routers = model == EMBEDDED and key == "selector.model"
-        return {"model": model, "architecture": None, "routers": routers, "commit": None}
-    config = load_config(model, key)
-    require_safetensors(model)
-    load_tokenizer(model)
-    return {
-        "model": model,
-        "architecture": config.model_type,
-        "routers": has_routers(config),
-        "commit": getattr(config, "_commit_hash", None),  # a directory has none
-    }
 
 
 if __name__ == "__main__":

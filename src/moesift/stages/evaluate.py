@@ -11,8 +11,9 @@ from peft import PeftModel
 from moesift import config, flags, progress
 from moesift.errors import UserError, run
 from moesift.evaluation import QUESTIONS, heldout_loss, heldout_losses, run_tasks
+from moesift.files import parquet, whole
 from moesift.models.chat import encode_responses
-from moesift.models.loading import load_model
+from moesift.models.loading import load_model, require_complete
 from moesift.provenance import commit, machine, versions
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument(
         "--adapter", type=Path, help="directory of an adapter; without it the target is measured untuned"
     )
-    parser.add_argument("--heldout", type=Path, required=True, help="parquet of the held-out examples")
+    parser.add_argument("--heldout", type=parquet, required=True, help="parquet of the held-out examples")
     parser.add_argument("--tasks-folder", type=Path, help="task files of `evaluation_data`; without it lm-eval's own")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write: what was measured")
     parser.add_argument("--questions", type=Path, required=True, help="parquet to write: each question by itself")
@@ -39,6 +40,7 @@ def main() -> None:
     model, tokenizer = load_model(args.model)
     training = None
     if args.adapter is not None:
+        require_complete(args.adapter)
         try:
             training = json.loads((args.adapter / "training.json").read_text())
             model = PeftModel.from_pretrained(model, args.adapter).merge_and_unload()
@@ -66,8 +68,10 @@ def main() -> None:
     held_out = nats.with_columns(doc_id=pl.Series(list(examples)), doc_hash=heldout["id"].gather(list(examples)))
     by_example = held_out.unpivot(["nats", "tokens"], index=["doc_id", "doc_hash"], variable_name="metric")
     both = pl.concat([by_example.with_columns(task=pl.lit("heldout")), found.questions], how="diagonal_relaxed")
-    both.select(*QUESTIONS).write_parquet(args.questions)
-    args.out.write_text(json.dumps(measured, indent=2) + "\n")
+    with whole(args.questions) as part:
+        both.select(*QUESTIONS).write_parquet(part)
+    with whole(args.out) as part:
+        part.write_text(json.dumps(measured, indent=2) + "\n")
     print(json.dumps(measured["heldout"]))
 
 

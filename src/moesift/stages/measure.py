@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from moesift import config, flags, progress
 from moesift.errors import run
+from moesift.files import parquet, whole
 from moesift.models import checkpoints
 from moesift.models.chat import Encoded, encode
 from moesift.models.loading import load_model, load_tokenizer
@@ -36,7 +37,7 @@ def main() -> None:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--epoch", type=Path, help="directory of a warm-up epoch")
     model.add_argument("--selector", help="the selector as it came: a directory or a name on the hub")
-    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--pool", type=parquet, required=True)
     parser.add_argument("--out", type=Path, required=True, help="parquet of the shard")
     parser.add_argument("--shard", type=int, required=True, help="which shard, from 1")
     parser.add_argument("--shards", type=int, required=True, help="of how many")
@@ -76,7 +77,8 @@ def main() -> None:
         )
         tokens += sum(len(example.ids) for example in examples)
     found = pl.concat(parts)
-    found.write_parquet(args.out)
+    with whole(args.out) as part:
+        found.write_parquet(part)
     print(f"{args.quantity} of {found.height} examples, {tokens} tokens, {rate()}")
 
 

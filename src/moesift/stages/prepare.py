@@ -12,6 +12,7 @@ from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons, split, to
 from moesift.data.sources import read_source
 from moesift.data.wheel import default_cache
 from moesift.errors import run
+from moesift.files import whole
 
 
 def _arguments() -> argparse.Namespace:
@@ -35,11 +36,13 @@ def main() -> None:
     pool, collided = deduplicated(corrupt(pool, args.corrupt, args.corruptions, args.seed))
     rejected = with_content(pl.concat([unusable, repeated, collided]), rows)
 
-    for path, frame in ((args.pool, pool.select(COLUMNS)), (args.heldout_out, heldout.select(COLUMNS))):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(path)
-    args.rejected.parent.mkdir(parents=True, exist_ok=True)
-    rejected.write_parquet(args.rejected)
+    for path, frame in (
+        (args.pool, pool.select(COLUMNS)),
+        (args.heldout_out, heldout.select(COLUMNS)),
+        (args.rejected, rejected),
+    ):
+        with whole(path) as part:
+            frame.write_parquet(part)
 
     print("read:", ", ".join(f"{name} {len(given)}" for name, given in rows.items()))
     print(f"pool: {len(pool)}, held out: {len(heldout)}, rejected: {len(rejected)}")

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, set_seed
 from moesift import config, flags, progress
 from moesift.data import wheel
 from moesift.errors import UserError, run
+from moesift.files import whole
 from moesift.models import embedded
 from moesift.models.loading import device, load_tokenizer
 from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
@@ -52,13 +53,15 @@ def tokenizer(args: argparse.Namespace) -> None:
     texts = embedded.documents([questions[index] for index in order])
     plain = [text if isinstance(text, str) else " ".join(turn["content"] for turn in text) for text in texts]
     trained = embedded.train_tokenizer(plain, args.vocabulary)
-    trained.save_pretrained(args.out)
+    with whole(args.out) as part:
+        trained.save_pretrained(part)
     rendered = [
         text + trained.eos_token if isinstance(text, str) else trained.apply_chat_template(text, tokenize=False)
         for text in texts
     ]
     ids = [token for line in trained(rendered, add_special_tokens=False)["input_ids"] for token in line]
-    save_file({"ids": torch.tensor(ids, dtype=torch.int32)}, args.corpus_out)
+    with whole(args.corpus_out) as part:
+        save_file({"ids": torch.tensor(ids, dtype=torch.int32)}, part)
     print(f"{len(texts)} texts, {len(ids)} tokens, {sum(map(len, rendered)) / len(ids):.2f} characters per token")
 
 
@@ -75,24 +78,25 @@ def model(args: argparse.Namespace) -> None:
     sequences = embedded.windows(stream[: args.tokens], WINDOW, args.seed)  # (windows, WINDOW)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
     steps = len(sequences) // BATCH
-    with args.log.open("w") as log:
-        sizes, losses = [BATCH * WINDOW] * steps, list[float]()
-        for step in progress.steps(range(steps), sizes, "pretrain", told=lambda: f"{losses[-1]:.3f} nats"):
-            optimizer.param_groups[0]["lr"] = args.learning_rate * rise_and_cosine(step, steps, 0.05)
-            ids = sequences[step * BATCH : (step + 1) * BATCH].to(net.device)  # (BATCH, WINDOW)
-            # The MoE learns an even load too, at OLMoE's own weight, or a few experts take every token.
-            output = net(ids, output_router_logits=True) if args.shape == "moe" else net(ids)
-            loss = F.cross_entropy(output.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
-            total = loss + shape.router_aux_loss_coef * output.aux_loss if args.shape == "moe" else loss
-            total.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), MAX_GRADIENT_NORM)
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-            if step % 20 == 0 or step == steps - 1:
-                log.write(json.dumps({"step": step, "loss": losses[-1]}) + "\n")
-    net.save_pretrained(args.out)
-    vocabulary.save_pretrained(args.out)
+    sizes, losses = [BATCH * WINDOW] * steps, list[float]()
+    for step in progress.steps(range(steps), sizes, "pretrain", told=lambda: f"{losses[-1]:.3f} nats"):
+        optimizer.param_groups[0]["lr"] = args.learning_rate * rise_and_cosine(step, steps, 0.05)
+        ids = sequences[step * BATCH : (step + 1) * BATCH].to(net.device)  # (BATCH, WINDOW)
+        # The MoE learns an even load too, at OLMoE's own weight, or a few experts take every token.
+        output = net(ids, output_router_logits=True) if args.shape == "moe" else net(ids)
+        loss = F.cross_entropy(output.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        total = loss + shape.router_aux_loss_coef * output.aux_loss if args.shape == "moe" else loss
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), MAX_GRADIENT_NORM)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    with whole(args.log) as part:
+        shown = sorted({*range(0, steps, 20), steps - 1})
+        part.write_text("".join(json.dumps({"step": step, "loss": losses[step]}) + "\n" for step in shown))
+    with whole(args.out) as part:
+        net.save_pretrained(part)
+        vocabulary.save_pretrained(part)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     print(f"{args.shape}: {parameters:,} parameters, {steps} steps, last loss {losses[-1]:.3f} nats per token")
 

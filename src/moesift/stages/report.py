@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from moesift.errors import UserError, run
+from moesift.files import parquet, whole
 from moesift.report import durations, keep_shares
 from moesift.report.examples import of_rankings
 from moesift.report.page import page, plots
@@ -19,11 +20,11 @@ def main() -> None:
     parser.add_argument(
         "--evaluations", type=Path, nargs="+", required=True, help="JSON of `evaluate`, beside its parquet"
     )
-    parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--rejected", type=Path, required=True)
-    parser.add_argument("--scores", type=Path, nargs="+", required=True, help=".../{method}/seed-{seed}.parquet")
+    parser.add_argument("--pool", type=parquet, required=True)
+    parser.add_argument("--rejected", type=parquet, required=True)
+    parser.add_argument("--scores", type=parquet, nargs="+", required=True, help=".../{method}/seed-{seed}.parquet")
     parser.add_argument(
-        "--selections", type=Path, nargs="+", required=True, help=".../{method}/ratio-{r}/seed-{s}.parquet"
+        "--selections", type=parquet, nargs="+", required=True, help=".../{method}/ratio-{r}/seed-{s}.parquet"
     )
     parser.add_argument("--curves", type=Path, nargs="*", required=True, help=".../seed-{seed}/epoch-{n}.jsonl")
     parser.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's records of the jobs")
@@ -70,10 +71,10 @@ def main() -> None:
     drawn = plots(comparison, args.config, pool, *first, every_curve, kept_by_layer)
     shown = of_rankings(*first, pool, args.config["methods"])
     took = durations.by_rule(jobs).to_dicts()
-    for path in (args.results, args.page):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    args.results.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    args.page.write_text(page(numbers, drawn, shown, took))
+    with whole(args.results) as part:
+        part.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    with whole(args.page) as part:
+        part.write_text(page(numbers, drawn, shown, took))
     print(args.page)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from moesift import config, flags
 from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
+from moesift.files import parquet, whole
 from moesift.scoring import methods, scores
 
 NO_HELP = "its IFD is 1 or more: the instruction does not make the response likelier"
@@ -24,14 +25,14 @@ def main() -> None:
     for method, reads in methods.READS.items():
         part = parts.add_parser(method)
         names = " and ".join(f"{quantity} of the {model} model" for quantity, model in reads)
-        part.add_argument("--measured", type=Path, nargs=len(reads), required=True, help=f"parquet: {names}")
+        part.add_argument("--measured", type=parquet, nargs=len(reads), required=True, help=f"parquet: {names}")
         part.add_argument("--out", type=Path, required=True, help="parquet of the scores")
         if method in ("router", "router_untrained"):
             flags.add(part, config.Score, "layers")
         if method in ("random", "reducible"):
             part.add_argument("--seed", type=int, required=True)
         if method == "reducible":
-            part.add_argument("--pool", type=Path, required=True)
+            part.add_argument("--pool", type=parquet, required=True)
             flags.add(part, config.Warmup, "examples")
     args = parser.parse_args()
 
@@ -65,7 +66,8 @@ def main() -> None:
         case "random":
             values = methods.random(examples.height, args.seed)
     table = scores.table(examples, values, refused, layer_scores)
-    table.write_parquet(args.out)
+    with whole(args.out) as part:
+        table.write_parquet(part)
     print(f"{table.height} examples scored by {args.method}")
     for reason, count in table["reason"].drop_nulls().value_counts(sort=True).iter_rows():
         print(f"{count} without a score: {reason}")

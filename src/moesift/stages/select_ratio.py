@@ -9,6 +9,7 @@ import polars as pl
 
 from moesift import config, flags
 from moesift.errors import run
+from moesift.files import parquet, whole
 from moesift.scoring.diversity import k_centre
 from moesift.scoring.selection import below_top, distinct, drawn, keep, quotas, ranked, require, without
 
@@ -16,12 +17,12 @@ from moesift.scoring.selection import below_top, distinct, drawn, keep, quotas, 
 def main() -> None:
     """Read scores and pool, write the selection and what was dropped."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scores", type=Path, required=True)
-    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--scores", type=parquet, required=True)
+    parser.add_argument("--pool", type=parquet, required=True)
     parser.add_argument("--ratio", type=float, required=True, help="share of the pool to keep")
-    parser.add_argument("--contaminated", type=Path, help="parquet of `contaminated`, whose examples are dropped")
-    parser.add_argument("--near-duplicates", type=Path, help="parquet of `near_duplicates`, of which the best is kept")
-    parser.add_argument("--usage", type=Path, help="parquet with how each example uses the experts, for diversity")
+    parser.add_argument("--contaminated", type=parquet, help="parquet of `contaminated`, whose examples are dropped")
+    parser.add_argument("--near-duplicates", type=parquet, help="parquet of `near_duplicates`, to keep the best")
+    parser.add_argument("--usage", type=parquet, help="parquet with how each example uses the experts, for diversity")
     parser.add_argument("--out", type=Path, required=True, help="parquet of the selection")
     parser.add_argument("--dropped", type=Path, required=True, help="parquet of what was left out, with the reason")
     parser.add_argument("--seed", type=int, required=True, help="of what is drawn at random")
@@ -53,10 +54,12 @@ def main() -> None:
     best, dropped = keep(sifted, count, by_source, spread)
 
     selection = best.join(pool, on="id", how="left", validate="1:1", maintain_order="left")
-    selection.write_parquet(args.out)
-    dropped.write_parquet(args.dropped)
+    for path, frame in ((args.out, selection), (args.dropped, dropped)):
+        with whole(path) as part:
+            frame.write_parquet(part)
     if args.format == "jsonl":
-        selection.write_ndjson(args.out.with_suffix(".jsonl"))
+        with whole(args.out.with_suffix(".jsonl")) as part:
+            selection.write_ndjson(part)
     print(f"{count} of {pool.height} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
     print(f"{dropped.height} left out for another reason than their rank")
 

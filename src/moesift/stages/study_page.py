@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 
 from moesift.errors import UserError, run
+from moesift.files import whole
 from moesift.study.figures import drawn, png
 from moesift.study.page import claimed, headline, page, reported, verdict
 
@@ -25,13 +26,13 @@ def main() -> None:
         )
     study = json.loads(args.study.read_text())
 
-    for folder in (args.page.parent, args.figures):
-        folder.mkdir(parents=True, exist_ok=True)
-    _, part = reported(study)
-    if part is not None:
-        for name, figure in drawn(part, study["made"]["control"]).items():
-            (args.figures / f"study-{name}.png").write_bytes(png(figure))
-    args.page.write_text(page(study))
+    _, numbers = reported(study)
+    if numbers is not None:
+        for name, figure in drawn(numbers, study["made"]["control"]).items():
+            with whole(args.figures / f"study-{name}.png") as part:
+                part.write_bytes(png(figure))
+    with whole(args.page) as part:
+        part.write_text(page(study))
     for text in (f"The claim: {claimed(study)}", verdict(study), headline(study)):
         print(textwrap.fill(text.replace("**", "").replace("`", ""), WIDTH, break_on_hyphens=False))
     print(f"page: {args.page}")

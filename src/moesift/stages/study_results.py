@@ -11,6 +11,7 @@ import polars as pl
 
 from moesift.config import Study
 from moesift.errors import run
+from moesift.files import parquet, whole
 from moesift.provenance import commit, machine, versions
 from moesift.study import numbers
 from moesift.study.numbers import Case
@@ -53,7 +54,8 @@ def main() -> None:
         "baselines": settings.baselines,
     }
     numbers = {"made": made, "claim": settings.claim.model_dump(), "parts": parts, "human": None}
-    args.out.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
+    with whole(args.out) as part:
+        part.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
     print(f"{len(cases)} cases, {made['job_seconds']:.0f} s of jobs")
 
 
@@ -64,10 +66,11 @@ def read(folder: Path, settings: Study) -> Case:
     trained = pl.DataFrame(schema={"arm": pl.String, "ratio": pl.Float64})
     if settings.arms and int(seed) in settings.test_seeds:
         runs = pl.DataFrame(json.loads((folder / "trained.json").read_text())["runs"])
-        trained = pl.read_parquet(folder / "trained.parquet").join(
+        trained = pl.read_parquet(parquet(folder / "trained.parquet")).join(
             runs.select("arm", "ratio", "kept_corrupted"), on=["arm", "ratio"], how="left", nulls_equal=True
         )
-    return Case(float(noise), int(half), int(seed), kinds, pl.read_parquet(folder / "examples.parquet"), trained)
+    examples = pl.read_parquet(parquet(folder / "examples.parquet"))
+    return Case(float(noise), int(half), int(seed), kinds, examples, trained)
 
 
 def part(cases: Sequence[Case], settings: Study) -> dict[str, Any] | None:

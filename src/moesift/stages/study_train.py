@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 from moesift import config, flags, progress
 from moesift.data.corruption import CLEAN
 from moesift.errors import UserError, run
+from moesift.files import parquet, whole
 from moesift.models.adapters import add_lora
 from moesift.models.batches import collate, micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode
@@ -33,9 +34,9 @@ def main() -> None:
     """Read a case and its target, write the held-out losses of every arm."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="the target: a directory or a name on the hub")
-    parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--heldout", type=Path, required=True)
-    parser.add_argument("--scores", type=Path, nargs="+", required=True, help=".../{method}.parquet")
+    parser.add_argument("--pool", type=parquet, required=True)
+    parser.add_argument("--heldout", type=parquet, required=True)
+    parser.add_argument("--scores", type=parquet, nargs="+", required=True, help=".../{method}.parquet")
     parser.add_argument("--out", type=Path, required=True, help="parquet: one row an arm, a ratio and an example")
     parser.add_argument("--log", type=Path, required=True, help="JSON: one entry an arm and a ratio")
     parser.add_argument("--seed", type=int, required=True)
@@ -85,10 +86,12 @@ def main() -> None:
             )
         )
         runs.append(made | {"seconds": time.monotonic() - started})
-    pl.concat(frames).write_parquet(args.out)
+    with whole(args.out) as part:
+        pl.concat(frames).write_parquet(part)
     # Of the same held-out examples for every arm: those whose answers are all read.
     made = {"runs": runs, "heldout_left_out": heldout.height - frames[0].height, "versions": versions()}
-    args.log.write_text(json.dumps(made, indent=2) + "\n")
+    with whole(args.log) as part:
+        part.write_text(json.dumps(made, indent=2) + "\n")
     print(f"{len(runs)} runs, {sum(made['seconds'] for made in runs) / len(runs):.1f} s each")
 
 

@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from moesift import config, flags, live, progress
 from moesift.errors import run
+from moesift.files import parquet, whole
 from moesift.models.adapters import add_lora
 from moesift.models.batches import collate, micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode_responses
@@ -31,7 +32,7 @@ def main() -> None:
     """Read the selection and the target, write the adapter and how it was made."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="the target: a directory or a name on the hub")
-    parser.add_argument("--selection", type=Path, required=True)
+    parser.add_argument("--selection", type=parquet, required=True)
     parser.add_argument("--out", type=Path, required=True, help="directory of the adapter")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
@@ -64,11 +65,7 @@ def main() -> None:
         model, losses = tune(accelerator, model, examples, batches, tokenizer.pad_token_id, args, show)
 
     weights = accelerator.get_state_dict(model)  # gathers what ZeRO-3 has spread over the processes
-    accelerator.unwrap_model(model).save_pretrained(
-        args.out, state_dict=weights, is_main_process=accelerator.is_main_process, save_function=accelerator.save
-    )
     if accelerator.is_main_process:
-        (args.out / "README.md").unlink(missing_ok=True)  # peft's empty form; `adapter_cards` writes the card
         made = {
             "settings": {key: value for key, value in vars(args).items() if key not in ELSEWHERE},
             "examples": len(examples),
@@ -80,7 +77,10 @@ def main() -> None:
             "seconds": time.monotonic() - started,
             "versions": versions(),
         }
-        (args.out / "training.json").write_text(json.dumps(made, indent=2, default=str) + "\n")
+        with whole(args.out) as part:
+            accelerator.unwrap_model(model).save_pretrained(part, state_dict=weights)
+            (part / "README.md").unlink()  # peft's empty form; `adapter_cards` writes the card
+            (part / "training.json").write_text(json.dumps(made, indent=2, default=str) + "\n")
         state.remove(args.state)
         print(f"{len(examples)} examples, {len(batches)} steps, {losses[0]:.3f} to {losses[-1]:.3f} nats per token")
     accelerator.end_training()
@@ -107,8 +107,10 @@ def tune(
     made_by = {key: value for key, value in vars(args).items() if key not in ELSEWHERE}
     job = state.fingerprint(made_by | {"code": digest("train_adapter")}, [example.ids for example in examples])
     losses: list[float] = []
-    whole = kind(accelerator) in REPLICATED
-    if whole and (reached := state.newest(args.state, job)) is not None:
+    replicated = kind(accelerator) in REPLICATED
+    if accelerator.is_main_process:
+        state.claim(args.state)
+    if replicated and (reached := state.newest(args.state, job)) is not None:
         losses = reached.told
         state.set_values(reached.tensors, named)
         state.set_moments(reached.tensors, optimizer, named)
@@ -151,7 +153,7 @@ def tune(
         losses.append(accelerator.reduce(nats, "sum").item())
         speed = sizes[step] / (time.monotonic() - began)
         show(step, {"nats per token": losses[-1], "learning rate": rate, "tokens per second": speed})
-        if whole and accelerator.is_main_process and time.monotonic() - saved >= args.save_every:
+        if replicated and accelerator.is_main_process and time.monotonic() - saved >= args.save_every:
             tensors = state.values(named) | state.moments(optimizer, named)
             state.save(args.state, job, state.State(step + 1, tensors, losses))
             saved = time.monotonic()

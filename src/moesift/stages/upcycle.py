@@ -7,6 +7,7 @@ import torch
 
 from moesift import config, flags
 from moesift.errors import UserError, run
+from moesift.files import whole
 from moesift.models.loading import load_model
 from moesift.models.upcycling import largest_difference, upcycled
 
@@ -33,8 +34,9 @@ def main() -> None:
             f"selector.upcycle: {args.model} and its upcycled model differ by {difference:.2g} of the largest logit, "
             "more than rounding explains: something of its architecture is not carried over"
         )
-    moe.save_pretrained(args.out)
-    tokenizer.save_pretrained(args.out)
+    with whole(args.out) as part:
+        moe.save_pretrained(part)
+        tokenizer.save_pretrained(part)
     dense_size, moe_size = (sum(parameter.numel() for parameter in model.parameters()) for model in (dense, moe))
     print(f"{dense_size:,} parameters upcycled to {moe_size:,}; logits differ by {difference:.2g} of the largest")
 

@@ -15,7 +15,6 @@ All terms are sums over examples, so the passes and processes that a step is div
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from moesift import config, flags, live
 from moesift.data.corruption import twins
 from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
+from moesift.files import parquet, whole
 from moesift.models import checkpoints
 from moesift.models.batches import micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode, encode_responses
@@ -60,7 +60,7 @@ def main() -> None:
     """Read epoch n - 1 and the pool, write epoch n."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--previous", type=Path, required=True, help="directory of epoch n - 1")
-    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--pool", type=parquet, required=True)
     parser.add_argument("--out", type=Path, required=True, help="directory of epoch n")
     parser.add_argument("--log", type=Path, required=True, help="JSON lines, one an optimizer step")
     parser.add_argument("--epoch", type=int, required=True, help="n, from 1")
@@ -113,6 +113,8 @@ def main() -> None:
     job = state.fingerprint(
         made_by, zip(ids, lengths, strict=True), sorted(value.sum().item() for value in trained.values())
     )
+    if accelerator.is_main_process:
+        state.claim(args.state)
     records: list[dict[str, Any]] = []
     if (reached := state.newest(args.state, job)) is not None:
         progress, records = from_tensors(reached.tensors), reached.told
@@ -127,8 +129,7 @@ def main() -> None:
         return ", ".join(f"{name} {records[-1][name]:.3f}" for name in named)
 
     started = saved = time.monotonic()
-    with (args.log if main else Path(os.devnull)).open("w") as log, live.view(args.live if main else None) as show:
-        log.writelines(map(line, records))
+    with live.view(args.live if main else None) as show:
         name = f"warm-up epoch {args.epoch}"
         for batch in steps(batches, sizes, name, start=len(records), told=told, shown=main):
             began = time.monotonic()
@@ -167,7 +168,6 @@ def main() -> None:
                     "gradient_norm": norm,
                 }
             )
-            log.write(line(records[-1]))
             rate = optimizer.param_groups[0]["lr"] = args.learning_rate * min(1.0, (progress.steps + 1) / RISE)
             optimizer.step()
             optimizer.zero_grad()
@@ -182,16 +182,14 @@ def main() -> None:
                 saved = time.monotonic()
 
     if main:
-        checkpoints.save(selector, args.out, args.previous, to_tensors(progress) | state.moments(optimizer, trained))
+        with whole(args.log) as part:
+            part.write_text("".join(json.dumps(record) + "\n" for record in records))
+        with whole(args.out) as part:
+            checkpoints.save(selector, part, args.previous, to_tensors(progress) | state.moments(optimizer, trained))
         state.remove(args.state)
         speed = sum(sizes) / (time.monotonic() - started)
         print(f"{len(samples)} of {pool.height} examples, {speed:,.0f} tokens/s; at the end {told()}")
     accelerator.end_training()
-
-
-def line(record: dict[str, Any]) -> str:
-    """Return a line of the log."""
-    return json.dumps(record) + "\n"
 
 
 def numbers(record: dict[str, Any]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from moesift import config, flags
 from moesift.errors import run
+from moesift.files import whole
 from moesift.models import checkpoints
 
 
@@ -20,7 +21,8 @@ def main() -> None:
     # The contrast is taken of the model as it is; the other objectives train it with its trash cans at work.
     gate = "open" if args.objective == "contrastive" else "learned"
     selector = checkpoints.attach(args.model, args.trash_ratio, args.expert_role, args.seed, gate)
-    checkpoints.save(selector, args.out, previous=None, optimizer={})
+    with whole(args.out) as part:
+        checkpoints.save(selector, part, previous=None, optimizer={})
     roles = selector.trash_can.roles
     print(
         f"{len(selector.trash_can.routers)} routers, {len(roles.quality)} quality and {len(roles.trash)} trash experts"

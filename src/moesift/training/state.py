@@ -5,13 +5,12 @@ Snakemake deletes the declared outputs of a job that failed, so states are kept 
 {folder}/step-{n}/tensors.safetensors      parameters, the optimizer's moments, random states
 {folder}/step-{n}/state.json               which job it is a state of, and what the job had to say until then
 
-A state is written into a folder of another name, synced and renamed, so that whatever has this name is whole. The last
-two are kept: the older one serves where the newer one turns out to be damaged.
+Whatever has the name of a state is whole. The last two are kept: the older one serves where the newer one turns out to
+be damaged.
 """
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import Parameter
+
+from moesift.errors import UserError, full_disk, is_full
+from moesift.files import LOCK, lock, whole
 
 KEPT = 2
 TENSORS = "tensors.safetensors"
@@ -46,6 +48,26 @@ def fingerprint(settings: dict[str, Any], *parts: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
+def claim(folder: Path) -> None:
+    """Keep the states of a job to this process until it ends.
+
+    Raises:
+        UserError: another process trains the same: a job may outlive the Snakemake that started it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock(folder / LOCK)
+    except BlockingIOError:
+        raise UserError(
+            f"{folder}: another process is still at this training, left by a Snakemake that was killed; wait for its "
+            "end, or end it, and run the same command again"
+        ) from None
+    except OSError as error:
+        if is_full(error):
+            raise full_disk(folder) from None
+        print(f"{folder}: cannot be locked, and a second training of it would not be noticed: {error}", file=sys.stderr)
+
+
 def save(folder: Path, job: str, state: State) -> None:
     """Write a state so that it is there whole or not at all, and remove all but the last two.
 
@@ -54,16 +76,10 @@ def save(folder: Path, job: str, state: State) -> None:
         job: of `fingerprint`.
         state: `told` is anything that JSON can say.
     """
-    whole, part = folder / f"step-{state.step}", folder / f".step-{state.step}.part"
-    for leftover in (part, whole):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part.mkdir(parents=True)
-    save_file({name: value.contiguous() for name, value in state.tensors.items()}, part / TENSORS)
-    (part / SETTINGS).write_text(json.dumps({"job": job, "told": state.told}) + "\n")
-    for path in (part / TENSORS, part / SETTINGS, part):
-        _sync(path)
-    part.rename(whole)
-    _sync(folder)
+    with whole(folder / f"step-{state.step}") as part:
+        part.mkdir()
+        save_file({name: value.contiguous() for name, value in state.tensors.items()}, part / TENSORS)
+        (part / SETTINGS).write_text(json.dumps({"job": job, "told": state.told}) + "\n")
     for step in _steps(folder)[KEPT:]:
         shutil.rmtree(folder / f"step-{step}")
 
@@ -125,11 +141,3 @@ def remove(folder: Path) -> None:
 def _steps(folder: Path) -> list[int]:
     """Return the steps of the whole states, the last first."""
     return sorted((int(place.name.removeprefix("step-")) for place in folder.glob("step-*")), reverse=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
