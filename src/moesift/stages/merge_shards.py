@@ -3,24 +3,31 @@
 import argparse
 from pathlib import Path
 
-import polars as pl
+import pyarrow.parquet as pq
 
 from moesift.errors import run
-from moesift.scoring.shards import merged
+from moesift.scoring.shards import CHUNK, merged
 
 
 def main() -> None:
     """Read the shards and the pool, write the measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=Path, nargs="+", required=True, help="parquet of each shard")
+    parser.add_argument("--shards", type=Path, required=True, help="folder with 1-of-8.parquet, 2-of-8.parquet, ...")
+    parser.add_argument("--of", type=int, required=True, help="how many")
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    pool = pl.read_parquet(args.pool, columns=["id"])
-    found = merged([pl.read_parquet(shard) for shard in args.shards], pool["id"])
-    found.write_parquet(args.out)
-    print(f"{found.height} examples, {found.filter(pl.col('n_tokens') == 0).height} without a response token")
+    shards = [args.shards / f"{shard}-of-{args.of}.parquet" for shard in range(1, args.of + 1)]
+    writer, examples, without = None, 0, 0
+    for block in merged(shards, args.pool, CHUNK):
+        table = block.to_arrow()
+        writer = writer or pq.ParquetWriter(args.out, table.schema, compression="zstd")
+        writer.write_table(table)
+        examples += block.height
+        without += (block["n_tokens"] == 0).sum()
+    writer.close()
+    print(f"{examples} examples, {without} without a response token")
 
 
 if __name__ == "__main__":

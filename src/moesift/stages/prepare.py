@@ -8,7 +8,7 @@ import polars as pl
 from moesift import flags
 from moesift.config import Data
 from moesift.data.corruption import corrupt
-from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons, split, to_examples, with_content
+from moesift.data.pool import COLUMNS, ROW_GROUP, deduplicated, frequent_reasons, split, to_examples, with_content
 from moesift.data.sources import read_source
 from moesift.data.wheel import default_cache
 from moesift.errors import run
@@ -37,7 +37,7 @@ def main() -> None:
 
     for path, frame in ((args.pool, pool.select(COLUMNS)), (args.heldout_out, heldout.select(COLUMNS))):
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(path)
+        frame.write_parquet(path, row_group_size=ROW_GROUP)
     args.rejected.parent.mkdir(parents=True, exist_ok=True)
     rejected.write_parquet(args.rejected)
 

@@ -1,0 +1,126 @@
+"""Merge, score and select synthetic pools of any size, and print the seconds and the peak memory of each stage.
+
+python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--out results/selection.json]
+
+What is written first is as large as the real thing but for the text, which is short: nothing reads it but for the few
+examples that are kept. Each stage runs as the rule of the workflow runs it, in a process of its own.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moesift.data.pool import MESSAGES, ROW_GROUP
+from moesift.provenance import commit, machine, versions
+from moesift.scoring.shards import CHUNK
+
+SOURCES = [f"source_{number}" for number in range(7)]
+RATIO = 0.05
+
+
+def write_pool(folder: Path, rows: int, seed: int) -> None:
+    """Write a pool of short examples: ids as hashes are, seven sources."""
+    rng = np.random.default_rng(seed)
+    with pq.ParquetWriter(folder / "pool.parquet", _pool_rows(rng, 1).to_arrow().schema) as writer:
+        for start in range(0, rows, ROW_GROUP):
+            writer.write_table(_pool_rows(rng, min(ROW_GROUP, rows - start)).to_arrow())
+
+
+def write_shards(folder: Path, shards: int, seed: int) -> list[Path]:
+    """Write what `measure` would have: shard by shard every so many chunks of the pool, with losses."""
+    rng = np.random.default_rng(seed)
+    pool = pl.read_parquet(folder / "pool.parquet", columns=["id", "source"])
+    paths = []
+    for shard in range(shards):
+        starts = np.arange(shard * CHUNK, pool.height, shards * CHUNK)
+        rows = (starts[:, None] + np.arange(CHUNK)).ravel()
+        part = pool[rows[rows < pool.height]]
+        tokens = rng.integers(0, 400, part.height)  # one in 400 was cut before its response
+        nats = np.where(tokens > 0, tokens * rng.lognormal(0.5, 0.5, part.height), np.nan)
+        part = part.with_columns(n_tokens=pl.Series(tokens), nats=pl.Series(nats).fill_nan(None))
+        paths.append(folder / f"{shard + 1}-of-{shards}.parquet")
+        part.write_parquet(paths[-1])
+    return paths
+
+
+def run(module: str, *words: object) -> tuple[float, float]:
+    """Run a stage; return its seconds and the most memory it held, in GB (1e9 bytes).
+
+    Raises:
+        SystemExit: the stage failed.
+    """
+    start = time.perf_counter()
+    command = [sys.executable, "-m", f"moesift.stages.{module}", *map(str, words)]
+    pid = os.posix_spawn(sys.executable, command, os.environ)
+    _, status, used = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return time.perf_counter() - start, used.ru_maxrss * 1024 / 1e9
+
+
+def stages(folder: Path, shards: list[Path]) -> dict[str, tuple[float, float]]:
+    """Run merge, two scorings and three selections; return seconds and GB of each."""
+    pool, merged = folder / "pool.parquet", folder / "nats.parquet"
+    found = {"merge": run("merge_shards", "--shards", *shards, "--pool", pool, "--out", merged)}
+    for method, more in {"nll": (), "length": ()}.items():
+        scores = folder / f"{method}.parquet"
+        found[f"score {method}"] = run("score", method, "--measured", merged, "--out", scores, *more)
+    for name, method, rules in (
+        ("select, ranked", "nll", {}),
+        ("select, filtered", "nll", {"reject": 0.5}),
+        ("select, many equal scores", "length", {"drop-top": 0.01, "quota": "proportional"}),
+    ):
+        words = ["--scores", folder / f"{method}.parquet", "--pool", pool, "--ratio", RATIO, "--seed", 0]
+        words += ["--out", folder / "selection.parquet", "--dropped", folder / "dropped.parquet"]
+        rules = {"format": "parquet", "drop-top": 0, "quota": "null", "reject": "null", "diversity": "null"} | rules
+        for rule, value in rules.items():
+            words += [f"--{rule}", value]
+        found[name] = run("select_ratio", *words)
+    return found
+
+
+def main() -> None:
+    """Measure each size, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--shards", type=int, default=100)
+    parser.add_argument("--out", type=Path, help="JSON of the numbers")
+    args = parser.parse_args()
+
+    found = {"machine": machine(), "commit": commit(), "versions": versions(), "shards": args.shards, "rows": {}}
+    print(f"{found['machine']}, {args.shards} shards, {RATIO:g} kept")
+    print(f"{'rows':>14}  {'stage':<28}{'seconds':>10}{'peak GB':>10}")
+    for rows in args.rows:
+        with tempfile.TemporaryDirectory(prefix="moesift-") as name:
+            folder = Path(name)
+            write_pool(folder, rows, seed=0)
+            measured = stages(folder, write_shards(folder, args.shards, seed=1))
+        found["rows"][rows] = {stage: {"seconds": s, "peak_gb": peak} for stage, (s, peak) in measured.items()}
+        for stage, (seconds, peak) in measured.items():
+            print(f"{rows:>14,}  {stage:<28}{seconds:>10.1f}{peak:>10.2f}", flush=True)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _pool_rows(rng: np.random.Generator, rows: int) -> pl.DataFrame:
+    digits = rng.bytes(8 * rows).hex()
+    ids = pl.Series(np.frombuffer(digits.encode(), dtype="S16"), dtype=pl.Binary).cast(pl.String)
+    index = pl.int_range(rows, dtype=pl.Int64, eager=True)
+    turn = [[{"role": "user", "content": "Say yes."}, {"role": "assistant", "content": "Yes, then."}]]
+    return pl.DataFrame(
+        {"id": ids, "source": pl.Series(SOURCES).gather(rng.integers(len(SOURCES), size=rows)), "source_index": index}
+    ).with_columns(messages=pl.lit(pl.Series(turn, dtype=MESSAGES)).first())
+
+
+if __name__ == "__main__":
+    main()
