@@ -1,6 +1,6 @@
 """Merge, score and select synthetic pools of any size, and print the seconds and the peak memory of each stage.
 
-python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--out results/selection.json]
+python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--skip merge] [--out results/selection.json]
 
 What is written first is as large as the real thing but for the text, which is short: nothing reads it but for the few
 examples that are kept. Each stage runs as the rule of the workflow runs it, in a process of its own.
@@ -12,7 +12,9 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -35,11 +37,10 @@ def write_pool(folder: Path, rows: int, seed: int) -> None:
             writer.write_table(_pool_rows(rng, min(ROW_GROUP, rows - start)).to_arrow())
 
 
-def write_shards(folder: Path, shards: int, seed: int) -> list[Path]:
+def write_shards(folder: Path, shards: int, seed: int) -> None:
     """Write what `measure` would have: shard by shard every so many chunks of the pool, with losses."""
     rng = np.random.default_rng(seed)
     pool = pl.read_parquet(folder / "pool.parquet", columns=["id", "source"])
-    paths = []
     for shard in range(shards):
         starts = np.arange(shard * CHUNK, pool.height, shards * CHUNK)
         rows = (starts[:, None] + np.arange(CHUNK)).ravel()
@@ -47,9 +48,23 @@ def write_shards(folder: Path, shards: int, seed: int) -> list[Path]:
         tokens = rng.integers(0, 400, part.height)  # one in 400 was cut before its response
         nats = np.where(tokens > 0, tokens * rng.lognormal(0.5, 0.5, part.height), np.nan)
         part = part.with_columns(n_tokens=pl.Series(tokens), nats=pl.Series(nats).fill_nan(None))
-        paths.append(folder / f"{shard + 1}-of-{shards}.parquet")
-        part.write_parquet(paths[-1])
-    return paths
+        part.write_parquet(folder / f"{shard + 1}-of-{shards}.parquet")
+
+
+def write_scores(folder: Path, seed: int) -> None:
+    """Write scores of the pool, best first as `score` does; one in 400 has none."""
+    rng = np.random.default_rng(seed)
+    pool = pl.scan_parquet(folder / "pool.parquet").select("id", pl.col("source").cast(pl.Categorical)).collect()
+    values = np.sort(rng.standard_normal(pool.height))[::-1]
+    unscored = pl.int_range(pl.len()) >= pl.len() * 399 // 400
+    pool.lazy().select(
+        "id",
+        pl.col("source").cast(pl.String),
+        score=pl.when(~unscored).then(pl.Series(values)),
+        n_tokens=pl.lit(100, pl.Int64),
+        layer_scores=pl.lit(None, pl.List(pl.Float64)),
+        reason=pl.when(unscored).then(pl.lit("no response token within data.max_length")),
+    ).sink_parquet(folder / "scores.parquet")
 
 
 def run(module: str, *words: object) -> tuple[float, float]:
@@ -67,25 +82,26 @@ def run(module: str, *words: object) -> tuple[float, float]:
     return time.perf_counter() - start, used.ru_maxrss * 1024 / 1e9
 
 
-def stages(folder: Path, shards: list[Path]) -> dict[str, tuple[float, float]]:
-    """Run merge, two scorings and three selections; return seconds and GB of each."""
-    pool, merged = folder / "pool.parquet", folder / "nats.parquet"
-    found = {"merge": run("merge_shards", "--shards", *shards, "--pool", pool, "--out", merged)}
-    for method, more in {"nll": (), "length": ()}.items():
-        scores = folder / f"{method}.parquet"
-        found[f"score {method}"] = run("score", method, "--measured", merged, "--out", scores, *more)
-    for name, method, rules in (
-        ("select, ranked", "nll", {}),
-        ("select, filtered", "nll", {"reject": 0.5}),
-        ("select, many equal scores", "length", {"drop-top": 0.01, "quota": "proportional"}),
+def stages(folder: Path, shards: int, skipped: list[str]) -> Iterator[tuple[str, float, float]]:
+    """Run a merge, a scoring and selections of three kinds; yield the name, seconds and GB of each."""
+    pool, merged, scores = (folder / f"{name}.parquet" for name in ("pool", "nats", "scores"))
+    if "merge" not in skipped:
+        write_shards(folder, shards, seed=1)
+        yield "merge", *run("merge_shards", "--shards", folder, "--of", shards, "--pool", pool, "--out", merged)
+        if "score" not in skipped:
+            yield "score", *run("score", "nll", "--measured", merged, "nats", "--out", scores)
+    write_scores(folder, seed=2)
+    for name, rules in (
+        ("select, the best", {}),
+        ("select, quotas", {"drop-top": 0.01, "quota": "proportional"}),
+        ("select, the filter", {"reject": 0.5}),
     ):
-        words = ["--scores", folder / f"{method}.parquet", "--pool", pool, "--ratio", RATIO, "--seed", 0]
+        words = ["--scores", scores, "--pool", pool, "--ratio", RATIO, "--seed", 0]
         words += ["--out", folder / "selection.parquet", "--dropped", folder / "dropped.parquet"]
         rules = {"format": "parquet", "drop-top": 0, "quota": "null", "reject": "null", "diversity": "null"} | rules
         for rule, value in rules.items():
             words += [f"--{rule}", value]
-        found[name] = run("select_ratio", *words)
-    return found
+        yield name, *run("select_ratio", *words)
 
 
 def main() -> None:
@@ -93,20 +109,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--shards", type=int, default=100)
+    parser.add_argument("--skip", choices=["merge", "score"], nargs="*", default=[], help="score needs merge")
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
     args = parser.parse_args()
 
-    found = {"machine": machine(), "commit": commit(), "versions": versions(), "shards": args.shards, "rows": {}}
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "commit": commit(),
+        "versions": versions(),
+        "shards": args.shards,
+        "rows": {},
+    }
     print(f"{found['machine']}, {args.shards} shards, {RATIO:g} kept")
-    print(f"{'rows':>14}  {'stage':<28}{'seconds':>10}{'peak GB':>10}")
+    print(f"{'rows':>14}  {'stage':<20}{'seconds':>10}{'peak GB':>10}")
     for rows in args.rows:
+        found["rows"][rows] = {}
         with tempfile.TemporaryDirectory(prefix="moesift-") as name:
-            folder = Path(name)
-            write_pool(folder, rows, seed=0)
-            measured = stages(folder, write_shards(folder, args.shards, seed=1))
-        found["rows"][rows] = {stage: {"seconds": s, "peak_gb": peak} for stage, (s, peak) in measured.items()}
-        for stage, (seconds, peak) in measured.items():
-            print(f"{rows:>14,}  {stage:<28}{seconds:>10.1f}{peak:>10.2f}", flush=True)
+            write_pool(Path(name), rows, seed=0)
+            for stage, seconds, peak in stages(Path(name), args.shards, args.skip):
+                found["rows"][rows][stage] = {"seconds": seconds, "peak_gb": peak}
+                print(f"{rows:>14,}  {stage:<20}{seconds:>10.1f}{peak:>10.2f}", flush=True)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(found, indent=2) + "\n")

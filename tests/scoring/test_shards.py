@@ -14,9 +14,9 @@ def put_together(folder, parts, pool=POOL, block=1):
     paths = []
     for number, ids in enumerate(parts):
         paths.append(folder / f"{number}.parquet")
-        pl.DataFrame({"id": ids, "nats": [float(id) for id in ids]}, {"id": pl.String, "nats": pl.Float64}).write_parquet(
-            paths[-1]
-        )
+        pl.DataFrame(
+            {"id": ids, "nats": [float(id) for id in ids]}, {"id": pl.String, "nats": pl.Float64}
+        ).write_parquet(paths[-1])
     pl.DataFrame({"id": pool}).write_parquet(folder / "pool.parquet")
     return list(merged(paths, folder / "pool.parquet", chunk=2, block=block))
 

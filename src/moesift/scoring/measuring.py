@@ -11,6 +11,7 @@ from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import Routing
 
+
 @torch.inference_mode()
 def signals(
     selector: Selector, examples: Sequence[Encoded], tokens: Literal["response", "all"], token_budget: int

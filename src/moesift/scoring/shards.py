@@ -63,5 +63,7 @@ def _not_the_pool(scans: Sequence[pl.LazyFrame], ids: pl.LazyFrame) -> UserError
         if len(names):
             break
     else:
-        return UserError("the shards do not make the pool: they are not in its order; were they made by as many shards?")
+        return UserError(
+            "the shards do not make the pool: they are not in its order; were they made by as many shards?"
+        )
     return UserError(f"the shards do not make the pool: {len(names)} ids are {problem}: {names.head(5).to_list()}")

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from moesift import config, flags
 from moesift.errors import run
+from moesift.scoring import ids
 from moesift.scoring.diversity import k_centre
 from moesift.scoring.selection import below_top, distinct, drawn, keep, quotas, ranked, require, without
+
+BLOCK = 1_000_000  # rows of what was left out that are written at once
 
 
 def main() -> None:
@@ -21,50 +25,78 @@ def main() -> None:
     parser.add_argument("--ratio", type=float, required=True, help="share of the pool to keep")
     parser.add_argument("--contaminated", type=Path, help="parquet of `contaminated`, whose examples are dropped")
     parser.add_argument("--near-duplicates", type=Path, help="parquet of `near_duplicates`, of which the best is kept")
-    parser.add_argument("--usage", type=Path, help="parquet with how each example uses the experts, for diversity")
+    parser.add_argument(
+        "--usage",
+        nargs=2,
+        metavar=("PARQUET", "COLUMN"),
+        help="how each example uses the experts, for diversity",
+    )
     parser.add_argument("--out", type=Path, required=True, help="parquet of the selection")
     parser.add_argument("--dropped", type=Path, required=True, help="parquet of what was left out, with the reason")
     parser.add_argument("--seed", type=int, required=True, help="of what is drawn at random")
     flags.add(parser, config.Select, "format", "drop_top", "quota", "reject", "diversity")
     args = parser.parse_args()
 
-    pool = pl.read_parquet(args.pool, columns=["id", "source", "source_index", "messages"])
+    # Of the pool only what is kept is ever in memory with its text, of the scores three numbers an example.
+    pool = pl.scan_parquet(args.pool).select("id", "source", "source_index", "messages")
+    all_of = dict(pool.group_by("source").len().sort("source").collect(engine="streaming").iter_rows())
     # Of the whole pool, so that every method keeps equally many, whatever it cannot score.
-    count = max(1, round(args.ratio * pool.height))
-    sifted = ranked(pl.read_parquet(args.scores))
+    size = sum(all_of.values())
+    count = max(1, round(args.ratio * size))
+    scores = pl.scan_parquet(args.scores).select("id", "source", "score", "reason")
+    as_numbers = ids.are_hexadecimal(scores)
+
+    def keyed(frame: pl.LazyFrame, *columns: str) -> pl.DataFrame:
+        keys = [ids.numbers(pl.col(column)) for column in columns] if as_numbers else []
+        return frame.with_columns(keys).collect(engine="streaming")
+
+    few = [pl.col(column).cast(pl.Categorical) for column in ("source", "reason")]
+    sifted = ranked(keyed(scores.with_columns(few), "id"))
     if args.contaminated is not None:
         reason = pl.format("shares a run of words with question {} of {}: {}", "question", "task", "run")
-        sifted = without(sifted, pl.read_parquet(args.contaminated).select("id", reason=reason))
+        sifted = without(sifted, keyed(pl.scan_parquet(args.contaminated).select("id", reason=reason), "id"))
     sifted = below_top(sifted, args.drop_top)
     if args.near_duplicates is not None:
-        sifted = distinct(sifted, pl.read_parquet(args.near_duplicates))
-    all_of = dict(pool["source"].value_counts().iter_rows())
+        sifted = distinct(sifted, keyed(pl.scan_parquet(args.near_duplicates), "id", "other"))
     if args.reject is not None:
         sifted = drawn(sifted, all_of, args.reject, args.seed)
     require(sifted, count)
     by_source = None
     if args.quota is not None:
-        left = dict(sifted.ranking["source"].value_counts().iter_rows())
+        left = dict(sifted.ranking["source"].cast(pl.String).value_counts().iter_rows())
         by_source = quotas(left, all_of, count, args.quota)
     spread = None
     if args.diversity is not None:
-        usage = pl.read_parquet(args.usage, columns=["id", "usage"]).drop_nulls()
-        spread = (args.diversity, lambda ids, number: k_centre(_embeddings(usage, ids), number))
+        usage = keyed(pl.scan_parquet(args.usage[0]).select("id", usage=args.usage[1]).drop_nulls(), "id")
+        spread = (args.diversity, lambda examples, number: k_centre(_embeddings(usage, examples), number))
     best, dropped = keep(sifted, count, by_source, spread)
 
-    selection = best.join(pool, on="id", how="left", validate="1:1", maintain_order="left")
+    best = best.with_columns(ids.digits(best["id"]))
+    kept = pool.join(best.lazy().select("id"), on="id", how="semi").collect(engine="streaming")
+    selection = best.join(kept, on="id", how="left", validate="1:1", maintain_order="left")
     selection.write_parquet(args.out)
-    dropped.write_parquet(args.dropped)
+    _write(dropped, args.dropped)
     if args.format == "jsonl":
         selection.write_ndjson(args.out.with_suffix(".jsonl"))
-    print(f"{count} of {pool.height} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
+    print(f"{count} of {size} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
     print(f"{dropped.height} left out for another reason than their rank")
 
 
-def _embeddings(usage: pl.DataFrame, ids: Sequence[str]) -> np.ndarray:
-    """Return the usage of some examples, (ids, layers * experts) float32, without a Python number for each."""
-    of_ids = pl.DataFrame({"id": ids}, {"id": pl.String}).join(usage, on="id", maintain_order="left")
-    return of_ids["usage"].list.to_array(len(usage["usage"][0])).to_numpy()
+def _embeddings(usage: pl.DataFrame, examples: Sequence[str] | Sequence[int]) -> np.ndarray:
+    """Return the usage of examples, by id, (examples, layers * experts) float32, without a Python number for each."""
+    found = pl.DataFrame({"id": examples}, {"id": usage.schema["id"]}).join(usage, on="id", maintain_order="left")
+    return found["usage"].list.to_array(len(usage["usage"][0])).to_numpy()
+
+
+def _write(dropped: pl.DataFrame, path: Path) -> None:
+    """Write what was left out, block by block: in digits the ids of half a large pool take gigabytes."""
+    writer = None
+    for start in range(0, max(1, dropped.height), BLOCK):
+        block = dropped[start : start + BLOCK]
+        table = block.with_columns(ids.digits(block["id"])).to_arrow()
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    writer.close()
 
 
 if __name__ == "__main__":
