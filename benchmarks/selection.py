@@ -1,6 +1,6 @@
 """Merge, score and select synthetic pools of any size, and print the seconds and the peak memory of each stage.
 
-python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--skip merge] [--out results/selection.json]
+python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--skip merge] [--out results/rows.json]
 
 What is written first is as large as the real thing but for the text, which is short: nothing reads it but for the few
 examples that are kept. Each stage runs as the rule of the workflow runs it, in a process of its own.
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moesift.data.pool import MESSAGES, ROW_GROUP

@@ -61,9 +61,7 @@ def _not_the_pool(scans: Sequence[pl.LazyFrame], ids: pl.LazyFrame) -> UserError
     for problem, found in problems.items():
         names = found.collect()["id"]
         if len(names):
-            break
-    else:
-        return UserError(
-            "the shards do not make the pool: they are not in its order; were they made by as many shards?"
-        )
-    return UserError(f"the shards do not make the pool: {len(names)} ids are {problem}: {names.head(5).to_list()}")
+            return UserError(
+                f"the shards do not make the pool: {len(names)} ids are {problem}: {names.head(5).to_list()}"
+            )
+    return UserError("the shards do not make the pool: they are not in its order; were they made by as many shards?")

@@ -1,4 +1,4 @@
-"""Measure what the methods read of one shard of the pool, with the selector as it came or with epochs of its warm-up."""
+"""Measure what the methods read of one shard of the pool, by the selector as it came or by epochs of its warm-up."""
 
 import argparse
 import time
@@ -58,7 +58,7 @@ def main() -> None:
     shard, count = args.shard
     pool = pl.scan_parquet(args.pool).select("id", "source", "messages", "finished")
     height = pool.select(pl.len()).collect().item()
-    found, tokens, started = None, 0, time.monotonic()
+    by_model, tokens, started = [], 0, time.monotonic()
     for tokenizer, measures in readers(args.model, args.quantities, args.token_budget):
         parts = [_nothing(measures)]
         for start in range((shard - 1) * shards.CHUNK, height, count * shards.CHUNK):
@@ -74,8 +74,9 @@ def main() -> None:
                 error.add_note(f"in {where}")
                 raise
             tokens += sum(len(example.ids) for example in examples) * max(1, len(measures))
-        part = pl.concat(parts)
-        found = part if found is None else found.hstack(part.select(list(measures)))
+        found = pl.concat(parts)
+        by_model.append(found.select(list(measures)) if by_model else found)
+    found = pl.concat(by_model, how="horizontal")
     found.write_parquet(args.out)
     rate = tokens / (time.monotonic() - started)
     print(f"{', '.join(args.quantities)} of {found.height} examples, {tokens} tokens, {rate:,.0f} tokens/s")

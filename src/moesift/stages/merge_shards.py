@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import polars as pl
 
+from moesift.data.blocks import write_blocks
 from moesift.errors import run
 from moesift.scoring.shards import CHUNK, merged
 
@@ -19,15 +20,9 @@ def main() -> None:
     args = parser.parse_args()
 
     shards = [args.shards / f"{shard}-of-{args.of}.parquet" for shard in range(1, args.of + 1)]
-    writer, examples, without = None, 0, 0
-    for block in merged(shards, args.pool, CHUNK):
-        table = block.to_arrow()
-        writer = writer or pq.ParquetWriter(args.out, table.schema, compression="zstd")
-        writer.write_table(table)
-        examples += block.height
-        without += (block["n_tokens"] == 0).sum()
-    writer.close()
-    print(f"{examples} examples, {without} without a response token")
+    write_blocks(merged(shards, args.pool, CHUNK), args.out)
+    tokens = pl.scan_parquet(args.out).select("n_tokens").collect()["n_tokens"]
+    print(f"{len(tokens)} examples, {(tokens == 0).sum()} without a response token")
 
 
 if __name__ == "__main__":

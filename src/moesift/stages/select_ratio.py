@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 from moesift import config, flags
+from moesift.data.blocks import write_blocks
 from moesift.errors import run
 from moesift.scoring import ids
 from moesift.scoring.diversity import k_centre
@@ -75,7 +75,9 @@ def main() -> None:
     kept = pool.join(best.lazy().select("id"), on="id", how="semi").collect(engine="streaming")
     selection = best.join(kept, on="id", how="left", validate="1:1", maintain_order="left")
     selection.write_parquet(args.out)
-    _write(dropped, args.dropped)
+    # In digits the ids of half a large pool take gigabytes.
+    blocks = (dropped[start : start + BLOCK] for start in range(0, max(1, dropped.height), BLOCK))
+    write_blocks((block.with_columns(ids.digits(block["id"])) for block in blocks), args.dropped)
     if args.format == "jsonl":
         selection.write_ndjson(args.out.with_suffix(".jsonl"))
     print(f"{count} of {size} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
@@ -86,17 +88,6 @@ def _embeddings(usage: pl.DataFrame, examples: Sequence[str] | Sequence[int]) ->
     """Return the usage of examples, by id, (examples, layers * experts) float32, without a Python number for each."""
     found = pl.DataFrame({"id": examples}, {"id": usage.schema["id"]}).join(usage, on="id", maintain_order="left")
     return found["usage"].list.to_array(len(usage["usage"][0])).to_numpy()
-
-
-def _write(dropped: pl.DataFrame, path: Path) -> None:
-    """Write what was left out, block by block: in digits the ids of half a large pool take gigabytes."""
-    writer = None
-    for start in range(0, max(1, dropped.height), BLOCK):
-        block = dropped[start : start + BLOCK]
-        table = block.with_columns(ids.digits(block["id"])).to_arrow()
-        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
-        writer.write_table(table)
-    writer.close()
 
 
 if __name__ == "__main__":
