@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -66,8 +66,16 @@ def write_scores(folder: Path, seed: int) -> None:
     ).sink_parquet(folder / "scores.parquet")
 
 
-def run(module: str, *words: object) -> tuple[float, float]:
-    """Run a stage; return its seconds and the most memory it held, in GB (1e9 bytes).
+class Took(NamedTuple):
+    """What a stage took: seconds, seconds of processor time, and the most memory it held, in GB (1e9 bytes)."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_gb: float
+
+
+def run(module: str, *words: object) -> Took:
+    """Run a stage, and see what it takes.
 
     Raises:
         SystemExit: the stage failed.
@@ -78,17 +86,17 @@ def run(module: str, *words: object) -> tuple[float, float]:
     _, status, used = os.wait4(pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - start, used.ru_maxrss * 1024 / 1e9
+    return Took(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9)
 
 
-def stages(folder: Path, shards: int, skipped: list[str]) -> Iterator[tuple[str, float, float]]:
-    """Run a merge, a scoring and selections of three kinds; yield the name, seconds and GB of each."""
+def stages(folder: Path, shards: int, skipped: list[str]) -> Iterator[tuple[str, Took]]:
+    """Run a merge, a scoring and selections of three kinds; yield the name of each and what it took."""
     pool, merged, scores = (folder / f"{name}.parquet" for name in ("pool", "nats", "scores"))
     if "merge" not in skipped:
         write_shards(folder, shards, seed=1)
-        yield "merge", *run("merge_shards", "--shards", folder, "--of", shards, "--pool", pool, "--out", merged)
+        yield "merge", run("merge_shards", "--shards", folder, "--of", shards, "--pool", pool, "--out", merged)
         if "score" not in skipped:
-            yield "score", *run("score", "nll", "--measured", merged, "nats", "--out", scores)
+            yield "score", run("score", "nll", "--measured", merged, "nats", "--out", scores)
     write_scores(folder, seed=2)
     for name, rules in (
         ("select, the best", {}),
@@ -100,7 +108,7 @@ def stages(folder: Path, shards: int, skipped: list[str]) -> Iterator[tuple[str,
         rules = {"format": "parquet", "drop-top": 0, "quota": "null", "reject": "null", "diversity": "null"} | rules
         for rule, value in rules.items():
             words += [f"--{rule}", value]
-        yield name, *run("select_ratio", *words)
+        yield name, run("select_ratio", *words)
 
 
 def main() -> None:
@@ -120,14 +128,17 @@ def main() -> None:
         "rows": {},
     }
     print(f"{found['machine']}, {args.shards} shards, {RATIO:g} kept")
-    print(f"{'rows':>14}  {'stage':<20}{'seconds':>10}{'peak GB':>10}")
+    print(f"{'rows':>14}  {'stage':<20}{'seconds':>10}{'CPU s':>10}{'peak GB':>10}")
     for rows in args.rows:
         found["rows"][rows] = {}
         with tempfile.TemporaryDirectory(prefix="moesift-") as name:
             write_pool(Path(name), rows, seed=0)
-            for stage, seconds, peak in stages(Path(name), args.shards, args.skip):
-                found["rows"][rows][stage] = {"seconds": seconds, "peak_gb": peak}
-                print(f"{rows:>14,}  {stage:<20}{seconds:>10.1f}{peak:>10.2f}", flush=True)
+            for stage, took in stages(Path(name), args.shards, args.skip):
+                found["rows"][rows][stage] = took._asdict()
+                print(
+                    f"{rows:>14,}  {stage:<20}{took.seconds:>10.1f}{took.cpu_seconds:>10.1f}{took.peak_gb:>10.2f}",
+                    flush=True,
+                )
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(found, indent=2) + "\n")

@@ -92,23 +92,18 @@ def drawn(sifted: Sifted, pool: Mapping[str, int], share: float, seed: int) -> S
         share: in (0, 1).
         seed: of the order, which is the same whatever order the examples came in.
     """
-    limits = {source: size - math.floor(round(share * size, 6)) for source, size in pool.items()}
-    of_source = pl.DataFrame(
-        {"source": list(limits), "limit": list(limits.values())},
-        {"source": sifted.ranking.schema["source"], "limit": pl.UInt32},
-    )
-    place = pl.int_range(pl.len(), dtype=pl.UInt32).over("source")  # the ranking is best first
-    places = sifted.ranking.select("source", place=place).join(
-        of_source, on="source", how="left", maintain_order="left"
-    )
-    low = places["place"] >= places["limit"]
-    dropped = sifted.ranking.filter(low).select(
-        "id", "score", reason=pl.lit(f"in the lowest {share:.4g} of its source")
-    )
-    left = sifted.ranking.filter(~low).sort("id")
+    ranking = sifted.ranking
+    low = np.zeros(ranking.height, dtype=bool)
+    for source, size in pool.items():
+        places = (ranking["source"] == source).arg_true().to_numpy()  # best first
+        low[places[size - math.floor(round(share * size, 6)) :]] = True
+    reason = pl.lit(f"in the lowest {share:.4g} of its source")
+    dropped = pl.concat([sifted.dropped, ranking.filter(low).select("id", "score", reason=reason)])
+    left = ranking.filter(~low)
     order = array("I", range(left.height))  # a list of as many Python numbers would be ten times as large
     random.Random(seed).shuffle(order)
-    return Sifted(left[np.frombuffer(order, dtype=np.uintc)], pl.concat([sifted.dropped, dropped]))
+    by_id = left["id"].arg_sort().to_numpy()
+    return Sifted(left[by_id[np.frombuffer(order, dtype=np.uintc)]], dropped)
 
 
 def require(sifted: Sifted, count: int) -> None:

@@ -14,7 +14,7 @@ from moesift.scoring import ids
 from moesift.scoring.diversity import k_centre
 from moesift.scoring.selection import below_top, distinct, drawn, keep, quotas, ranked, require, without
 
-BLOCK = 1_000_000  # rows of what was left out that are written at once
+BLOCK = 500_000  # rows of the pool, and of what was left out, that are in memory at once with their text
 
 
 def main() -> None:
@@ -72,8 +72,11 @@ def main() -> None:
     best, dropped = keep(sifted, count, by_source, spread)
 
     best = best.with_columns(ids.digits(best["id"]))
-    kept = pool.join(best.lazy().select("id"), on="id", how="semi").collect(engine="streaming")
-    selection = best.join(kept, on="id", how="left", validate="1:1", maintain_order="left")
+    kept = (
+        pool.slice(start, BLOCK).join(best.lazy().select("id"), on="id", how="semi") for start in range(0, size, BLOCK)
+    )
+    texts = pl.concat([part.collect() for part in kept])
+    selection = best.join(texts, on="id", how="left", validate="1:1", maintain_order="left")
     selection.write_parquet(args.out)
     # In digits the ids of half a large pool take gigabytes.
     blocks = (dropped[start : start + BLOCK] for start in range(0, max(1, dropped.height), BLOCK))
