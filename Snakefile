@@ -8,6 +8,7 @@ snakemake archive --cores all    one zip with settings, results and report, for 
 snakemake study --cores all --configfile config/study.yaml     what the scores are worth, with labels and intervals
 """
 
+import functools
 import json
 import os
 import shlex
@@ -18,7 +19,7 @@ from snakemake.exceptions import WorkflowError
 
 from moesift.config import EMBEDDED, HUB, SMOLLM2, WHEEL, ConfigError, repeated_keys, validated
 from moesift.flags import arguments
-from moesift.scoring.methods import READS
+from moesift.scoring.measurements import READS, USAGE, Measured, planned
 from moesift.provenance import digest
 
 
@@ -67,8 +68,6 @@ wildcard_constraints:
     ratio="[0-9.e-]+",
     seed="[0-9]+",  # so that seed-0.dropped.parquet is no seed
     epoch="[1-9][0-9]*",
-    quantity="[a-z_]+",
-    state="selector|seed-[0-9]+/epoch-[0-9]+",
 
 
 scattergather:

@@ -1,14 +1,7 @@
-from typing import get_args
-
 import numpy as np
 import pytest
 
-from moesift.config import Method
 from moesift.scoring import methods
-
-
-def test_every_method_says_what_it_reads():
-    assert set(methods.READS) == set(get_args(Method))
 
 
 def test_the_quality_score_is_the_mean_over_the_chosen_layers():

@@ -1,10 +1,11 @@
 import polars as pl
 import pytest
+import torch
 
 from moesift.data.pool import MESSAGES
+from moesift.errors import UserError
 from moesift.models import checkpoints
-from moesift.scoring import measuring
-from moesift.scoring.shards import merged
+from moesift.scoring import losses, shards
 from moesift.stages import measure
 
 
@@ -27,60 +28,89 @@ def epoch(tmp_path, selector):
     return tmp_path / "epoch-0"
 
 
-def measured(folder, monkeypatch, quantity, *model, shards=1, tokens="response"):
+def measured(folder, monkeypatch, model, quantities, count=1, first=1):
     found = []
-    for shard in range(1, shards + 1):
-        words = ["--quantity", quantity, *map(str, model), "--pool", str(folder / "pool.parquet")]
-        words += ["--out", str(folder / "out.parquet"), "--shard", str(shard), "--shards", str(shards)]
-        words += ["--threads", "1", "--token-budget", "200", "--max-length", "60", "--tokens", tokens]
+    for shard in range(first, count + 1):
+        words = ["--quantities", quantities, "--model", str(model), "--pool", str(folder / "pool.parquet")]
+        words += ["--out", str(folder / f"{shard}-of-{count}.parquet"), "--shard", f"{shard}-of-{count}"]
+        words += ["--threads", "1", "--token-budget", "200", "--max-length", "60"]
         monkeypatch.setattr("sys.argv", ["measure", *words])
         measure.main()
-        found.append(pl.read_parquet(folder / "out.parquet"))
+        found.append(pl.read_parquet(folder / f"{shard}-of-{count}.parquet"))
     return found
 
 
-@pytest.mark.parametrize("quantity", ["signals", "inputs", "usage", "nats", "nats_open", "nats_shut"])
-def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, pool, epoch, quantity):
-    monkeypatch.setattr(measuring, "CHUNK", 5)  # six chunks: the seventh shard has nothing to do
-    (whole,) = measured(tmp_path, monkeypatch, quantity, "--epoch", epoch)
-    parts = measured(tmp_path, monkeypatch, quantity, "--epoch", epoch, shards=7)
+QUANTITIES = ["signals", "signals_all", "inputs", "usage", "nats", "nats_open", "nats_shut"]
+
+
+def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, pool, epoch):
+    monkeypatch.setattr(shards, "CHUNK", 5)  # six chunks: the seventh shard has nothing to do
+    names = [f"epoch-0.{quantity}" for quantity in QUANTITIES]
+    (whole,) = measured(tmp_path, monkeypatch, tmp_path, "+".join(names))
+    parts = measured(tmp_path, monkeypatch, tmp_path, "+".join(names), count=7)
+    assert whole.columns == ["id", "source", "n_tokens", *names]
     assert [part.height for part in parts] == [5] * 6 + [0]
     assert whole["id"].to_list() == pool["id"].to_list()
-    assert merged(parts, pool["id"]).equals(whole)
-    values = whole[quantity].drop_nulls()
-    assert len(values) == 29
-    assert values.n_unique() > 1
+    files = [tmp_path / f"{shard}-of-7.parquet" for shard in range(1, 8)]
+    assert pl.concat(shards.merged(files, tmp_path / "pool.parquet", 5)).equals(whole)
+    for name in names:
+        values = whole[name].drop_nulls()
+        assert len(values) == 29
+        assert values.n_unique() > 1
+
+
+def test_what_is_measured_together_is_what_is_measured_alone(tmp_path, monkeypatch, selector, pool, epoch):
+    """Epochs by turns in one model, and the gates of one quantity do not reach the next."""
+    with torch.no_grad():
+        for parameter in selector.trash_can.parameters().values():
+            parameter.mul_(-2.0)
+    checkpoints.save(selector, tmp_path / "epoch-1", previous=epoch, optimizer={})
+    names = [f"epoch-{n}.{quantity}" for n in (1, 0) for quantity in ("nats_shut", "nats_open", "nats", "signals")]
+    (together,) = measured(tmp_path, monkeypatch, tmp_path, "+".join(names))
+    for name in names:
+        (alone,) = measured(tmp_path, monkeypatch, tmp_path, name)
+        assert together.select(alone.columns).equals(alone)
+    assert together["epoch-0.signals"].to_list() != together["epoch-1.signals"].to_list()
 
 
 def test_an_example_cut_before_its_response_keeps_its_place(tmp_path, monkeypatch, pool, epoch):
-    (found,) = measured(tmp_path, monkeypatch, "signals", "--epoch", epoch)
+    (found,) = measured(tmp_path, monkeypatch, tmp_path, "epoch-0.signals")
     assert found.row(1)[0] == "01"
     assert found.row(1)[2:] == (0, None)
 
 
 def test_all_tokens_are_a_choice_for_signals(tmp_path, monkeypatch, pool, epoch):
-    (response,) = measured(tmp_path, monkeypatch, "signals", "--epoch", epoch)
-    (everything,) = measured(tmp_path, monkeypatch, "signals", "--epoch", epoch, tokens="all")
-    assert (everything["n_tokens"] > response["n_tokens"]).sum() == 29
-    assert everything["signals"][0].to_list() != response["signals"][0].to_list()
+    (found,) = measured(tmp_path, monkeypatch, tmp_path, "epoch-0.signals+epoch-0.signals_all")
+    assert found["epoch-0.signals"][0].to_list() != found["epoch-0.signals_all"][0].to_list()
 
 
 def test_the_selector_itself_is_measured_without_trash_cans(tmp_path, monkeypatch, pool, epoch):
     """Plain transformers loads an epoch without its trash cans, and so does the stage when it is called a selector."""
-    (plain,) = measured(tmp_path, monkeypatch, "nats", "--selector", epoch)
-    (held_open,) = measured(tmp_path, monkeypatch, "nats_open", "--epoch", epoch)
-    (alone,) = measured(tmp_path, monkeypatch, "nats_alone", "--selector", epoch)
-    (tokens,) = measured(tmp_path, monkeypatch, "tokens", "--selector", epoch)
-    assert plain["nats"].drop_nulls().to_list() == pytest.approx(held_open["nats_open"].drop_nulls().to_list())
-    assert alone["n_tokens"].to_list() == plain["n_tokens"].to_list() == tokens["n_tokens"].to_list()
-    assert alone["nats_alone"][0] != pytest.approx(plain["nats"][0])
-    assert tokens["tokens"].to_list() == [None if n == 0 else n for n in tokens["n_tokens"]]
+    (plain,) = measured(tmp_path, monkeypatch, epoch, "nats+nats_alone")
+    (held_open,) = measured(tmp_path, monkeypatch, tmp_path, "epoch-0.nats_open")
+    (tokens,) = measured(tmp_path, monkeypatch, epoch, "tokens")
+    assert plain["nats"].drop_nulls().to_list() == pytest.approx(held_open["epoch-0.nats_open"].drop_nulls().to_list())
+    assert tokens.equals(plain.select("id", "source", "n_tokens"))
+    assert plain["nats_alone"][0] != pytest.approx(plain["nats"][0])
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, UserError])
+def test_what_fails_is_named_by_its_rows(tmp_path, monkeypatch, pool, epoch, kind):
+    def fails(*_):
+        raise kind("no room")
+
+    monkeypatch.setattr(shards, "CHUNK", 5)
+    monkeypatch.setattr(losses, "nats", fails)
+    with pytest.raises(kind, match="no room") as caught:
+        measured(tmp_path, monkeypatch, epoch, "nats", count=2, first=2)
+    told = [str(caught.value), *getattr(caught.value, "__notes__", [])]
+    assert f"rows 5 to 9 of {tmp_path / 'pool.parquet'} (ids 05 to 09)" in " ".join(told)
 
 
 def test_a_response_without_an_end_has_one_token_less(tmp_path, monkeypatch, pool, epoch):
-    (whole,) = measured(tmp_path, monkeypatch, "nats", "--epoch", epoch)
+    (whole,) = measured(tmp_path, monkeypatch, epoch, "nats")
     pool.with_columns(finished=pl.lit(False)).write_parquet(tmp_path / "pool.parquet")
-    (cut,) = measured(tmp_path, monkeypatch, "nats", "--epoch", epoch)
+    (cut,) = measured(tmp_path, monkeypatch, epoch, "nats")
     both = whole.join(cut, on="id", suffix="_cut").filter(pl.col("n_tokens") > 0)
     assert (both["n_tokens"] - both["n_tokens_cut"]).unique().to_list() == [1]
     assert (both["nats"] > both["nats_cut"]).all()

@@ -16,10 +16,10 @@ def frame(**quantity):
 def scored(folder, monkeypatch, method, *frames, flags=()):
     paths = []
     for number, given in enumerate(frames):
-        paths.append(str(folder / f"{number}.parquet"))
-        given.write_parquet(paths[-1])
+        paths += ["--measured", str(folder / f"{number}.parquet"), given.columns[-1]]
+        given.write_parquet(folder / f"{number}.parquet")
     out = folder / "scores.parquet"
-    monkeypatch.setattr("sys.argv", ["score", method, "--measured", *paths, "--out", str(out), *flags])
+    monkeypatch.setattr("sys.argv", ["score", method, *paths, "--out", str(out), *flags])
     score.main()
     return {row["id"]: (row["score"], row["reason"]) for row in pl.read_parquet(out).iter_rows(named=True)}
 

@@ -34,6 +34,8 @@ def selected(folder, monkeypatch, ratio=0.3, **settings):
     given |= {name.replace("_", "-"): value for name, value in settings.items()}
     words = ["--scores", "scores.parquet", "--pool", "pool.parquet", "--ratio", str(ratio), "--out", "best.parquet"]
     words += ["--dropped", "dropped.parquet", *(word for name, value in given.items() for word in (f"--{name}", value))]
+    if "usage" in settings:
+        words.insert(words.index("usage.parquet") + 1, "usage")
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.argv", ["select_ratio", *words])
     select_ratio.main()
@@ -47,6 +49,36 @@ def test_without_more_the_best_are_kept(folder, monkeypatch):
     assert selected(folder, monkeypatch) == (["00", "01", "02"], {"03": "too long"})
     assert selected(folder, monkeypatch, format="jsonl")[0] == ["00", "01", "02"]
     assert pl.read_ndjson("best.jsonl")["id"].to_list() == ["00", "01", "02"]
+
+
+def test_ids_of_hexadecimal_digits_are_chosen_as_any_other(folder, monkeypatch):
+    """They are numbers meanwhile. The draws are those that a shuffled list of the sorted ids gives."""
+    pairs = pl.DataFrame({"id": ["00"], "other": ["01"], "similarity": [0.9]})
+    hits = pl.DataFrame({"id": ["02"], "task": ["quiz"], "question": [7], "run": ["one two"]})
+
+    def chosen():
+        pairs.write_parquet(folder / "pairs.parquet")
+        hits.write_parquet(folder / "found.parquet")
+        yield selected(folder, monkeypatch, reject="0.5")
+        yield selected(folder, monkeypatch, reject="0.5", seed="1")
+        yield selected(folder, monkeypatch, near_duplicates="pairs.parquet", contaminated="found.parquet")
+        yield selected(folder, monkeypatch, 0.4, quota="equal", diversity="2", usage="usage.parquet")
+
+    plain = list(chosen())
+    assert [best for best, _ in plain] == [
+        ["02", "01", "00"],
+        ["02", "06", "07"],
+        ["00", "04", "05"],
+        ["00", "01", "06", "08"],
+    ]
+    long = {f"{n:02}": f"f{n:015x}" for n in range(10)}
+    for name in ("pool", "scores", "usage"):
+        frame = pl.read_parquet(folder / f"{name}.parquet")
+        frame.with_columns(pl.col("id").replace(long)).write_parquet(folder / f"{name}.parquet")
+    pairs, hits = (frame.with_columns(pl.col("^id|other$").replace(long)) for frame in (pairs, hits))
+    for (best, dropped), (few, why) in zip(chosen(), plain, strict=True):
+        assert best == [long[id] for id in few]
+        assert dropped == {long[id]: reason.replace("of 00", f"of {long['00']}") for id, reason in why.items()}
 
 
 def test_a_filter_draws_what_it_keeps(folder, monkeypatch):

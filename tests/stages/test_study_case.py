@@ -46,7 +46,7 @@ def test_a_case_joins_what_is_known_of_each_example(tmp_path, monkeypatch):
         )
         scores.sample(fraction=1, shuffle=True, seed=2).write_parquet(tmp_path / f"{method}.parquet")
     words = ["--pool", tmp_path / "pool.parquet", "--scores", tmp_path / "nll.parquet", tmp_path / "router.parquet"]
-    words += ["--inputs", tmp_path / "inputs.parquet", "--reference", tmp_path / "reference.parquet"]
+    words += ["--inputs", tmp_path / "inputs.parquet", "inputs", "--reference", tmp_path / "reference.parquet"]
     words += ["--kinds", "truncated", "shuffled_words", "--control", "perturbed_instruction", "--seed", "0"]
     words += ["--threads", "1", "--out", tmp_path / "examples.parquet"]
     monkeypatch.setattr(sys, "argv", ["study_case", *map(str, words)])

@@ -28,7 +28,7 @@ def test_one_more_epoch_runs_that_epoch_and_what_reads_the_last(finished):
     changed = finished.configured("epochs", warmup={"epochs": 3})
     assert finished.planned("--configfile", changed) == {
         "warmup_epoch": 1,
-        "measure_shard": 2,
+        "measure_epochs": 2,
         "merge_shards": 1,
         "score_method": 1,
         "select_ratio": 1,
@@ -44,8 +44,8 @@ def test_another_trash_ratio_reruns_the_warm_up_and_what_scores_with_it(finished
     assert finished.planned("--configfile", changed) == {
         "warmup_start": 1,
         "warmup_epoch": 2,
-        "measure_shard": 4,
-        "merge_shards": 2,
+        "measure_epochs": 2,  # of the first epoch and the last, each shard by one job
+        "merge_shards": 1,
         "score_method": 2,
         "select_ratio": 2,
         "train_adapter": 2,
@@ -63,13 +63,51 @@ def test_other_layers_are_scored_from_what_was_measured(finished):
 def test_another_method_measures_only_what_no_other_has(finished):
     changed = finished.configured("methods", methods=["router", "random", "nll", "ifd"])
     assert finished.planned("select", "--configfile", changed) == {
-        "measure_shard": 4,  # the loss with and without the instruction, once for both methods
-        "merge_shards": 2,
+        "measure_selector": 2,  # the loss with and without the instruction, once for both methods
+        "merge_shards": 1,
         "score_method": 2,
         "select_ratio": 2,
         "selection_cards": 1,
         "select": 1,
     }
+
+
+def test_other_tokens_are_measured_of_the_signals_alone(finished):
+    changed = finished.configured("tokens", score={"tokens": "all"})
+    assert finished.planned("score", "--configfile", changed) == {
+        "measure_epochs": 2,
+        "merge_shards": 1,
+        "score_method": 2,
+        "score": 1,
+    }
+
+
+def test_what_was_begun_is_gone_on_with(checkout):
+    """Shards of a measurement that a killed run left are no waste when a method is added, unless one is taken away."""
+    begun = checkout.folder / "results/tiny/measured/selector/nats.shards"
+    begun.mkdir(parents=True)
+    try:
+        more = checkout.configured("more", methods=["nll", "likelihood_pmi"])
+        dry = checkout.snakemake("-n", "score", "--configfile", more).stdout
+        assert "measured/selector/nats.parquet" in dry
+        assert "measured/selector/nats_alone.parquet" in dry
+        other = checkout.configured("other", methods=["random"])
+        dry = checkout.snakemake("-n", "score", "--configfile", other).stdout
+        assert "measured/selector/tokens.parquet" in dry
+    finally:
+        begun.rmdir()
+
+
+def test_a_plan_grows_by_shards_and_seeds_and_not_by_methods(checkout):
+    """A thousand shards of five seeds are planned in seconds as long as one job measures all that is asked of its."""
+    methods = ["router", "router_untrained", "expert_gain", "reducible", "nll", "ifd", "length", "random"]
+    large = {"methods": methods, "seeds": [0, 1, 2], "throughput": {"shards": 50}}
+    jobs = checkout.planned("score", "--configfile", checkout.configured("large", **large))
+    assert jobs["measure_epochs"] == 3 * 50
+    assert jobs["measure_selector"] == 50
+    assert jobs["merge_shards"] == 3 + 1
+    fewer = checkout.planned("score", "--configfile", checkout.configured("large", **large | {"methods": ["router"]}))
+    assert fewer["measure_epochs"] == 3 * 50
 
 
 def test_methods_of_the_selector_alone_need_no_warm_up(checkout):
@@ -84,7 +122,7 @@ def test_methods_of_the_selector_alone_need_no_warm_up(checkout):
         ({"quota": "equal"}, {}),
         ({"near_duplicates": 0.7}, {"near_duplicates": 1}),
         ({"decontaminate": 13}, {"contaminated": 1}),
-        ({"diversity": 2}, {"measure_shard": 2, "merge_shards": 1}),
+        ({"diversity": 2}, {"measure_epochs": 2, "merge_shards": 1}),
     ],
 )
 def test_what_a_selection_looks_at_is_made_once_for_all_methods(finished, select, more):
@@ -180,10 +218,11 @@ def test_the_full_size_configuration_builds_its_dag_without_the_hub(checkout, va
         "prepare": 1,
         "warmup_start": 3,
         "warmup_epoch": 6,
-        # signals and nats of the first epoch and the last, nats with the gates open and shut, all of 3 seeds; nats,
-        # nats alone and tokens of the selector as it came; 8 shards each
-        "measure_shard": (6 * 3 + 3) * 8,
-        "merge_shards": 6 * 3 + 3,
+        # Of 3 seeds, signals and nats of the first epoch and the last and nats with the gates open and shut; nats, nats
+        # alone and tokens of the selector as it came; 8 shards each.
+        "measure_epochs": 3 * 8,
+        "measure_selector": 8,
+        "merge_shards": 3 + 1,
         "score_method": 8 * 3,
         "select_ratio": 8 * 3,
         "train_adapter": 8 * 3,

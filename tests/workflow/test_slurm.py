@@ -138,9 +138,9 @@ def test_each_job_went_through_the_queue_and_ended_well(ran):
         "rule_pretrain_model_wildcards_target",
         "rule_warmup_start_wildcards_0",
         "rule_warmup_epoch_wildcards_0_1",
-        "rule_measure_shard_wildcards_signals_seed-0_epoch-1_1-of-2",
-        "rule_measure_shard_wildcards_signals_seed-0_epoch-1_2-of-2",
-        "rule_merge_shards_wildcards_signals_seed-0_epoch-1",
+        "rule_measure_epochs_wildcards_seed-0_epoch-1.signals_1-of-2",
+        "rule_measure_epochs_wildcards_seed-0_epoch-1.signals_2-of-2",
+        "rule_merge_shards_wildcards_seed-0_epoch-1.signals",
         "rule_score_method_wildcards_router_0",
         "rule_select_ratio_wildcards_router_0.5_0",
         "rule_train_adapter_wildcards_router_0.5_0",
@@ -155,7 +155,7 @@ def test_each_job_went_through_the_queue_and_ended_well(ran):
 def test_what_runs_a_model_asks_for_its_gpu_and_nothing_else_does(ran):
     _, jobs = ran
     asked = {comment for comment, attempts in jobs.items() if attempts[-1].get("TresPerJob") == "gres:gpu:1"}
-    runs_a_model = ("pretrain_model", "warmup_epoch", "measure_shard", "evaluate_")
+    runs_a_model = ("pretrain_model", "warmup_epoch", "measure_epochs", "evaluate_")
     assert asked == {
         comment for comment in jobs if comment.startswith(tuple(f"rule_{rule}" for rule in runs_a_model))
     } - {"rule_evaluation_data"}

@@ -1,52 +1,119 @@
-# Stage 2, first half: measure the pool with the selector, shard by shard, and score it from that by each method. What is
-# measured is kept apart from what is made of it: another method reruns no forward pass that has been made.
+# Stage 2, first half: measure the pool, shard by shard, and score it by each method from that. What is measured is kept
+# apart from what is made of it: another method reruns no forward pass that has been made.
+#
+# A reader of the pool is the selector as it came, or the epochs of one seed's warm-up. One job measures all that the
+# methods ask of its reader, of one shard. Those are as many jobs as shards times seeds, most of a large plan, which takes
+# time for each input and each function of the wildcards that they have.
 
-STATES = {
-    "selector": "selector",
-    "first": "seed-{seed}/epoch-0",
-    "last": f"seed-{{seed}}/epoch-{CONFIG.warmup.epochs}",
-}
-MEASUREMENT = f"{RESULTS}/measured/{{quantity}}/{{state}}"
-
-
-def measured_model(wildcards):
-    """Return what is measured with: the selector as it came, or an epoch of its warm-up."""
-    if wildcards.state == "selector":
-        return model("selector")
-    return f"{RESULTS}/warmup/{wildcards.state}"
+EPOCHS = {"first": 0, "last": CONFIG.warmup.epochs}
+MEASUREMENT = f"{RESULTS}/measured/{{reader}}/{{quantities}}"
 
 
-rule measure_shard:
+wildcard_constraints:
+    reader="selector|seed-[0-9]+",
+    quantities="[a-z0-9_.+-]+",
+
+
+def column(reads):
+    """Return how a quantity is called in the measurements. Which tokens count is a choice for the routers' signals."""
+    quantity = "signals_all" if reads.quantity == "signals" and CONFIG.score.tokens == "all" else reads.quantity
+    return quantity if reads.model == "selector" else f"epoch-{EPOCHS[reads.model]}.{quantity}"
+
+
+@functools.cache
+def measurements(folder, wanted):
+    """Return the parquet of each wanted quantity: from a measurement that is there or was begun, else from a new one."""
+    made = sorted(path.stem for path in Path(folder).glob("*.parquet"))
+    begun = sorted(path.stem for path in Path(folder).glob("*.shards") if wanted.issuperset(path.stem.split("+")))
+    return {quantity: f"{folder}/{name}.parquet" for quantity, name in planned(made + begun, wanted).items()}
+
+
+def measured(reads, folder, everything):
+    """Return the parquet below the folder of its reader that holds a quantity, and its column there."""
+    wanted = frozenset(
+        column(other) for other in everything if (other.model == "selector") == (reads.model == "selector")
+    )
+    return measurements(folder, wanted)[column(reads)], column(reads)
+
+
+# What the methods and the selection read.
+READ = {reads for method in CONFIG.methods for reads in READS[method]}
+if CONFIG.select.diversity is not None:
+    READ.add(USAGE)
+
+
+def read(reads, seed):
+    """Return the parquet that holds a quantity of a seed, and its column."""
+    folder = "selector" if reads.model == "selector" else f"seed-{seed}"
+    return measured(reads, f"{RESULTS}/measured/{folder}", READ)
+
+
+def epochs_of(wildcards):
+    """Return the names of the epochs that quantities are of, the last one last."""
+    epochs = {quantity.partition(".")[0] for quantity in wildcards.quantities.split("+")}
+    return sorted(epochs, key=lambda epoch: int(epoch.removeprefix("epoch-")))
+
+
+rule measure_selector:
     input:
-        model=measured_model,
+        model=model("selector"),
         pool=f"{RESULTS}/data/pool.parquet",
     output:
-        temp(f"{MEASUREMENT}.shards/{{scatteritem}}.parquet"),
+        temp(f"{RESULTS}/measured/selector/{{quantities}}.shards/{{scatteritem}}.parquet"),
     log:
-        f"{RESULTS}/logs/measured/{{quantity}}/{{state}}/{{scatteritem}}.log",
+        f"{RESULTS}/logs/measured/selector/{{quantities}}/{{scatteritem}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/measured/{{quantity}}/{{state}}/{{scatteritem}}.tsv"
+        f"{RESULTS}/benchmarks/measured/selector/{{quantities}}/{{scatteritem}}.tsv"
+    wildcard_constraints:
+        quantities="nats.*",
     priority: 10
     threads: CONFIG.throughput.threads
     resources:
-        gpu=lambda wildcards: 0 if wildcards.quantity == "tokens" else CONFIG.throughput.gpus,
+        gpu=CONFIG.throughput.gpus,
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
-        model=lambda wildcards: (
-            f"--selector {shlex.quote(model_name('selector'))}"
-            if wildcards.state == "selector"
-            else f"--epoch {RESULTS}/warmup/{wildcards.state}"
-        ),
-        shard=lambda wildcards: wildcards.scatteritem.replace("-of-", " --shards "),
+        model=model_name("selector"),
+        pool=f"{RESULTS}/data/pool.parquet",
+        quantities="{quantities}",
+        shard="{scatteritem}",
         data=arguments(CONFIG.data, "max_length"),
-        # Which tokens count is a choice for the routers' signals alone.
-        tokens=lambda wildcards: CONFIG.score.tokens if wildcards.quantity == "signals" else "response",
         code=digest("measure"),
     shell:
-        ON_GPUS
-        + "{PYTHON} -m moesift.stages.measure --quantity {wildcards.quantity} {params.model} --pool {input.pool}"
-        " --out {output} --shard {params.shard} --threads {threads} --token-budget {resources.token_budget}"
-        " {params.data} --tokens {params.tokens} > {log} 2>&1"
+        ON_GPUS + "{PYTHON} -m moesift.stages.measure --model {params.model:q} --quantities {params.quantities}"
+        " --pool {params.pool} --out {output} --shard {params.shard} --threads {threads}"
+        " --token-budget {resources.token_budget} {params.data} > {log} 2>&1"
+
+
+use rule measure_selector as measure_tokens with:
+    output:
+        temp(f"{RESULTS}/measured/selector/{{quantities}}.shards/{{scatteritem}}.parquet"),
+    wildcard_constraints:
+        quantities="tokens",
+    resources:
+        gpu=0,  # it takes the tokenizer alone
+        token_budget=CONFIG.throughput.score_tokens or 0,
+
+
+use rule measure_selector as measure_epochs with:
+    input:
+        # It is made after the pool and the earlier epochs, and again when one of them is, so it stands for all of them.
+        last=lambda wildcards: f"{RESULTS}/warmup/{wildcards.reader}/{epochs_of(wildcards)[-1]}",
+    output:
+        temp(f"{MEASUREMENT}.shards/{{scatteritem}}.parquet"),
+    log:
+        f"{RESULTS}/logs/measured/{{reader}}/{{quantities}}/{{scatteritem}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measured/{{reader}}/{{quantities}}/{{scatteritem}}.tsv"
+    wildcard_constraints:
+        reader="seed-[0-9]+",
+        quantities="epoch-.*",
+    params:
+        model=f"{RESULTS}/warmup/{{reader}}",
+        pool=f"{RESULTS}/data/pool.parquet",
+        quantities="{quantities}",
+        shard="{scatteritem}",
+        data=arguments(CONFIG.data, "max_length"),
+        code=digest("measure"),
 
 
 rule merge_shards:
@@ -56,11 +123,16 @@ rule merge_shards:
     output:
         ensure(f"{MEASUREMENT}.parquet", non_empty=True),
     log:
-        f"{RESULTS}/logs/measured/{{quantity}}/{{state}}/merge.log",
+        f"{RESULTS}/logs/measured/{{reader}}/{{quantities}}/merge.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measured/{{reader}}/{{quantities}}/merge.tsv"
     params:
+        # Not their names, which would be too long for one command where there are a thousand.
+        shards=f"{MEASUREMENT}.shards",
         code=digest("merge_shards"),
     shell:
-        "{PYTHON} -m moesift.stages.merge_shards --shards {input.shards} --pool {input.pool} --out {output} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.merge_shards --shards {params.shards} --of {CONFIG.throughput.shards}"
+        " --pool {input.pool} --out {output} > {log} 2>&1"
 
 
 # What a method needs beside what it reads.
@@ -74,11 +146,7 @@ METHOD_FLAGS = {
 
 rule score_method:
     input:
-        lambda wildcards: [
-            MEASUREMENT.format(quantity=reads.quantity, state=STATES[reads.model].format(seed=wildcards.seed))
-            + ".parquet"
-            for reads in READS[wildcards.method]
-        ],
+        lambda wildcards: sorted({read(reads, wildcards.seed)[0] for reads in READS[wildcards.method]}),
     output:
         ensure(f"{RESULTS}/scores/{{method}}/seed-{{seed}}.parquet", non_empty=True),
     log:
@@ -86,10 +154,14 @@ rule score_method:
     benchmark:
         f"{RESULTS}/benchmarks/scores/{{method}}/seed-{{seed}}.tsv"
     params:
+        measured=lambda wildcards: [
+            f"--measured {' '.join(read(reads, wildcards.seed))}" for reads in READS[wildcards.method]
+        ],
         flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "").format(seed=wildcards.seed),
         code=digest("score"),
     shell:
-        "{PYTHON} -m moesift.stages.score {wildcards.method} --measured {input} --out {output} {params.flags} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.score {wildcards.method} {params.measured} --out {output} {params.flags}"
+        " > {log} 2>&1"
 
 
 rule score:

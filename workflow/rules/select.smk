@@ -45,17 +45,14 @@ rule contaminated:
 LOOKED_AT = {
     "contaminated": rules.contaminated.output[0] if CONFIG.select.decontaminate else None,
     "near-duplicates": rules.near_duplicates.output[0] if CONFIG.select.near_duplicates else None,
-    "usage": (
-        f"{RESULTS}/measured/usage/seed-{{seed}}/epoch-{CONFIG.warmup.epochs}.parquet"
-        if CONFIG.select.diversity
-        else None
-    ),
 }
+LOOKED_AT = {name: path for name, path in LOOKED_AT.items() if path}
 
 
 rule select_ratio:
     input:
-        *[path for path in LOOKED_AT.values() if path],
+        *LOOKED_AT.values(),
+        *([lambda wildcards: read(USAGE, wildcards.seed)[0]] if USAGE in READ else []),
         scores=f"{RESULTS}/scores/{{method}}/seed-{{seed}}.parquet",
         pool=f"{RESULTS}/data/pool.parquet",
     output:
@@ -65,14 +62,14 @@ rule select_ratio:
     log:
         f"{RESULTS}/logs/selected/{{method}}/ratio-{{ratio}}/seed-{{seed}}.log",
     params:
-        looked_at=lambda wildcards: " ".join(
-            f"--{name} {path.format(seed=wildcards.seed)}" for name, path in LOOKED_AT.items() if path
-        ),
+        looked_at=[f"--{name} {path}" for name, path in LOOKED_AT.items()],
+        usage=lambda wildcards: f"--usage {' '.join(read(USAGE, wildcards.seed))}" if USAGE in READ else "",
         flags=arguments(CONFIG.select, "format", "drop_top", "quota", "reject", "diversity"),
         code=digest("select_ratio"),
     shell:
         "{PYTHON} -m moesift.stages.select_ratio --scores {input.scores} --pool {input.pool} --out {output.selection}"
-        " --dropped {output.dropped} --ratio {wildcards.ratio} --seed {wildcards.seed} {params.looked_at} {params.flags} > {log} 2>&1"
+        " --dropped {output.dropped} --ratio {wildcards.ratio} --seed {wildcards.seed} {params.looked_at} {params.usage}"
+        " {params.flags} > {log} 2>&1"
 
 
 rule select:

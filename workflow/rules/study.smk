@@ -18,14 +18,14 @@ CASE_OF = {
 CASES = expand(CASE, **CASE_OF, seed=[*CONFIG.study.validation_seeds, *CONFIG.study.test_seeds])
 # Choices are made on what the scores see; nothing is trained for them.
 TRAINED = expand(CASE, **CASE_OF, seed=CONFIG.study.test_seeds) if CONFIG.study.arms else []
-# What the probe and the hard and easy clean examples are made from, beside what the methods read.
-STUDY_STATES = {"selector": "selector", "first": "epoch-0", "last": f"epoch-{CONFIG.warmup.epochs}"}
+# What the probe is made from, and what it and the methods read.
+INPUTS = Measured("inputs", "first")
+STUDY_READ = {INPUTS, *(reads for method in CONFIG.study.methods for reads in READS[method])}
 
 
 wildcard_constraints:
     noise="[0-9.]+",
     half="[0-9]+",
-    place="selector|target|epoch-[0-9]+",
 
 
 def reseeded(section, **keys):
@@ -43,6 +43,12 @@ def study_files(role):
     """Return a function of the wildcards: what a job that reads this model waits for."""
     name = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}[role]
     return lambda wildcards: study_model(role, wildcards.seed) if name == EMBEDDED else model(role)
+
+
+def study_read(reads, wildcards):
+    """Return the parquet that holds a quantity of a case, and its column."""
+    folder = "selector" if reads.model == "selector" else "epochs"
+    return measured(reads, f"{CASE}/measured/{folder}".format(**wildcards), STUDY_READ)
 
 
 use rule prepare as study_pool with:
@@ -134,43 +140,44 @@ use rule warmup_epoch as study_warmup_epoch with:
         code=digest("warmup_epoch"),
 
 
-use rule measure_shard as study_measure with:
+use rule measure_epochs as study_measure with:
     input:
         model=lambda wildcards: (
-            study_files(wildcards.place)(wildcards)
-            if wildcards.place in ("selector", "target")
-            else f"{CASE}/{{place}}".format(**wildcards)
+            [f"{CASE}/{epoch}".format(**wildcards) for epoch in epochs_of(wildcards)]
+            if wildcards.reader == "epochs"
+            else study_files(wildcards.reader)(wildcards)
         ),
         pool=f"{CASE}/pool.parquet",
     output:
-        ensure(f"{CASE}/measured/{{place}}/{{quantity}}.parquet", non_empty=True),
+        ensure(f"{CASE}/measured/{{reader}}/{{quantities}}.parquet", non_empty=True),
     log:
-        f"{CASE}/logs/{{place}}-{{quantity}}.log",
+        f"{CASE}/logs/{{reader}}-{{quantities}}.log",
     benchmark:
-        f"{CASE}/benchmarks/{{place}}-{{quantity}}.tsv"
+        f"{CASE}/benchmarks/{{reader}}-{{quantities}}.tsv"
+    wildcard_constraints:
+        reader="selector|target|epochs",
     params:
         model=lambda wildcards: (
-            f"--selector {shlex.quote(study_model(wildcards.place, wildcards.seed))}"
-            if wildcards.place in ("selector", "target")
-            else f"--epoch {CASE}/{{place}}".format(**wildcards)
+            CASE.format(**wildcards) if wildcards.reader == "epochs" else study_model(wildcards.reader, wildcards.seed)
         ),
-        shard="1 --shards 1",
-        data=rules.measure_shard.params.data,
-        tokens=rules.measure_shard.params.tokens,
+        pool=f"{CASE}/pool.parquet",
+        quantities="{quantities}",
+        shard="1-of-1",
+        data=rules.measure_selector.params.data,
         code=digest("measure"),
 
 
 use rule score_method as study_score with:
     input:
-        lambda wildcards: [
-            f"{CASE}/measured/{STUDY_STATES[reads.model]}/{reads.quantity}.parquet".format(**wildcards)
-            for reads in READS[wildcards.method]
-        ],
+        lambda wildcards: sorted({study_read(reads, wildcards)[0] for reads in READS[wildcards.method]}),
     output:
         ensure(f"{CASE}/scores/{{method}}.parquet", non_empty=True),
     log:
         f"{CASE}/logs/score-{{method}}.log",
     params:
+        measured=lambda wildcards: [
+            f"--measured {' '.join(study_read(reads, wildcards))}" for reads in READS[wildcards.method]
+        ],
         flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "")
         .replace(f"{RESULTS}/data", CASE)
         .format(**wildcards),
@@ -184,7 +191,7 @@ rule study_case:
     input:
         pool=f"{CASE}/pool.parquet",
         scores=STUDY_SCORES,
-        inputs=f"{CASE}/measured/epoch-0/inputs.parquet",
+        inputs=lambda wildcards: study_read(INPUTS, wildcards)[0],
         reference=f"{CASE}/measured/target/nats.parquet",
     output:
         ensure(f"{CASE}/examples.parquet", non_empty=True),
@@ -194,11 +201,12 @@ rule study_case:
         f"{CASE}/benchmarks/case.tsv"
     threads: CONFIG.throughput.threads
     params:
+        inputs=column(INPUTS),
         kinds=lambda wildcards: " ".join(CONFIG.study.halves[int(wildcards.half)]),
         control=CONFIG.study.control,
         code=digest("study_case"),
     shell:
-        "{PYTHON} -m moesift.stages.study_case --pool {input.pool} --scores {input.scores} --inputs {input.inputs}"
+        "{PYTHON} -m moesift.stages.study_case --pool {input.pool} --scores {input.scores} --inputs {input.inputs} {params.inputs}"
         " --reference {input.reference} --kinds {params.kinds} --control {params.control} --seed {wildcards.seed}"
         " --threads {threads} --out {output} > {log} 2>&1"
 

@@ -28,6 +28,9 @@ EXAMPLE = {
 REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 
 COLUMNS = ("id", *EXAMPLE)
+# Rows of a row group of the pool's file. Who measures 256 of them reads the whole group, so that groups of polars' own
+# size, a quarter million, would be read a thousand times.
+ROW_GROUP = 4096
 REASON_LENGTH = 500  # characters of a reason that are kept: it may quote the row
 PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+)\b"  # ids and numbers, which do not tell kinds of reasons apart
 CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept

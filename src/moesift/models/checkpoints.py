@@ -64,15 +64,27 @@ def load(folder: Path) -> Selector:
     try:
         settings = json.loads((folder / SETTINGS).read_text())
         selector = attach(str(folder), **settings)
+    except (OSError, KeyError, json.JSONDecodeError) as error:
+        raise _incomplete(folder, error) from error
+    turn_to(selector, folder)
+    return selector
+
+
+def turn_to(selector: Selector, folder: Path) -> None:
+    """Give a selector the routers and trash rows of another epoch of its warm-up; all else is the same in every epoch.
+
+    Raises:
+        UserError: the folder is not an epoch of this warm-up, or a file of it is incomplete.
+    """
+    try:
         trained = load_file(folder / ROUTERS)
         names = _names_on_disk(selector)
         values = {name: trained[names[name]] for name in names} | load_file(folder / TRASH)
-    except (OSError, KeyError, SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{folder}: not a complete checkpoint of a warm-up epoch: {error}") from error
+    except (OSError, KeyError, SafetensorError) as error:
+        raise _incomplete(folder, error) from error
     with torch.no_grad():
         for name, parameter in selector.trash_can.parameters().items():
             parameter.copy_(values[name])
-    return selector
 
 
 def save(selector: Selector, folder: Path, previous: Path | None, optimizer: dict[str, Tensor]) -> None:
@@ -105,6 +117,10 @@ def load_optimizer(folder: Path) -> dict[str, Tensor]:
         return load_file(folder / OPTIMIZER)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / OPTIMIZER}: cannot be read: {error}") from error
+
+
+def _incomplete(folder: Path, error: Exception) -> UserError:
+    return UserError(f"{folder}: not a complete checkpoint of a warm-up epoch: {error}")
 
 
 def _names_on_disk(selector: Selector) -> dict[str, str]:

@@ -10,7 +10,7 @@ from moesift.config import Config
 from moesift.models.batches import TOKENS
 from moesift.models.routers import expert_roles
 from moesift.models.shapes import Shape
-from moesift.scoring.methods import READS
+from moesift.scoring.measurements import READS
 from moesift.training.objectives import CHUNK
 
 COMPUTED_IN = torch.bfloat16  # what accelerate trains in on a GPU, unless its file says otherwise

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.models.shapes import Shape
 from moesift.report.costs import Pool, lora_parameters, router_parameters
-from moesift.scoring.methods import READS
+from moesift.scoring.measurements import READS
 
 KEY = 40  # bytes of an example's id, source and token count in a parquet
 ANSWER = 60  # bytes of a question in the parquet of an evaluation, a metric at a time

@@ -11,10 +11,6 @@ from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import Routing
 
-# Consecutive examples that are batched among themselves. Shards take whole chunks, so that the batch that an example
-# is measured in, and with it the last digit, does not depend on the number of shards.
-CHUNK = 256
-
 
 @torch.inference_mode()
 def signals(

@@ -1,40 +1,12 @@
-"""The scoring methods: what each reads of the pool, and its formula.
+"""The formulas of the scoring methods.
 
 A formula is a pure function of what was measured of N examples, an array each; the higher its value, the better. Where
 it has none, it gives nan, and no score is made of that.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
 
 import numpy as np
-
-from moesift.config import Method
-
-
-class Measured(NamedTuple):
-    """A quantity of every example (see `stages/measure.py`), and the model that it is measured with.
-
-    `selector` is the model as it came, `first` the warm-up's epoch 0, `last` its last epoch.
-    """
-
-    quantity: str
-    model: Literal["selector", "first", "last"]
-
-
-# What a method is computed from, in the order of its formula's arguments.
-READS: dict[Method, tuple[Measured, ...]] = {
-    "router": (Measured("signals", "last"),),
-    "router_untrained": (Measured("signals", "first"),),
-    "expert_gain": (Measured("nats_shut", "last"), Measured("nats_open", "last")),
-    "reducible": (Measured("nats", "first"), Measured("nats", "last")),
-    "nll": (Measured("nats", "selector"),),
-    "ifd": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
-    "instruction_gain": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
-    "likelihood_pmi": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
-    "length": (Measured("tokens", "selector"),),
-    "random": (Measured("tokens", "selector"),),
-}
 
 
 def calculate_quality_score(signals: np.ndarray, layers: Sequence[int]) -> np.ndarray:

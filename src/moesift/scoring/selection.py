@@ -1,13 +1,19 @@
-"""From scores to a selection: pure functions of frames, each of which says why it leaves an example out."""
+"""From scores to a selection: pure functions of frames, each of which says why it leaves an example out.
+
+An id may be of any type that has an order. Numbers take a third of the memory of strings: see `scoring/ids.py`.
+"""
 
 import math
 import random
+from array import array
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from moesift.errors import UserError
+from moesift.scoring.ids import written
 
 Quota = Literal["proportional", "equal"] | Mapping[str, float]
 
@@ -23,11 +29,16 @@ def ranked(scores: pl.DataFrame) -> Sifted:
     """Rank the examples that have a score; equal scores are ordered by id, so that the pool's order never matters.
 
     Args:
-        scores: columns id, source, score, reason (why there is no score).
+        scores: columns id, source, score, reason (why there is no score). What is in order already, as `score` writes
+            it, is not sorted again.
     """
-    scored = scores.filter(pl.col("score").is_not_null()).sort("score", "id", descending=[True, False])
-    unscored = scores.filter(pl.col("score").is_null()).sort("id")
-    return Sifted(scored.select("id", "source", "score"), unscored.select("id", "score", "reason"))
+    scored = scores.filter(pl.col("score").is_not_null()).select("id", "source", "score")
+    unscored = scores.filter(pl.col("score").is_null()).select("id", "score", pl.col("reason").cast(pl.String))
+    id, score = pl.col("id"), pl.col("score")
+    follows = (score < score.shift()) | ((score == score.shift()) & (id > id.shift()))
+    if not scored.select(follows.slice(1).all()).item():
+        scored = scored.sort("score", "id", descending=[True, False])
+    return Sifted(scored, unscored.sort("id"))
 
 
 def without(sifted: Sifted, reasons: pl.DataFrame) -> Sifted:
@@ -40,8 +51,10 @@ def without(sifted: Sifted, reasons: pl.DataFrame) -> Sifted:
 def below_top(sifted: Sifted, share: float) -> Sifted:
     """Drop the top of the ranking: the best `share` of it, rounded down."""
     # 0.29 * 100 is a little below 29 as a floating-point number, and means 29.
-    top = sifted.ranking.head(math.floor(round(share * sifted.ranking.height, 6)))
-    return _drop(sifted, top.with_columns(reason=pl.lit(f"in the top {share:.4g} of the scores")))
+    count = math.floor(round(share * sifted.ranking.height, 6))
+    reason = pl.lit(f"in the top {share:.4g} of the scores")
+    top = sifted.ranking.head(count).select("id", "score", reason=reason)
+    return Sifted(sifted.ranking[count:], pl.concat([sifted.dropped, top]))
 
 
 def distinct(sifted: Sifted, pairs: pl.DataFrame) -> Sifted:
@@ -50,20 +63,21 @@ def distinct(sifted: Sifted, pairs: pl.DataFrame) -> Sifted:
     Args:
         pairs: columns id, other: near-duplicates, each pair once.
     """
-    near: dict[str, list[str]] = {}
+    near: dict[Any, list[Any]] = {}
     for one, other in pairs.select("id", "other").iter_rows():
         near.setdefault(one, []).append(other)
         near.setdefault(other, []).append(one)
-    kept: set[str] = set()
-    reasons = {}
-    for example in sifted.ranking["id"]:
+    kept, reasons = set(), {}
+    paired = pl.concat([pairs["id"], pairs["other"]]).unique()
+    for example in sifted.ranking.join(paired.to_frame("id"), on="id", how="semi", maintain_order="left")["id"]:
         of = next((other for other in near.get(example, ()) if other in kept), None)
         if of is None:
             kept.add(example)
         else:
-            reasons[example] = f"near-duplicate of {of}"
+            reasons[example] = f"near-duplicate of {written(of)}"
     return without(
-        sifted, pl.DataFrame(list(reasons.items()), schema={"id": pl.String, "reason": pl.String}, orient="row")
+        sifted,
+        pl.DataFrame(list(reasons.items()), {"id": sifted.ranking.schema["id"], "reason": pl.String}, orient="row"),
     )
 
 
@@ -78,19 +92,18 @@ def drawn(sifted: Sifted, pool: Mapping[str, int], share: float, seed: int) -> S
         share: in (0, 1).
         seed: of the order, which is the same whatever order the examples came in.
     """
-    place = pl.int_range(pl.len()).over("source")  # the ranking is best first
-    sizes = pl.DataFrame({"source": list(pool), "size": list(pool.values())}, {"source": pl.String, "size": pl.Int64})
-    low = sifted.ranking.with_columns(place=place).join(sizes, on="source", maintain_order="left")
-    low = low.filter(pl.col("place") >= pl.col("size") - (share * pl.col("size")).round(6).floor())
-    dropped = _drop(
-        sifted, low.select("id", "score").with_columns(reason=pl.lit(f"in the lowest {share:.4g} of its source"))
-    )
-    order = sorted(dropped.ranking["id"])
+    ranking = sifted.ranking
+    low = np.zeros(ranking.height, dtype=bool)
+    for source, size in pool.items():
+        places = (ranking["source"] == source).arg_true().to_numpy()  # best first
+        low[places[size - math.floor(round(share * size, 6)) :]] = True
+    reason = pl.lit(f"in the lowest {share:.4g} of its source")
+    dropped = pl.concat([sifted.dropped, ranking.filter(low).select("id", "score", reason=reason)])
+    left = ranking.filter(~low)
+    order = array("I", range(left.height))  # a list of as many Python numbers would be ten times as large
     random.Random(seed).shuffle(order)
-    ranking = pl.DataFrame({"id": order}, {"id": pl.String}).join(
-        dropped.ranking, on="id", how="left", validate="1:1", maintain_order="left"
-    )
-    return Sifted(ranking, dropped.dropped)
+    by_id = left["id"].arg_sort().to_numpy()
+    return Sifted(left[by_id[np.frombuffer(order, dtype=np.uintc)]], dropped)
 
 
 def require(sifted: Sifted, count: int) -> None:
@@ -112,7 +125,7 @@ def keep(
     sifted: Sifted,
     count: int,
     quotas: Mapping[str, int] | None = None,
-    spread: tuple[float, Callable[[Sequence[str], int], list[int]]] | None = None,
+    spread: tuple[float, Callable[[Sequence[Any], int], list[int]]] | None = None,
 ) -> Sifted:
     """Return `count` examples with their ranks from 1 (columns id, rank, score), and everything that was left out.
 
@@ -129,20 +142,20 @@ def keep(
     require(sifted, count)
     ranking = sifted.ranking.with_row_index("place")
     parts = [(None, count)] if quotas is None else list(quotas.items())
-    kept, reasons = [], []
+    kept, left_out = [], []
     for source, number in parts:
-        of_part = ranking if source is None else ranking.filter(source=source)
+        of_part = ranking if source is None else ranking.filter(pl.col("source") == source)
         candidates = of_part.head(number if spread is None else math.ceil(spread[0] * number))
         chosen = range(number) if spread is None else spread[1](candidates["id"].to_list(), number)
         picked = candidates[sorted(chosen)]
         kept.append(picked)
-        reasons.append(
-            candidates.join(picked, on="id", how="anti").with_columns(reason=pl.lit("too near to what is kept"))
-        )
-        full = of_part[candidates.height :].with_columns(reason=pl.lit(f"the quota of {source}, {number}, is full"))
-        reasons.append(full if source is not None else full.clear())
+        left_out.append((candidates.join(picked, on="id", how="anti"), "too near to what is kept"))
+        if source is not None:
+            left_out.append((of_part[candidates.height :], f"the quota of {source}, {number}, is full"))
     selection = pl.concat(kept).sort("place")
-    outranking = pl.concat(reasons).filter(pl.col("place") < selection["place"].max()).sort("place")
+    last = selection["place"].max()
+    reasons = [rows.filter(pl.col("place") < last).with_columns(reason=pl.lit(reason)) for rows, reason in left_out]
+    outranking = pl.concat(reasons).sort("place")
     return Sifted(
         selection.select("id", pl.int_range(1, count + 1).alias("rank"), "score"),
         pl.concat([sifted.dropped, outranking.select("id", "score", "reason")]),
@@ -193,5 +206,5 @@ def _largest_remainder(count: int, shares: Mapping[str, float]) -> dict[str, int
 
 
 def _drop(sifted: Sifted, hit: pl.DataFrame) -> Sifted:
-    left = sifted.ranking.join(hit, on="id", how="anti", maintain_order="left")
+    left = sifted.ranking.filter(~pl.col("id").is_in(hit["id"].implode()))
     return Sifted(left, pl.concat([sifted.dropped, hit.select("id", "score", "reason")]))

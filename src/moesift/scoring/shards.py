@@ -1,28 +1,67 @@
-"""The shards of a measurement, put together."""
+"""The shards of a measurement, put together in the order of the pool."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import polars as pl
 
 from moesift.errors import UserError
 
+# Consecutive examples that are batched among themselves. Shards take whole chunks, so that the batch that an example
+# is measured in, and with it the last digit, does not depend on the number of shards.
+CHUNK = 1024
 
-def merged(shards: list[pl.DataFrame], ids: pl.Series) -> pl.DataFrame:
-    """Return the rows of all shards in the order of the pool, and check that each of its examples came back once.
+# Rows that are put in order at once: some hundred MB of ids and numbers.
+BLOCK = 2_000_000
+
+
+def merged(shards: Sequence[Path], pool: Path, chunk: int, block: int = BLOCK) -> Iterator[pl.DataFrame]:
+    """Yield the rows of all shards in the order of the pool, block by block, each of its examples once.
+
+    Shards take chunks of the pool by turns, so that the next rows of a block are the next ones of each shard.
 
     Args:
-        shards: frames with the column id, and any more.
-        ids: the ids of the pool.
+        shards: parquet files with the column id, and any more; of n shards the first has the chunks 0, n, 2n, ...
+        pool: parquet with the column id, each once.
+        chunk: examples that a shard takes at a time.
+        block: rows that are in memory at once, more or less.
 
     Raises:
         UserError: ids are missing, repeated or unknown; the message names the first few.
     """
-    rows = pl.concat(shards)
-    repeated = rows.filter(pl.col("id").is_duplicated())["id"].unique().sort()
-    expected = ids.to_frame("id")
-    missing = expected.join(rows, on="id", how="anti", maintain_order="left")["id"]
-    unknown = rows.join(expected, on="id", how="anti", maintain_order="left")["id"]
-    for problem, found in (("missing", missing), ("there more than once", repeated), ("not in the pool", unknown)):
-        if len(found):
-            raise UserError(
-                f"the shards do not make the pool: {len(found)} ids are {problem}: {found.head(5).to_list()}"
+    scans = [pl.scan_parquet(shard) for shard in shards]
+    ids = pl.scan_parquet(pool).select("id")
+    height = ids.select(pl.len()).collect().item()
+    turns = max(1, block // (chunk * len(scans)))  # chunks of each shard that make a block
+    row = pl.int_range(pl.len())
+    for start in range(0, max(1, height), turns * chunk * len(scans)):
+        taken = start // len(scans)  # rows that were taken of each shard
+        parts = [
+            scan.slice(taken, turns * chunk)
+            .with_columns(place=row // chunk * chunk * len(scans) + number * chunk + row % chunk)
+            .collect()
+            for number, scan in enumerate(scans)
+        ]
+        found = pl.concat(parts).sort("place").drop("place")
+        if not found["id"].equals(ids.slice(start, turns * chunk * len(scans)).collect()["id"]):
+            raise _not_the_pool(scans, ids)
+        yield found
+    if sum(scan.select(pl.len()).collect().item() for scan in scans) != height:
+        raise _not_the_pool(scans, ids)
+
+
+def _not_the_pool(scans: Sequence[pl.LazyFrame], ids: pl.LazyFrame) -> UserError:
+    """Say which ids are missing, repeated or unknown."""
+    rows = pl.concat([scan.select("id") for scan in scans])
+    problems = {
+        "missing": ids.join(rows, on="id", how="anti", maintain_order="left"),
+        "there more than once": rows.filter(pl.col("id").is_duplicated()).unique().sort("id"),
+        "not in the pool": rows.join(ids, on="id", how="anti", maintain_order="left"),
+    }
+    for problem, found in problems.items():
+        names = found.collect()["id"]
+        if len(names):
+            return UserError(
+                f"the shards do not make the pool: {len(names)} ids are {problem}: {names.head(5).to_list()}"
             )
-    return expected.join(rows, on="id", how="left", validate="1:1", maintain_order="left")
+    return UserError("the shards do not make the pool: they are not in its order; were they made by as many shards?")

@@ -1,8 +1,8 @@
-"""Measure one quantity of one shard of the pool, with a warm-up epoch or with the selector as it came."""
+"""Measure what the methods read of one shard of the pool, by the selector as it came or by epochs of its warm-up."""
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,19 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from moesift import config, flags, progress
-from moesift.errors import run
+from moesift.errors import UserError, run
 from moesift.files import parquet, whole
 from moesift.models import checkpoints
 from moesift.models.chat import Encoded, encode
+from moesift.models.checkpoints import Selector
 from moesift.models.loading import load_model, load_tokenizer
-from moesift.scoring import losses, measuring
+from moesift.models.routers import Gate
+from moesift.scoring import losses, measuring, shards
+from moesift.scoring.measurements import TOKENS
 
 QUANTITIES: dict[str, pl.DataType] = {
-    "tokens": pl.Int64(),  # response tokens
-    "signals": pl.List(pl.Float64),  # each routed layer's mean log odds
+    "signals": pl.List(pl.Float64),  # each routed layer's mean log odds over the response tokens
+    "signals_all": pl.List(pl.Float64),  # over all tokens
     "usage": pl.List(pl.Float32),  # each routed layer's mean shares of its experts, one layer after the other
     "inputs": pl.List(pl.Float32),  # each routed layer's mean router input, one layer after the other
     "nats": pl.Float64(),  # loss of the response tokens, summed; of an epoch with its trash cans as they learnt
@@ -28,90 +31,153 @@ QUANTITIES: dict[str, pl.DataType] = {
     "nats_shut": pl.Float64(),  # of an epoch with every keep share at 0
     "nats_alone": pl.Float64(),  # of the selector as it came, with the instruction left out
 }
+GATES: dict[str, Gate] = {"nats": "learned", "nats_open": "open", "nats_shut": "shut"}
+
+Measure = Callable[[Sequence[Encoded]], list[Any]]
+Measures = Mapping[str, Measure]  # by the name of the column
 
 
 def main() -> None:
-    """Read a model and the pool, write the quantity of each example of the shard."""
+    """Read a model and the pool, write the response tokens and the quantities of each example of the shard."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quantity", choices=QUANTITIES, required=True)
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--epoch", type=Path, help="directory of a warm-up epoch")
-    model.add_argument("--selector", help="the selector as it came: a directory or a name on the hub")
+    parser.add_argument(
+        "--quantities",
+        type=lambda text: text.split("+"),
+        required=True,
+        help="joined by +: nats, nats_alone or tokens of the selector as it came, or of epochs, as epoch-2.signals",
+    )
+    parser.add_argument("--model", required=True, help="the selector, a directory or a name on the hub; or of epochs")
     parser.add_argument("--pool", type=parquet, required=True)
     parser.add_argument("--out", type=Path, required=True, help="parquet of the shard")
-    parser.add_argument("--shard", type=int, required=True, help="which shard, from 1")
-    parser.add_argument("--shards", type=int, required=True, help="of how many")
+    parser.add_argument("--shard", type=_shard, required=True, help="which of how many, as 1-of-8")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--token-budget", type=int, required=True, help="tokens in a batch, padding included")
     flags.add(parser, config.Data, "max_length")
-    flags.add(parser, config.Score, "tokens")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    tokenizer, measured = of_selector(args) if args.epoch is None else of_epoch(args)
+    shard, count = args.shard
     pool = pl.scan_parquet(args.pool).select("id", "source", "messages", "finished")
     height = pool.select(pl.len()).collect().item()
-    kind = QUANTITIES[args.quantity]
-    parts = [pl.DataFrame(schema={"id": pl.String, "source": pl.String, "n_tokens": pl.Int64, args.quantity: kind})]
-    tokens, started = 0, time.monotonic()
-    starts = range((args.shard - 1) * measuring.CHUNK, height, args.shards * measuring.CHUNK)
-    sizes = [min(measuring.CHUNK, height - start) for start in starts]
+    by_model, tokens, started = [], 0, time.monotonic()
+    starts = range((shard - 1) * shards.CHUNK, height, count * shards.CHUNK)
+    sizes = [min(shards.CHUNK, height - start) for start in starts]
 
     def rate() -> str:
         return f"{tokens / (time.monotonic() - started):,.0f} tokens/s"
 
-    for start in progress.steps(starts, sizes, args.quantity, unit="examples", told=rate):
-        chunk = pool.slice(start, measuring.CHUNK).collect()
-        examples = encode(chunk["messages"].to_list(), tokenizer, args.max_length, chunk["finished"].to_list())
-        # An example that was cut before its response keeps its place: nothing is measured of it.
-        usable = [index for index, example in enumerate(examples) if example.predicted]
-        values: list[Any] = [None] * len(examples)
-        for index, value in zip(usable, measured([examples[index] for index in usable]), strict=True):
-            values[index] = value
-        everything = args.quantity == "signals" and args.tokens == "all"
-        counts = [len(e.ids) if everything and e.predicted else e.predicted for e in examples]
-        parts.append(
-            chunk.select("id", "source", n_tokens=pl.Series(counts, dtype=pl.Int64)).with_columns(
-                pl.Series(args.quantity, values, dtype=kind)
-            )
-        )
-        tokens += sum(len(example.ids) for example in examples)
-    found = pl.concat(parts)
+    for tokenizer, measures in readers(args.model, args.quantities, args.token_budget):
+        parts = [_nothing(measures)]
+        for start in progress.steps(starts, sizes, ", ".join(measures) or TOKENS, unit="examples", told=rate):
+            chunk = pool.slice(start, shards.CHUNK).collect()
+            try:
+                examples = encode(chunk["messages"].to_list(), tokenizer, args.max_length, chunk["finished"].to_list())
+                parts.append(measured(chunk, examples, measures))
+            except Exception as error:
+                ids = chunk["id"]
+                where = f"rows {start} to {start + len(ids) - 1} of {args.pool} (ids {ids[0]} to {ids[-1]})"
+                if isinstance(error, UserError):
+                    raise UserError(f"{where}: {error}") from error
+                error.add_note(f"in {where}")
+                raise
+            tokens += sum(len(example.ids) for example in examples) * max(1, len(measures))
+        found = pl.concat(parts)
+        by_model.append(found.select(list(measures)) if by_model else found)
+    found = pl.concat(by_model, how="horizontal")
     with whole(args.out) as part:
         found.write_parquet(part)
-    print(f"{args.quantity} of {found.height} examples, {tokens} tokens, {rate()}")
+    print(f"{', '.join(args.quantities)} of {found.height} examples, {tokens} tokens, {rate()}")
 
 
-Measure = Callable[[Sequence[Encoded]], list[Any]]
+def measured(chunk: pl.DataFrame, examples: Sequence[Encoded], measures: Measures) -> pl.DataFrame:
+    """Return id, source, response tokens and the quantities of a chunk of the pool.
+
+    An example that was cut before its response keeps its place: nothing is measured of it.
+    """
+    usable = [index for index, example in enumerate(examples) if example.predicted]
+    columns = [pl.Series("n_tokens", [example.predicted for example in examples], dtype=pl.Int64)]
+    for name, measure in measures.items():
+        values: list[Any] = [None] * len(examples)
+        for index, value in zip(usable, measure([examples[index] for index in usable]), strict=True):
+            values[index] = value
+        columns.append(pl.Series(name, values, dtype=_kind(name)))
+    return chunk.select("id", "source").with_columns(columns)
 
 
-def of_epoch(args: argparse.Namespace) -> tuple[PreTrainedTokenizerFast, Measure]:
-    """Return the tokenizer of a warm-up epoch and what measures the quantity with it."""
-    selector = checkpoints.load(args.epoch)
-    pad = selector.tokenizer.pad_token_id
-    if args.quantity == "signals":
-        return selector.tokenizer, lambda examples: measuring.signals(
-            selector, examples, args.tokens, args.token_budget
+def readers(
+    model: str, quantities: Sequence[str], token_budget: int
+) -> Iterator[tuple[PreTrainedTokenizerFast, Measures]]:
+    """Load what is measured with, one after the other: the selector as it came, or each epoch that is asked for."""
+    epochs: dict[str, list[str]] = {}
+    for name in quantities:
+        epoch, _, quantity = name.rpartition(".")
+        epochs.setdefault(epoch, []).append(quantity)
+    selector = None
+    for epoch, of_epoch in epochs.items():
+        if not epoch:
+            yield as_it_came(model, of_epoch, token_budget)
+            continue
+        folder = Path(model, epoch)
+        if selector is None:
+            selector = checkpoints.load(folder)
+        else:
+            checkpoints.turn_to(selector, folder)  # the frozen weights, nearly all, are read once
+        yield (
+            selector.tokenizer,
+            {f"{epoch}.{name}": of_warm_up(selector, name, token_budget) for name in of_epoch},
         )
-    if args.quantity == "usage":
-        return selector.tokenizer, lambda examples: measuring.usage(selector, examples, args.token_budget)
-    if args.quantity == "inputs":
-        return selector.tokenizer, lambda examples: measuring.inputs(selector, examples, args.token_budget)
-    selector.trash_can.gate = {"nats": "learned", "nats_open": "open", "nats_shut": "shut"}[args.quantity]
-    return selector.tokenizer, lambda examples: losses.nats(selector.model, pad, examples, args.token_budget)
 
 
-def of_selector(args: argparse.Namespace) -> tuple[PreTrainedTokenizerFast, Measure]:
-    """Return the tokenizer of the selector and what measures the quantity with it."""
-    if args.quantity == "tokens":
-        return load_tokenizer(args.selector), lambda examples: [example.predicted for example in examples]
-    model, tokenizer = load_model(args.selector)
+def as_it_came(
+    model: str, quantities: Sequence[str], token_budget: int
+) -> tuple[PreTrainedTokenizerFast, dict[str, Measure]]:
+    """Return the tokenizer of the selector and what measures each quantity with it."""
+    if list(quantities) == [TOKENS]:
+        return load_tokenizer(model), {}
+    loaded, tokenizer = load_model(model)
     pad = tokenizer.pad_token_id
-    if args.quantity == "nats_alone":
-        # What begins a text of its own: models without a start token have learnt that texts follow an end token.
-        start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-        return tokenizer, lambda examples: losses.nats_alone(model, pad, start, examples, args.token_budget)
-    return tokenizer, lambda examples: losses.nats(model, pad, examples, args.token_budget)
+    # What begins a text of its own: models without a start token have learnt that texts follow an end token.
+    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    measures: dict[str, Measure] = {
+        "nats": lambda examples: losses.nats(loaded, pad, examples, token_budget),
+        "nats_alone": lambda examples: losses.nats_alone(loaded, pad, start, examples, token_budget),
+    }
+    return tokenizer, {name: measures[name] for name in quantities}
+
+
+def of_warm_up(selector: Selector, quantity: str, token_budget: int) -> Measure:
+    """Return what measures a quantity with an epoch of the warm-up."""
+    if quantity in GATES:
+
+        def nats(examples: Sequence[Encoded]) -> list[float]:
+            own, selector.trash_can.gate = selector.trash_can.gate, GATES[quantity]
+            found = losses.nats(selector.model, selector.tokenizer.pad_token_id, examples, token_budget)
+            selector.trash_can.gate = own
+            return found
+
+        return nats
+    measures: dict[str, Measure] = {
+        "signals": lambda examples: measuring.signals(selector, examples, "response", token_budget),
+        "signals_all": lambda examples: measuring.signals(selector, examples, "all", token_budget),
+        "usage": lambda examples: measuring.usage(selector, examples, token_budget),
+        "inputs": lambda examples: measuring.inputs(selector, examples, token_budget),
+    }
+    return measures[quantity]
+
+
+def _kind(column: str) -> pl.DataType:
+    return QUANTITIES[column.rpartition(".")[2]]
+
+
+def _nothing(measures: Measures) -> pl.DataFrame:
+    """Return what a shard without examples has measured."""
+    kinds = {name: _kind(name) for name in measures}
+    return pl.DataFrame(schema={"id": pl.String, "source": pl.String, "n_tokens": pl.Int64, **kinds})
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("-of-")
+    return int(number), int(count)
 
 
 if __name__ == "__main__":

@@ -5,24 +5,26 @@ from pathlib import Path
 
 import polars as pl
 
+from moesift.data.blocks import write_blocks
 from moesift.errors import run
 from moesift.files import parquet, whole
-from moesift.scoring.shards import merged
+from moesift.scoring.shards import CHUNK, merged
 
 
 def main() -> None:
     """Read the shards and the pool, write the measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=parquet, nargs="+", required=True, help="parquet of each shard")
+    parser.add_argument("--shards", type=Path, required=True, help="folder with 1-of-8.parquet, 2-of-8.parquet, ...")
+    parser.add_argument("--of", type=int, required=True, help="how many")
     parser.add_argument("--pool", type=parquet, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    pool = pl.read_parquet(args.pool, columns=["id"])
-    found = merged([pl.read_parquet(shard) for shard in args.shards], pool["id"])
+    shards = [parquet(args.shards / f"{shard}-of-{args.of}.parquet") for shard in range(1, args.of + 1)]
     with whole(args.out) as part:
-        found.write_parquet(part)
-    print(f"{found.height} examples, {found.filter(pl.col('n_tokens') == 0).height} without a response token")
+        write_blocks(merged(shards, args.pool, CHUNK), part)
+    tokens = pl.scan_parquet(args.out).select("n_tokens").collect()["n_tokens"]
+    print(f"{len(tokens)} examples, {(tokens == 0).sum()} without a response token")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import polars as pl
 from moesift import flags
 from moesift.config import Data
 from moesift.data.corruption import corrupt
-from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons, split, to_examples, with_content
+from moesift.data.pool import COLUMNS, ROW_GROUP, deduplicated, frequent_reasons, split, to_examples, with_content
 from moesift.data.sources import read_source
 from moesift.data.wheel import default_cache
 from moesift.errors import run
@@ -42,7 +42,7 @@ def main() -> None:
         (args.rejected, rejected),
     ):
         with whole(path) as part:
-            frame.write_parquet(part)
+            frame.write_parquet(part, row_group_size=ROW_GROUP)
 
     print("read:", ", ".join(f"{name} {len(given)}" for name, given in rows.items()))
     print(f"pool: {len(pool)}, held out: {len(heldout)}, rejected: {len(rejected)}")

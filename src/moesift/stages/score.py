@@ -13,6 +13,7 @@ from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
 from moesift.files import parquet, whole
 from moesift.scoring import methods, scores
+from moesift.scoring.measurements import READS, TOKENS
 
 NO_HELP = "its IFD is 1 or more: the instruction does not make the response likelier"
 TRAINED_ON = "the warm-up trained on it, so that its loss says nothing"
@@ -22,10 +23,17 @@ def main() -> None:
     """Read measurements, write the scores, best first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parts = parser.add_subparsers(dest="method", required=True)
-    for method, reads in methods.READS.items():
+    for method, reads in READS.items():
         part = parts.add_parser(method)
-        names = " and ".join(f"{quantity} of the {model} model" for quantity, model in reads)
-        part.add_argument("--measured", type=parquet, nargs=len(reads), required=True, help=f"parquet: {names}")
+        names = ", ".join(f"{quantity} of the {model} model" for quantity, model in reads)
+        part.add_argument(
+            "--measured",
+            nargs=2,
+            action="append",
+            metavar=("PARQUET", "COLUMN"),
+            required=True,
+            help=f"where each quantity is: {names}",
+        )
         part.add_argument("--out", type=Path, required=True, help="parquet of the scores")
         if method in ("router", "router_untrained"):
             flags.add(part, config.Score, "layers")
@@ -36,10 +44,10 @@ def main() -> None:
             flags.add(part, config.Warmup, "examples")
     args = parser.parse_args()
 
-    frames = [pl.read_parquet(path) for path in args.measured]
-    examples = frames[0].select("id", "source", "n_tokens")
+    examples = pl.read_parquet(args.measured[0][0], columns=["id", "source", "n_tokens"])
     tokens = examples["n_tokens"].to_numpy()
-    found = [frame[reads.quantity] for frame, reads in zip(frames, methods.READS[args.method], strict=True)]
+    # Measurements are in the order of the pool. Tokens are in each of them.
+    found = [pl.read_parquet(path, columns=[column])[column] for path, column in args.measured if column != TOKENS]
     refused: dict[str, np.ndarray] = {}
     layer_scores = None
     match args.method:
@@ -81,7 +89,7 @@ def by_layer(signals: pl.Series, layers: list[int] | Literal["all"]) -> tuple[np
     if layers != "all" and max(layers) >= routed:
         raise UserError(f"score.layers: {max(layers)} is beyond the {routed} routed layers, numbered from 0")
     nothing = [float("nan")] * routed
-    values = np.array([nothing if row is None else row for row in signals.to_list()])  # (N, L)
+    values = signals.fill_null(pl.lit(nothing, signals.dtype)).list.to_array(routed).to_numpy()  # (N, L)
     return values, range(routed) if layers == "all" else layers
 
 

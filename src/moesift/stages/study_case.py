@@ -20,8 +20,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pool", type=parquet, required=True)
     parser.add_argument("--scores", type=parquet, nargs="+", required=True, help=".../{method}.parquet")
-    parser.add_argument("--inputs", type=parquet, required=True, help="parquet with the mean inputs of the routers")
-    parser.add_argument("--reference", type=parquet, required=True, help="parquet: the loss of another model, in nats")
+    parser.add_argument(
+        "--inputs", nargs=2, metavar=("PARQUET", "COLUMN"), required=True, help="the mean inputs of the routers"
+    )
+    parser.add_argument(
+        "--reference", type=parquet, required=True, help="parquet with the loss of another model, in nats"
+    )
     parser.add_argument("--kinds", nargs="+", required=True, help="of corruption, that the pool may hold")
     parser.add_argument("--control", required=True, help="the one of them that does no harm to the response")
     parser.add_argument("--seed", type=int, required=True)
@@ -48,8 +52,9 @@ def main() -> None:
             scores = scores.drop("layer_scores")
         examples = examples.join(scores, on="id", how="left", validate="1:1", maintain_order="left")
 
-    inputs = pl.read_parquet(args.inputs, columns=["id", "inputs"])
-    measured = examples.select("id").join(inputs, on="id", how="left", validate="1:1", maintain_order="left")["inputs"]
+    file, column = args.inputs
+    inputs = pl.read_parquet(file, columns=["id", column])
+    measured = examples.select("id").join(inputs, on="id", how="left", validate="1:1", maintain_order="left")[column]
     usable = measured.is_not_null().to_numpy()
     features = np.array(measured.drop_nulls().to_list(), dtype=np.float32)  # (N, L * D)
     kinds, sources = (np.array(examples[column].to_list()) for column in ("kind", "source"))

@@ -73,9 +73,9 @@ class _InChunks(torch.autograd.Function):
         return nats
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (slopes,) = ctx.saved_tensors
-        return (upstream.unsqueeze(1) * slopes).to(slopes.dtype), None, None, None  # (n, D)
+        return (upstream[0].unsqueeze(1) * slopes).to(slopes.dtype), None, None, None  # (n, D)
 
 
 def trash_shares(signals: Tensor, counted: Tensor) -> Tensor:

@@ -1,0 +1,158 @@
+"""Merge, score and select synthetic pools of any size, and print the seconds and the peak memory of each stage.
+
+python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--skip merge] [--out results/rows.json]
+
+What is written first is as large as the real thing but for the text, which is short: nothing reads it but for the few
+examples that are kept. Each stage runs as the rule of the workflow runs it, in a process of its own.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from moesift.data.pool import MESSAGES, ROW_GROUP
+from moesift.provenance import commit, machine, versions
+from moesift.scoring.shards import CHUNK
+
+SOURCES = [f"source_{number}" for number in range(7)]
+RATIO = 0.05
+
+
+def write_pool(folder: Path, rows: int, seed: int) -> None:
+    """Write a pool of short examples: ids as hashes are, seven sources."""
+    rng = np.random.default_rng(seed)
+    with pq.ParquetWriter(folder / "pool.parquet", _pool_rows(rng, 1).to_arrow().schema) as writer:
+        for start in range(0, rows, ROW_GROUP):
+            writer.write_table(_pool_rows(rng, min(ROW_GROUP, rows - start)).to_arrow())
+
+
+def write_shards(folder: Path, shards: int, seed: int) -> None:
+    """Write what `measure` would have: shard by shard every so many chunks of the pool, with losses."""
+    rng = np.random.default_rng(seed)
+    pool = pl.read_parquet(folder / "pool.parquet", columns=["id", "source"])
+    for shard in range(shards):
+        starts = np.arange(shard * CHUNK, pool.height, shards * CHUNK)
+        rows = (starts[:, None] + np.arange(CHUNK)).ravel()
+        part = pool[rows[rows < pool.height]]
+        tokens = rng.integers(0, 400, part.height)  # one in 400 was cut before its response
+        nats = np.where(tokens > 0, tokens * rng.lognormal(0.5, 0.5, part.height), np.nan)
+        part = part.with_columns(n_tokens=pl.Series(tokens), nats=pl.Series(nats).fill_nan(None))
+        part.write_parquet(folder / f"{shard + 1}-of-{shards}.parquet")
+
+
+def write_scores(folder: Path, seed: int) -> None:
+    """Write scores of the pool, best first as `score` does; one in 400 has none."""
+    rng = np.random.default_rng(seed)
+    pool = pl.scan_parquet(folder / "pool.parquet").select("id", pl.col("source").cast(pl.Categorical)).collect()
+    values = np.sort(rng.standard_normal(pool.height))[::-1]
+    unscored = pl.int_range(pl.len()) >= pl.len() * 399 // 400
+    pool.lazy().select(
+        "id",
+        pl.col("source").cast(pl.String),
+        score=pl.when(~unscored).then(pl.Series(values)),
+        n_tokens=pl.lit(100, pl.Int64),
+        layer_scores=pl.lit(None, pl.List(pl.Float64)),
+        reason=pl.when(unscored).then(pl.lit("no response token within data.max_length")),
+    ).sink_parquet(folder / "scores.parquet")
+
+
+class Took(NamedTuple):
+    """What a stage took: seconds, seconds of processor time, and the most memory it held, in GB (1e9 bytes)."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_gb: float
+
+
+def run(module: str, *words: object) -> Took:
+    """Run a stage, and see what it takes.
+
+    Raises:
+        SystemExit: the stage failed.
+    """
+    start = time.perf_counter()
+    command = [sys.executable, "-m", f"moesift.stages.{module}", *map(str, words)]
+    pid = os.posix_spawn(sys.executable, command, os.environ)
+    _, status, used = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return Took(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9)
+
+
+def stages(folder: Path, shards: int, skipped: list[str]) -> Iterator[tuple[str, Took]]:
+    """Run a merge, a scoring and selections of three kinds; yield the name of each and what it took."""
+    pool, merged, scores = (folder / f"{name}.parquet" for name in ("pool", "nats", "scores"))
+    if "merge" not in skipped:
+        write_shards(folder, shards, seed=1)
+        yield "merge", run("merge_shards", "--shards", folder, "--of", shards, "--pool", pool, "--out", merged)
+        if "score" not in skipped:
+            yield "score", run("score", "nll", "--measured", merged, "nats", "--out", scores)
+    write_scores(folder, seed=2)
+    for name, rules in (
+        ("select, the best", {}),
+        ("select, quotas", {"drop-top": 0.01, "quota": "proportional"}),
+        ("select, the filter", {"reject": 0.5}),
+    ):
+        words = ["--scores", scores, "--pool", pool, "--ratio", RATIO, "--seed", 0]
+        words += ["--out", folder / "selection.parquet", "--dropped", folder / "dropped.parquet"]
+        rules = {"format": "parquet", "drop-top": 0, "quota": "null", "reject": "null", "diversity": "null"} | rules
+        for rule, value in rules.items():
+            words += [f"--{rule}", value]
+        yield name, run("select_ratio", *words)
+
+
+def main() -> None:
+    """Measure each size, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--shards", type=int, default=100)
+    parser.add_argument("--skip", choices=["merge", "score"], nargs="*", default=[], help="score needs merge")
+    parser.add_argument("--out", type=Path, help="JSON of the numbers")
+    args = parser.parse_args()
+
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "commit": commit(),
+        "versions": versions(),
+        "shards": args.shards,
+        "rows": {},
+    }
+    print(f"{found['machine']}, {args.shards} shards, {RATIO:g} kept")
+    print(f"{'rows':>14}  {'stage':<20}{'seconds':>10}{'CPU s':>10}{'peak GB':>10}")
+    for rows in args.rows:
+        found["rows"][rows] = {}
+        with tempfile.TemporaryDirectory(prefix="moesift-") as name:
+            write_pool(Path(name), rows, seed=0)
+            for stage, took in stages(Path(name), args.shards, args.skip):
+                found["rows"][rows][stage] = took._asdict()
+                print(
+                    f"{rows:>14,}  {stage:<20}{took.seconds:>10.1f}{took.cpu_seconds:>10.1f}{took.peak_gb:>10.2f}",
+                    flush=True,
+                )
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _pool_rows(rng: np.random.Generator, rows: int) -> pl.DataFrame:
+    digits = rng.bytes(8 * rows).hex()
+    ids = pl.Series(np.frombuffer(digits.encode(), dtype="S16"), dtype=pl.Binary).cast(pl.String)
+    index = pl.int_range(rows, dtype=pl.Int64, eager=True)
+    turn = [[{"role": "user", "content": "Say yes."}, {"role": "assistant", "content": "Yes, then."}]]
+    return pl.DataFrame(
+        {"id": ids, "source": pl.Series(SOURCES).gather(rng.integers(len(SOURCES), size=rows)), "source_index": index}
+    ).with_columns(messages=pl.lit(pl.Series(turn, dtype=MESSAGES)).first())
+
+
+if __name__ == "__main__":
+    main()
