@@ -1,3 +1,5 @@
+import threading
+
 import polars as pl
 import pytest
 import torch
@@ -7,6 +9,7 @@ from moesift.errors import UserError
 from moesift.models import checkpoints
 from moesift.scoring import losses, shards
 from moesift.stages import measure
+from moesift.stages.measure import ahead
 
 
 @pytest.fixture
@@ -114,3 +117,22 @@ def test_a_response_without_an_end_has_one_token_less(tmp_path, monkeypatch, poo
     both = whole.join(cut, on="id", suffix="_cut").filter(pl.col("n_tokens") > 0)
     assert (both["n_tokens"] - both["n_tokens_cut"]).unique().to_list() == [1]
     assert (both["nats"] > both["nats_cut"]).all()
+
+
+def test_the_next_is_made_while_one_is_in_use():
+    made = []
+    at_work = threading.Event()
+
+    def make(start):
+        if start == 2:
+            at_work.set()
+        made.append(start)
+        return start * 10
+
+    found = []
+    for start, coming in ahead(make, [1, 2, 3]):
+        found.append((start, coming.result()))
+        assert at_work.wait(timeout=10)  # 2 is begun while 1 is in use
+    assert found == [(1, 10), (2, 20), (3, 30)]
+    assert made == [1, 2, 3]
+    assert list(ahead(make, [])) == []

@@ -3,8 +3,9 @@
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import torch
@@ -33,6 +34,7 @@ QUANTITIES: dict[str, pl.DataType] = {
 }
 GATES: dict[str, Gate] = {"nats": "learned", "nats_open": "open", "nats_shut": "shut"}
 
+Made = TypeVar("Made")
 Measure = Callable[[Sequence[Encoded]], list[Any]]
 Measures = Mapping[str, Measure]  # by the name of the column
 
@@ -67,14 +69,19 @@ def main() -> None:
         return f"{tokens / (time.monotonic() - started):,.0f} tokens/s"
 
     for tokenizer, measures in readers(args.model, args.quantities, args.token_budget):
-        parts = [_nothing(measures)]
-        for start in progress.steps(starts, sizes, ", ".join(measures) or TOKENS, unit="examples", told=rate):
+
+        def tokenised(start: int, tokenizer: PreTrainedTokenizerFast = tokenizer) -> tuple[pl.DataFrame, list[Encoded]]:
             chunk = pool.slice(start, shards.CHUNK).collect()
+            return chunk, encode(chunk["messages"].to_list(), tokenizer, args.max_length, chunk["finished"].to_list())
+
+        parts, what = [_nothing(measures)], ", ".join(measures) or TOKENS
+        coming = ahead(tokenised, starts)
+        for start, chunk in progress.steps(coming, sizes, what, unit="examples", told=rate):
             try:
-                examples = encode(chunk["messages"].to_list(), tokenizer, args.max_length, chunk["finished"].to_list())
-                parts.append(measured(chunk, examples, measures))
+                rows, examples = chunk.result()
+                parts.append(measured(rows, examples, measures))
             except Exception as error:
-                ids = chunk["id"]
+                ids = pool.slice(start, shards.CHUNK).select("id").collect()["id"]
                 where = f"rows {start} to {start + len(ids) - 1} of {args.pool} (ids {ids[0]} to {ids[-1]})"
                 if isinstance(error, UserError):
                     raise UserError(f"{where}: {error}") from error
@@ -87,6 +94,19 @@ def main() -> None:
     with whole(args.out) as part:
         found.write_parquet(part)
     print(f"{', '.join(args.quantities)} of {found.height} examples, {tokens} tokens, {rate()}")
+
+
+def ahead(make: Callable[[int], Made], starts: Sequence[int]) -> Iterator[tuple[int, Future[Made]]]:
+    """Yield each start with what is made of it, the next one in the background while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1) as background:
+        coming = None
+        for start in starts:
+            following = start, background.submit(make, start)
+            if coming is not None:
+                yield coming
+            coming = following
+        if coming is not None:
+            yield coming
 
 
 def measured(chunk: pl.DataFrame, examples: Sequence[Encoded], measures: Measures) -> pl.DataFrame:
