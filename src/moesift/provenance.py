@@ -6,8 +6,11 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
+
+from moesift.gpus import devices
 
 PACKAGE = Path(__file__).parent
 
@@ -61,7 +64,7 @@ def commit() -> str | None:
 
 
 def machine() -> str:
-    """Return the processor, the cores that may be used, the memory and the GPU, in words."""
+    """Return the processor, the cores that may be used, the memory and the GPUs that are visible, in words."""
     try:
         named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         processor = named[0].partition(":")[2].strip()
@@ -69,7 +72,20 @@ def machine() -> str:
         processor = platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{processor}, {cores} cores, {memory:.0f} GiB"
+    return ", ".join([processor, f"{cores} cores", f"{memory:.0f} GiB", *_gpus()])
+
+
+def _gpus() -> list[str]:
+    """Return the names of the GPUs that this process may use."""
+    visible = devices()
+    if not visible:
+        return []
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", f"--id={','.join(visible)}"]
+    try:
+        named = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return [f"{len(visible)} GPUs"]  # such as are no NVIDIA's, or named in a way that it does not know
+    return [f"{count} x {name}" for name, count in Counter(named.splitlines()).items()]
 
 
 def _file(name: str) -> Path:

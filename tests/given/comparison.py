@@ -6,9 +6,16 @@ CONFIG = {
     "experiment": "small",
     "seeds": [0],
     "methods": ["router", "random"],
+    "selector": {"model": "a/selector", "upcycle": None},
     "warmup": {"objective": "budget", "trash_share": 0.3},
+    "select": {"ratio": [0.5], "reject": None},
+    "target": {"model": "a/target"},
+    "train": {"epochs": 1, "lora_rank": 8},
 }
+# What could break a page: markup, a line without an end, right-to-left text with marks that turn the order around, emoji,
+# and a stack of accents that is higher than its line.
 HOSTILE = "<script>alert('x')</script> & \"more\""
+HARD = [HOSTILE, "x" * 3000, "\u202eשלום עולם\u202e مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈" * 60, "a" + "\u0301" * 400]
 TASKS = [{"name": "mmlu", "fewshot": 5, "limit": None}]
 SHARES = {"mmlu_law": 0.5, "mmlu_sums": 0.5}
 SIZE = {"questions": 4, "of": 4, "fewshot": 5, "version": 2, "hash": None}
@@ -18,9 +25,9 @@ def pool(corrupted=True):
     return pl.DataFrame(
         {
             "id": [f"{n:02}" for n in range(20)],
-            "source": ["a"] * 12 + ["b"] * 8,
+            "source": ["a"] * 12 + ["$b$ <&"] * 8,
             "messages": [
-                [{"role": "user", "content": f"{HOSTILE} {n}"}, {"role": "assistant", "content": "yes " * 300}]
+                [{"role": "user", "content": f"{HARD[n % 5]} {n}"}, {"role": "assistant", "content": "yes " * 300}]
                 for n in range(20)
             ],
             "corruption": ["clean"] * 14 + ["truncated" if corrupted else "clean"] * 6,
@@ -72,7 +79,12 @@ def evaluation(method, ratio, seed, nats, accuracy=0.25, versions=(("torch", "2"
             "mmlu": {"metrics": {"acc": accuracy, "acc_stderr": 0.01}, **SIZE, "shares": SHARES},
             "mmlu_law": {"metrics": {"acc": 0.9, "acc_stderr": 0.01}, **SIZE, "questions": 2, "of": 2},
         },
-        "made_from": {"evaluation": {"tasks": TASKS, "max_length": 64}, "versions": dict(versions)},
+        "made_from": {
+            "evaluation": {"tasks": TASKS, "max_length": 64},
+            "commit": "abc1234",
+            "machine": "a machine",
+            "versions": dict(versions),
+        },
     }
 
 
@@ -110,4 +122,18 @@ def curves():
     return pl.DataFrame({**steps, "trash_shares": [[0.1, 0.2]] * 2, "multipliers": [[0.0, 0.1]] * 2})
 
 
-REJECTED = pl.DataFrame({"reason": ["duplicate of 0123456789abcdef", "no text", "duplicate of fedcba9876543210"]})
+REJECTED = pl.DataFrame(
+    {
+        "source": ["b", "a", "b"],
+        "reason": ["duplicate of 0123456789abcdef", "no text", "duplicate of fedcba9876543210"],
+    }
+)
+KEEP_SHARES = pl.DataFrame(
+    {"method": ["router"] * 2, "seed": [0] * 2, "layer": [0, 1], "low": [0.1, 0.2], "median": [0.5] * 2, "high": [0.9] * 2}
+)
+DURATIONS = [
+    {
+        **{"rule": "train_adapter", "jobs": 2, "seconds": 90.0, "median_seconds": 45.0},
+        **{"peak_gib": 1.5, "cpu_seconds": 80.0, "gpu_hours": None},
+    }
+]

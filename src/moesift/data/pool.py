@@ -29,6 +29,7 @@ REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 
 COLUMNS = ("id", *EXAMPLE)
 REASON_LENGTH = 500  # characters of a reason that are kept: it may quote the row
+PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+)\b"  # ids and numbers, which do not tell kinds of reasons apart
 CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept
 
 
@@ -125,8 +126,8 @@ def with_content(rejected: pl.DataFrame, rows: Mapping[str, Sequence[Row]]) -> p
 
 
 def frequent_reasons(reasons: Sequence[str], most: int) -> list[tuple[str, int]]:
-    """Return the most frequent reasons with their counts; ids and numbers do not tell reasons apart."""
-    return Counter(re.sub(r"\b(?:[0-9a-f]{16}|\d+)\b", "…", reason) for reason in reasons).most_common(most)
+    """Return the most frequent kinds of reasons with their counts."""
+    return Counter(re.sub(PARTICULAR, "…", reason) for reason in reasons).most_common(most)
 
 
 def _printable(reason: str) -> str:

@@ -165,17 +165,18 @@ def outcomes(evaluations: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> 
 def over_seeds(measured: pl.DataFrame) -> pl.DataFrame:
     """Return the mean of each outcome over the seeds with its standard error.
 
-    With two seeds or more the error is that over seeds, s / sqrt(n); with one it is the error over examples or
-    questions that came with the measurement, and says nothing about another seed.
+    With two seeds or more the error is that over seeds, s / sqrt(n), and the interval is Student's; with one it is the
+    error over examples or questions that came with the measurement, and says nothing about another seed.
 
     Args:
         measured: the frame of `outcomes`.
 
     Returns:
-        Columns method, ratio, outcome, value, stderr, seeds (their number).
+        Columns method, ratio, outcome, value, stderr, seeds (their number), low and high (95% interval; null where
+        there is no error).
     """
     several = pl.len() > 1
-    return measured.group_by("method", "ratio", "outcome", maintain_order=True).agg(
+    means = measured.group_by("method", "ratio", "outcome", maintain_order=True).agg(
         pl.col("value").mean(),
         pl.when(several)
         .then(pl.col("value").std() / pl.len().sqrt())
@@ -183,6 +184,14 @@ def over_seeds(measured: pl.DataFrame) -> pl.DataFrame:
         .alias("stderr"),
         pl.len().cast(pl.Int64).alias("seeds"),
     )
+    half = means["stderr"] * _quantile(means["seeds"])
+    return means.with_columns(low=means["value"] - half, high=means["value"] + half)
+
+
+def _quantile(seeds: pl.Series) -> pl.Series:
+    """Return the two-sided 95% quantile for a mean over seeds: Student's, or for one seed the normal distribution's."""
+    degrees = np.maximum(seeds.to_numpy() - 1, 1)
+    return pl.Series(np.where(seeds.to_numpy() > 1, stdtrit(degrees, 0.975), NORMAL_95), dtype=pl.Float64)
 
 
 def against_random(measured: pl.DataFrame) -> pl.DataFrame:
@@ -208,10 +217,8 @@ def against_random(measured: pl.DataFrame) -> pl.DataFrame:
             pl.len().cast(pl.Int64).alias("seeds"),
         )
     )
-    seeds = differences["seeds"].to_numpy()
-    # At one seed there is no degree of freedom; `deviation` is null there and makes both ends null.
-    quantile = pl.Series(stdtrit(np.maximum(seeds - 1, 1), 0.975), dtype=pl.Float64)
-    half = quantile * differences["deviation"] / differences["seeds"].sqrt()
+    # At one seed `deviation` is null and makes both ends null.
+    half = _quantile(differences["seeds"]) * differences["deviation"] / differences["seeds"].sqrt()
     return differences.select(
         "method",
         "ratio",

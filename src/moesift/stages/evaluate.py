@@ -13,7 +13,7 @@ from moesift.errors import UserError, run
 from moesift.evaluation import QUESTIONS, heldout_loss, heldout_losses, run_tasks
 from moesift.models.chat import encode_responses
 from moesift.models.loading import load_model
-from moesift.provenance import versions
+from moesift.provenance import commit, machine, versions
 
 
 def main() -> None:
@@ -57,6 +57,8 @@ def main() -> None:
             "model": args.model,
             "training": training,
             "evaluation": {"tasks": [task.model_dump() for task in args.tasks], "max_length": args.max_length},
+            "commit": commit(),
+            "machine": machine(),
             "versions": versions(),
         },
     }

@@ -7,7 +7,10 @@ from pathlib import Path
 import polars as pl
 
 from moesift.errors import UserError, run
-from moesift.report.page import compare, page, plots, results
+from moesift.report import durations, keep_shares
+from moesift.report.examples import of_rankings
+from moesift.report.page import page, plots
+from moesift.report.results import compare, results
 
 
 def main() -> None:
@@ -23,6 +26,7 @@ def main() -> None:
         "--selections", type=Path, nargs="+", required=True, help=".../{method}/ratio-{r}/seed-{s}.parquet"
     )
     parser.add_argument("--curves", type=Path, nargs="*", required=True, help=".../seed-{seed}/epoch-{n}.jsonl")
+    parser.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's records of the jobs")
     parser.add_argument("--config", type=json.loads, required=True, help="the resolved configuration as JSON")
     parser.add_argument("--results", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--page", type=Path, required=True, help="HTML file to write")
@@ -49,13 +53,27 @@ def main() -> None:
     selections = pl.concat(_selected(path, path) for path in args.selections)
     dropped = pl.concat(_selected(path, path.with_suffix(".dropped.parquet")) for path in args.selections)
 
-    comparison = compare(evaluations, questions, pool, scores, selections)
-    numbers = results(comparison, args.config, evaluations, pool, pl.read_parquet(args.rejected), scores, dropped)
-    drawn = plots(comparison, args.config, pool, scores, pl.concat(curves) if curves else None)
+    kept_by_layer = pl.concat(
+        keep_shares.by_layer(pl.read_parquet(path, columns=["layer_scores"])["layer_scores"]).select(
+            pl.lit(path.parent.name).alias("method"), pl.lit(_seed(path.stem), pl.Int64).alias("seed"), pl.all()
+        )
+        for path in args.scores
+    )
+    jobs = pl.concat([pl.DataFrame(schema=durations.RECORD), *map(_record, sorted(args.benchmarks.rglob("*.tsv")))])
+
+    comparison = compare(args.config["methods"], evaluations, questions, pool, scores, selections)
+    rejected = pl.read_parquet(args.rejected, columns=["source", "reason"])
+    numbers = results(comparison, args.config, evaluations, pool, rejected, scores, dropped, kept_by_layer)
+    of_first = pl.col("seed") == min(args.config["seeds"])
+    first = scores.filter(of_first), selections.filter(of_first)
+    every_curve = pl.concat(curves) if curves else None
+    drawn = plots(comparison, args.config, pool, *first, every_curve, kept_by_layer)
+    shown = of_rankings(*first, pool, args.config["methods"])
+    took = durations.by_rule(jobs).to_dicts()
     for path in (args.results, args.page):
         path.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    args.page.write_text(page(numbers, drawn))
+    args.page.write_text(page(numbers, drawn, shown, took))
     print(args.page)
 
 
@@ -67,6 +85,15 @@ def _selected(selection: Path, file: Path) -> pl.DataFrame:
         pl.lit(float(ratio)).alias("ratio"),
         pl.lit(_seed(selection.stem), pl.Int64).alias("seed"),
         pl.col("^(id|score|reason)$"),
+    )
+
+
+def _record(path: Path) -> pl.DataFrame:
+    """Read Snakemake's record of a job: one row, without quotes, and without some columns where it is not extended."""
+    read = pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False, null_values=["NA", "-"])
+    return read.select(
+        (pl.col(name).cast(of) if name in read.columns else pl.lit(None, of).alias(name))
+        for name, of in durations.RECORD.items()
     )
 
 

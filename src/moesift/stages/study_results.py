@@ -30,7 +30,10 @@ def main() -> None:
     cases = [read(folder, settings) for folder in args.cases]
     seeds = {"validation": settings.validation_seeds, "test": settings.test_seeds}
     parts = {name: part([case for case in cases if case.seed in own], settings) for name, own in seeds.items()}
-    times = [pl.read_csv(path, separator="\t", null_values="-")["s"].sum() for path in args.benchmarks.rglob("*.tsv")]
+    records = [
+        pl.read_csv(path, separator="\t", quote_char=None, columns=["s"]) for path in args.benchmarks.rglob("*.tsv")
+    ]
+    times = [record["s"].sum() for record in records]
     made = {
         "commit": commit(),
         "date": date.today().isoformat(),

@@ -19,8 +19,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from moesift.data.corruptions import MAKE
-from moesift.report.figures import GREY, PALETTE
-from moesift.report.figures import STYLE as PAGE_STYLE
+from moesift.report.figures.drawing import GREY, PALETTE
+from moesift.report.figures.drawing import STYLE as PAGE_STYLE
 from moesift.report.metrics import RANDOM
 
 MEAN = "mean"

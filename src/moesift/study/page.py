@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from moesift.report.figures import RANDOM
+from moesift.report.metrics import RANDOM
 from moesift.study.figures import CEILINGS, MEAN, drawable, kinds_of, ranked
 
 WIDTH = 120

@@ -1,0 +1,1 @@
+"""The figures of the page: functions of frames that return SVG."""
