@@ -37,3 +37,16 @@ def test_the_real_stages_are_told_apart():
 
 def test_versions_name_the_libraries():
     assert provenance.versions()["transformers"] == "5.23.0"
+
+
+def test_a_machine_names_its_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\n[ "$3" = "--id=0,2" ] && echo "NVIDIA H100" && echo "NVIDIA H100"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.machine().endswith(" GiB, 2 x NVIDIA H100")
+    program.unlink()
+    assert provenance.machine().endswith(" GiB, 2 GPUs")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert provenance.machine().endswith(" GiB")

@@ -134,7 +134,11 @@ def test_several_seeds_give_their_own_error_and_one_that_of_the_measurement():
             ("m", 0.1, 1, "heldout", 3.0, 0.5),
         )
     )
-    assert found.rows() == [("base", None, "heldout", 5.0, 0.2, 1), ("m", 0.1, "heldout", 2.0, pytest.approx(1.0), 2)]
+    assert found.rows() == [
+        # 1.96 standard errors of the measurement, and t(1) = 12.706 of those over seeds.
+        ("base", None, "heldout", 5.0, 0.2, 1, pytest.approx(5 - 0.392, abs=1e-4), pytest.approx(5 + 0.392, abs=1e-4)),
+        ("m", 0.1, "heldout", 2.0, pytest.approx(1.0), 2, pytest.approx(2 - 12.7062), pytest.approx(2 + 12.7062)),
+    ]
 
 
 def test_the_difference_to_random_is_paired_by_seed():

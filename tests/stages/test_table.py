@@ -23,7 +23,7 @@ ROWS = [
         "kept_corrupted": 0.2215,
     },
 ]
-NUMBERS = {"headline": "It is so. " * 20, "labelled": True, "tasks": [{"name": "mmlu"}], "rows": ROWS}
+NUMBERS = {"headline": ["It is so."] * 20, "labelled": True, "tasks": [{"name": "mmlu"}], "rows": ROWS}
 
 
 def test_the_table_the_headline_and_where_the_page_is(tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ def main() -> None:
     numbers = json.loads(args.results.read_text())
     print(table(numbers))
     print()
-    print(textwrap.fill(numbers["headline"], WIDTH, break_on_hyphens=False))
+    print(textwrap.fill(" ".join(numbers["headline"]), WIDTH, break_on_hyphens=False))
     print(f"report: {args.results.parent / 'report' / 'index.html'}")
 
 

@@ -85,4 +85,4 @@ def keep_shares(shares: pl.DataFrame, target: float | None, methods: Sequence[st
         axes.set_title("keep share", loc="left")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-        return svg(figure, "keepshares")
+        return svg(figure, "keep_shares")
