@@ -12,8 +12,8 @@ CONFIG = {
     "target": {"model": "a/target"},
     "train": {"epochs": 1, "lora_rank": 8},
 }
-# What could break a page: markup, a line without an end, right-to-left text with marks that turn the order around, emoji,
-# and a stack of accents that is higher than its line.
+# What could break a page: markup, a line without an end, right-to-left text with marks that turn the order around,
+# emoji, and a stack of accents that is higher than its line.
 HOSTILE = "<script>alert('x')</script> & \"more\""
 HARD = [HOSTILE, "x" * 3000, "\u202eשלום עולם\u202e مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈" * 60, "a" + "\u0301" * 400]
 TASKS = [{"name": "mmlu", "fewshot": 5, "limit": None}]
@@ -129,7 +129,14 @@ REJECTED = pl.DataFrame(
     }
 )
 KEEP_SHARES = pl.DataFrame(
-    {"method": ["router"] * 2, "seed": [0] * 2, "layer": [0, 1], "low": [0.1, 0.2], "median": [0.5] * 2, "high": [0.9] * 2}
+    {
+        "method": ["router"] * 2,
+        "seed": [0] * 2,
+        "layer": [0, 1],
+        "low": [0.1, 0.2],
+        "median": [0.5] * 2,
+        "high": [0.9] * 2,
+    }
 )
 DURATIONS = [
     {

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import polars as pl
-
 from given.comparison import (
     CONFIG,
     DURATIONS,
@@ -17,6 +16,7 @@ from given.comparison import (
     scores,
     selections,
 )
+
 from moesift.report.examples import of_rankings
 from moesift.report.page import page, plots
 from moesift.report.results import compare, results

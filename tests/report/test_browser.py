@@ -68,6 +68,7 @@ def test_text_of_figures_can_be_read(opened):
         for what in ("color", "backgroundColor")
     )
     assert math.dist(ink, ground) > 300
+    assert (sum(ground) < 100) == opened.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
 
 
 def test_what_is_folded_can_be_opened_and_fits_as_well(opened):
@@ -81,3 +82,14 @@ def test_right_to_left_text_stands_at_the_right_and_turns_nothing_else_around(op
         .map(text => getComputedStyle(text).direction)"""
     assert set(opened.evaluate(directions)) == {"rtl"}
     assert opened.evaluate("getComputedStyle(document.querySelector('.about')).direction") == "ltr"
+
+
+def test_a_page_that_fetches_and_fails_is_found_out(tmp_path):
+    """What the tests above look at would have seen it."""
+    bad = tmp_path / "bad.html"
+    bad.write_text("<img src='http://127.0.0.1:9/a.png'/><script>console.warn(1); throw new Error('x')</script>")
+    browser = Browser(tmp_path / "profile")
+    browser.open(bad)
+    assert browser.requests == [bad.as_uri(), "http://127.0.0.1:9/a.png"]
+    assert {"console.warning", "Uncaught"} <= set(browser.errors)
+    browser.close()

@@ -71,9 +71,7 @@ KEPT = pl.DataFrame(
         "pool": [30, 10, 40, 40],
     }
 ).join(
-    pl.DataFrame(
-        {"method": ["router", "random"] * 2, "ratio": [0.1, 0.1, 0.3, 0.3], "kept": [0.425, 0.1, 0.004, 0.3]}
-    ),
+    pl.DataFrame({"method": ["router", "random"] * 2, "ratio": [0.1, 0.1, 0.3, 0.3], "kept": [0.425, 0.1, 0.004, 0.3]}),
     how="cross",
 )
 KEEP_SHARES = pl.DataFrame(

@@ -63,14 +63,20 @@ def test_a_grid_without_random_selection_claims_nothing_against_it():
 
 def test_what_the_jobs_took_is_told(small):
     row = re.search(r"<tr><td>train_adapter</td>.*?</tr>", small, re.S)[0]
-    assert [cell for cell in re.findall(r"<td>(.*?)</td>", row)] == [
-        *("train_adapter", "2", "1 min 30 s", "45 s", "1.5", "1 min 20 s", ""),
-    ]
+    cells = ["train_adapter", "2", "1 min 30 s", "45 s", "1.5", "1 min 20 s", ""]
+    assert re.findall(r"<td>(.*?)</td>", row) == cells
 
 
 @pytest.mark.parametrize(
     ("seconds", "read"),
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (18420, "5 h 07 min"), (4e6, "1,111 h 06 min")],
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (18420, "5 h 07 min"),
+        (4e6, "1,111 h 06 min"),
+    ],
 )
 def test_a_duration_is_written_as_one_reads_it(seconds, read):
     assert clock(seconds) == read

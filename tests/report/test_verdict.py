@@ -50,9 +50,9 @@ def test_several_seeds_say_who_is_below_random_by_how_much_and_who_is_not():
     )
     assert found == [
         "Yes: a selection is better than random.",
-        "Keeping 10% of the pool, nll has the lowest held-out loss (4.000 ± 0.020 nats per token); by 95% intervals over "
-        "3 paired seeds, nll (-0.200, interval -0.300 to -0.100) is below random, router (+0.100) is above random, one "
-        "other cannot be told from random.",
+        "Keeping 10% of the pool, nll has the lowest held-out loss (4.000 ± 0.020 nats per token); by 95% intervals "
+        "over 3 paired seeds, nll (-0.200, interval -0.300 to -0.100) is below random, router (+0.100) is above random, "
+        "one other cannot be told from random.",
         "The untuned target has 5.000.",
     ]
 
@@ -70,9 +70,9 @@ def test_one_seed_shows_nothing_and_says_what_the_examples_alone_would():
     )
     assert found == [
         "Not shown: whether a selection is better than random. One seed says nothing about another.",
-        "Keeping 10% of the pool, nll and random share the lowest held-out loss (4.000 ± 0.020 nats per token); by 95% "
-        "intervals over the held-out examples alone, nll (-0.200) and ifd (-0.100) are below random, 2 others cannot be "
-        "told from random.",
+        "Keeping 10% of the pool, nll and random share the lowest held-out loss (4.000 ± 0.020 nats per token); by "
+        "95% intervals over the held-out examples alone, nll (-0.200) and ifd (-0.100) are below random, 2 others "
+        "cannot be told from random.",
     ]
 
 

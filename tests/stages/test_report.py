@@ -10,11 +10,15 @@ from given.comparison import CONFIG, REJECTED, curves, dropped, evaluations, poo
 from moesift.errors import UserError
 from moesift.stages import report
 
-# As Snakemake writes them: a job with a command that quotes, one that was over before it could be looked at, and one from
-# before the extended records.
+# As Snakemake writes them: of a job with a quote in its command, of one that was over before it was looked at, and one
+# that is not extended.
 HEADER = ("s", "h:m:s", "max_rss", "cpu_time", "rule_name", "params", "resources")
 RECORDS = [
-    ("warmup/seed-0/epoch-1", HEADER, ("60.5", "0:01:00", "1024.00", "55.1", "warmup_epoch", "{'flags': '--x \"a'}", "{'gpu': 2}")),
+    (
+        "warmup/seed-0/epoch-1",
+        HEADER,
+        ("60.5", "0:01:00", "1024.00", "55.1", "warmup_epoch", "{'flags': '--x \"a'}", "{'gpu': 2}"),
+    ),
     ("scores/router/seed-0", HEADER, ("0.41", "0:00:00", "NA", "NA", "score_method", "{}", "{}")),
     ("eval/base", HEADER[:4], ("7200.1", "2:00:00", "2048.00", "-")),
 ]

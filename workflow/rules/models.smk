@@ -97,6 +97,8 @@ if CONFIG.selector.upcycle is not None:
             directory(f"{RESULTS}/upcycled"),
         log:
             f"{RESULTS}/logs/upcycle.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/upcycle.tsv"
         priority: 10
         params:
             model=as_named("selector"),

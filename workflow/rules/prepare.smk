@@ -27,6 +27,8 @@ rule prepare:
         rejected=ensure(f"{RESULTS}/data/rejected.parquet", non_empty=True),
     log:
         f"{RESULTS}/logs/prepare.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare.tsv"
     params:
         flags=arguments(CONFIG.data, "sources", "heldout", "corrupt", "corruptions", "seed"),
         code=digest("prepare"),

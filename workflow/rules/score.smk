@@ -83,6 +83,8 @@ rule score_method:
         ensure(f"{RESULTS}/scores/{{method}}/seed-{{seed}}.parquet", non_empty=True),
     log:
         f"{RESULTS}/logs/scores/{{method}}/seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/scores/{{method}}/seed-{{seed}}.tsv"
     params:
         flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "").format(seed=wildcards.seed),
         code=digest("score"),

@@ -10,6 +10,8 @@ rule near_duplicates:
         ensure(f"{RESULTS}/data/near_duplicates.parquet", non_empty=True),
     log:
         f"{RESULTS}/logs/near_duplicates.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/near_duplicates.tsv"
     params:
         flags=arguments(CONFIG.select, "near_duplicates"),
         code=digest("near_duplicates"),
@@ -25,6 +27,8 @@ rule contaminated:
         ensure(f"{RESULTS}/data/contaminated.parquet", non_empty=True),
     log:
         f"{RESULTS}/logs/contaminated.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/contaminated.tsv"
     params:
         folder=TASKS_FOLDER,
         # Their names alone: a limit changes how many questions are asked, not which must stay unseen.

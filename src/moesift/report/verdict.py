@@ -78,8 +78,7 @@ def _beside_random(rows: list[dict[str, Any]]) -> list[str]:
     intervals = [(row, *(row[end] for end in ends)) for row in sorted(rows, key=lambda row: row["difference"])]
     # The interval of what is a claim: one over seeds.
     below = [
-        f"{row['method']} ({row['difference']:+.3f}"
-        + (f", interval {low:+.3f} to {high:+.3f})" if seeds > 1 else ")")
+        f"{row['method']} ({row['difference']:+.3f}" + (f", interval {low:+.3f} to {high:+.3f})" if seeds > 1 else ")")
         for row, low, high in intervals
         if high < 0
     ]

@@ -31,7 +31,7 @@ def kept_map(kept: pl.DataFrame, methods: Sequence[str]) -> str:
     # A gap sets the sources, the lengths and the scripts apart.
     starts = np.cumsum([0.35 * (by != before) for before, by in itertools.pairwise([groups["by"][0], *groups["by"]])])
     lefts = np.arange(groups.height) + starts
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | {"figure.constrained_layout.h_pad": 0.15}):
         figure, grid = canvas(len(ratios), 1, height=0.27 * len(methods) + 1.3)
         for axes, ratio in zip(grid[:, 0], ratios, strict=True):
             for (row, method), (left, by, group) in itertools.product(
@@ -53,7 +53,6 @@ def kept_map(kept: pl.DataFrame, methods: Sequence[str]) -> str:
             axes.set_title(f"{100 * ratio:g}% of the pool kept", loc="left")
             for by, of_by in itertools.groupby(zip(groups["by"], lefts, strict=True), key=lambda pair: pair[0]):
                 axes.text(next(of_by)[1], len(methods) + 0.2, TITLES[by], va="top", fontsize=9)
-        figure.get_layout_engine().set(h_pad=0.15)
         return svg(figure, "kept")
 
 
