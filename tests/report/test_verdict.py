@@ -51,8 +51,8 @@ def test_several_seeds_say_who_is_below_random_by_how_much_and_who_is_not():
     assert found == [
         "Yes: a selection is better than random.",
         "Keeping 10% of the pool, nll has the lowest held-out loss (4.000 ± 0.020 nats per token); by 95% intervals "
-        "over 3 paired seeds, nll (-0.200, interval -0.300 to -0.100) is below random, router (+0.100) is above random, "
-        "one other cannot be told from random.",
+        "over 3 paired seeds, nll (-0.200, interval -0.300 to -0.100) is below random, router (+0.100) is above "
+        "random, one other cannot be told from random.",
         "The untuned target has 5.000.",
     ]
 
