@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,14 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(result["exceptionDetails"]["exception"]["description"])
         return result["result"].get("value")
+
+    def until(self, condition: str) -> None:
+        """Wait until a JavaScript expression holds in the page, ten seconds at most."""
+        for _ in range(100):
+            if self.evaluate(f"Boolean({condition})"):
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"this did not come true in the page: {condition}")
 
     def screenshot(self, box: dict[str, float] | None = None) -> bytes:
         """Return the page as PNG, or the part of it in a box of x, y, width and height in pixels."""
