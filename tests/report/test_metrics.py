@@ -148,14 +148,22 @@ def test_the_difference_to_random_is_paired_by_seed():
     # 0.5, 0.5, 0.8: mean 0.6, deviation 0.1732, t(2) = 4.3027
     half = 4.302653 * np.sqrt(0.03) / np.sqrt(3)
     assert against_random(measured(*rows)).rows() == [
-        ("m", 0.1, "heldout", pytest.approx(0.6), pytest.approx(0.6 - half), pytest.approx(0.6 + half), 3)
+        # t = 0.6 / 0.1 = 6; the two tails of t(2) are 1 - t / sqrt(t^2 + 2).
+        (*("m", 0.1, "heldout"), *(pytest.approx(n) for n in (0.6, 0.6 - half, 0.6 + half, 1 - 6 / np.sqrt(38))), 3)
     ]
 
 
 def test_one_seed_has_a_difference_without_an_interval():
     rows = [("random", 0.1, 0, "mmlu", 0.25, 0.1), ("m", 0.1, 0, "mmlu", 0.5, 0.1)]
-    assert against_random(measured(*rows)).rows() == [("m", 0.1, "mmlu", 0.25, None, None, 1)]
+    assert against_random(measured(*rows)).rows() == [("m", 0.1, "mmlu", 0.25, None, None, None, 1)]
     assert against_random(measured(rows[1])).height == 0
+
+
+def test_seeds_that_all_differ_by_the_same_have_an_interval_and_no_test():
+    rows = [
+        (method, 0.1, seed, "mmlu", value, 0.1) for method, value in (("random", 0.5), ("m", 0.75)) for seed in (0, 1)
+    ]
+    assert against_random(measured(*rows)).rows() == [("m", 0.1, "mmlu", 0.25, 0.25, 0.25, None, 2)]
 
 
 def asked(**methods):

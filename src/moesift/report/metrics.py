@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from moesift.data.corruption import CLEAN
 from moesift.errors import UserError
@@ -197,14 +197,16 @@ def _quantile(seeds: pl.Series) -> pl.Series:
 def against_random(measured: pl.DataFrame) -> pl.DataFrame:
     """Return each outcome's difference to random selection at the same ratio, paired by seed.
 
-    The interval is Student's for the mean of the paired differences: mean -+ t(n - 1) s / sqrt(n). One pair has none.
+    The interval is Student's for the mean of the paired differences, mean -+ t(n - 1) s / sqrt(n), and p is that of the
+    two-sided t-test of no difference. One pair has neither.
 
     Args:
         measured: the frame of `outcomes`.
 
     Returns:
-        Columns method, ratio, outcome, difference (method minus random), low, high (95% interval over seeds; null with
-        one seed), seeds; empty where nothing was selected at random.
+        Columns method, ratio, outcome, difference (method minus random), low, high (95% interval over seeds), p (all
+        three null with one seed, p also where all seeds differ by the same), seeds; empty where nothing was selected at
+        random.
     """
     random = measured.filter(pl.col("method") == RANDOM).select("ratio", "seed", "outcome", random="value")
     differences = (
@@ -217,8 +219,11 @@ def against_random(measured: pl.DataFrame) -> pl.DataFrame:
             pl.len().cast(pl.Int64).alias("seeds"),
         )
     )
-    # At one seed `deviation` is null and makes both ends null.
-    half = _quantile(differences["seeds"]) * differences["deviation"] / differences["seeds"].sqrt()
+    # At one seed `deviation` is null, and so is all that is made of it.
+    error = differences["deviation"] / differences["seeds"].sqrt()
+    half = _quantile(differences["seeds"]) * error
+    t = (differences["difference"].abs() / error).to_numpy()
+    p = np.where(np.isfinite(t), 2 * stdtr(np.maximum(differences["seeds"] - 1, 1), -t), np.nan)
     return differences.select(
         "method",
         "ratio",
@@ -226,6 +231,7 @@ def against_random(measured: pl.DataFrame) -> pl.DataFrame:
         "difference",
         (differences["difference"] - half).alias("low"),
         (differences["difference"] + half).alias("high"),
+        pl.Series(p, dtype=pl.Float64).fill_nan(None).alias("p"),
         "seeds",
     )
 

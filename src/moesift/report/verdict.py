@@ -5,26 +5,28 @@ from typing import Any
 import polars as pl
 
 from moesift.report.metrics import HELDOUT
+from moesift.study.intervals import holm
 
 BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"
+LEVEL = 0.05
 
 
 def judged(differences: pl.DataFrame) -> pl.DataFrame:
-    """Add `verdict` to the differences to random: BETTER or WORSE where the interval over seeds leaves out 0.
+    """Add `verdict` to the differences to random: BETTER, WORSE or UNDECIDED, and null where there is one seed.
 
-    It is UNDECIDED where the interval holds 0, and null where there is none: one seed says nothing about another.
+    A difference counts where its paired t-test over seeds does at LEVEL after Holm's correction, for which all methods
+    and ratios of an outcome are one family: of many intervals at 95% some leave out 0 by chance.
 
     Args:
         differences: the frame of `metrics.against_random`.
     """
-    low, high = pl.col("low"), pl.col("high")
-    lower = pl.when(high < 0).then(pl.lit(True)).when(low > 0).then(pl.lit(False))
-    is_better = lower == (pl.col("outcome") == HELDOUT)  # a lower loss is better, and a higher accuracy
-    return differences.with_columns(
-        verdict=pl.when(low.is_not_null()).then(
-            pl.when(is_better).then(pl.lit(BETTER)).when(~is_better).then(pl.lit(WORSE)).otherwise(pl.lit(UNDECIDED))
-        )
+    # Where all seeds differ by the same there is no test, and so nothing to reject.
+    adjusted = pl.col("p").fill_null(1).map_batches(lambda p: pl.Series(holm(p.to_numpy())), pl.Float64).over("outcome")
+    is_better = (pl.col("difference") < 0) == (pl.col("outcome") == HELDOUT)  # a lower loss, or a higher accuracy
+    told = (
+        pl.when(adjusted > LEVEL).then(pl.lit(UNDECIDED)).when(is_better).then(pl.lit(BETTER)).otherwise(pl.lit(WORSE))
     )
+    return differences.with_columns(verdict=pl.when(pl.col("seeds") > 1).then(told))
 
 
 def headline(summary: pl.DataFrame, differences: pl.DataFrame) -> list[str]:
@@ -69,20 +71,20 @@ def _beside_random(rows: list[dict[str, Any]]) -> list[str]:
     """Say which methods' losses at one ratio are below random's and which above, and how sure that is."""
     if not rows:
         return []
+    rows = sorted(rows, key=lambda row: row["difference"])
     seeds = rows[0]["seeds"]
-    ends, over = (
-        (("low", "high"), f"{seeds} paired seeds")
-        if seeds > 1
-        else (("low_questions", "high_questions"), "the held-out examples alone")
-    )
-    intervals = [(row, *(row[end] for end in ends)) for row in sorted(rows, key=lambda row: row["difference"])]
-    # The interval of what is a claim: one over seeds.
-    below = [
-        f"{row['method']} ({row['difference']:+.3f}" + (f", interval {low:+.3f} to {high:+.3f})" if seeds > 1 else ")")
-        for row, low, high in intervals
-        if high < 0
-    ]
-    above = [f"{row['method']} ({row['difference']:+.3f})" for row, low, _ in intervals if low > 0]
+    if seeds > 1:
+        over = f"over {seeds} paired seeds"
+        below = [
+            f"{row['method']} ({row['difference']:+.3f}, 95% interval {row['low']:+.3f} to {row['high']:+.3f})"
+            for row in rows
+            if row["verdict"] == BETTER
+        ]
+        above = [f"{row['method']} ({row['difference']:+.3f})" for row in rows if row["verdict"] == WORSE]
+    else:
+        over = "by 95% intervals over the held-out examples alone"
+        below = [f"{row['method']} ({row['difference']:+.3f})" for row in rows if row["high_questions"] < 0]
+        above = [f"{row['method']} ({row['difference']:+.3f})" for row in rows if row["low_questions"] > 0]
     told = [
         f"{_listed(side)} {'is' if len(side) == 1 else 'are'} {where} random"
         for side, where in ((below, "below"), (above, "above"))
@@ -92,7 +94,7 @@ def _beside_random(rows: list[dict[str, Any]]) -> list[str]:
     if untold:
         others = "one other" if untold == 1 else f"{untold} others"
         told.append(f"{others} cannot be told from random" if told else "no method can be told from random")
-    return [f"by 95% intervals over {over}, {', '.join(told)}"]
+    return [f"{over}, {', '.join(told)}"]
 
 
 def _percent(ratio: float) -> str:

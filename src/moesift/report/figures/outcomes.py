@@ -26,15 +26,17 @@ def against_random(differences: pl.DataFrame, methods: Sequence[str]) -> str:
     ratios = losses["ratio"].unique().sort().to_list()
     others = [method for method in methods if method != RANDOM]
     with matplotlib.rc_context(STYLE):
-        figure, panels = _panels(len(ratios), height=0.26 * len(others) + 0.7)
+        figure, panels = _panels(len(ratios), height=0.28 * len(others) + 0.7)
         for axes, ratio in zip(panels, ratios, strict=False):
             axes.axvline(0, color=GREY, linewidth=1.5)
             for row in losses.filter(ratio=ratio).iter_rows(named=True):
                 place, colour = others.index(row["method"]), colours(methods)[row["method"]]
-                for ends, width in ((("low_questions", "high_questions"), 1.2), (("low", "high"), 4)):
-                    if row[ends[0]] is not None:
-                        axes.hlines(place, *(row[end] for end in ends), color=colour, linewidth=width)
-                axes.plot(row["difference"], place, color=colour, marker="o", markersize=6)
+                if row["low"] is not None:
+                    axes.hlines(place, row["low"], row["high"], color=colour, linewidth=4)
+                if row["low_questions"] is not None:
+                    below = place if row["low"] is None else place + 0.27  # so that neither bar hides the other
+                    axes.hlines(below, row["low_questions"], row["high_questions"], color=colour, linewidth=1.2)
+                axes.plot(row["difference"], place, color=colour, marker="o", markersize=7)
             axes.set_title(f"{100 * ratio:g}% of the pool kept", loc="left")
             axes.set_xlabel("difference in nats per token (below 0 is better)")
             axes.set_yticks(range(len(others)), others)
