@@ -75,7 +75,7 @@ def test_one_seed_shows_nothing_and_says_what_the_examples_alone_would():
         "Not shown: whether a selection is better than random. One seed says nothing about another.",
         "Keeping 10% of the pool, nll and random share the lowest held-out loss (4.000 ± 0.020 nats per token); by "
         "95% intervals over the held-out examples alone, nll (-0.200) and ifd (-0.100) are below random, 2 others "
-        "other cannot be told from random.",
+        "cannot be told from random.",
     ]
 
 
