@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 
-.PHONY: demo test lint lock docs bench
+.PHONY: demo test lint lock docs picture bench
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all
@@ -31,6 +31,10 @@ bench: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/python -m moesift.reference config/config.yaml > config/README.md
+
+# The picture in the READMEs: the top of the page of `make demo`.
+picture: .venv/installed
+	PYTHONPATH=tests $(BIN)/python -m given.browser results/demo/report/index.html docs/report.png 1000
 
 lock:
 	$(UV) pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet \

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -121,3 +123,17 @@ class Browser:
             case "Log.entryAdded":
                 self.errors.append(params["entry"]["text"])
         return event["method"]
+
+
+def main() -> None:
+    """Take a picture of the top of a page: PAGE PNG HEIGHT."""
+    page, picture, height = sys.argv[1:]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        browser = Browser(Path(folder))
+        browser.open(Path(page))
+        Path(picture).write_bytes(browser.screenshot({"x": 0, "y": 0, "width": 1200, "height": float(height)}))
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
