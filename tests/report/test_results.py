@@ -83,6 +83,14 @@ def test_what_made_the_numbers_is_named(small):
     assert (small["commit"], small["machine"]) == (["abc1234"], ["a machine"])
 
 
+def test_an_evaluation_of_an_earlier_version_may_not_say_where_it_was_made():
+    given = evaluations()
+    del given[0]["made_from"]["machine"]
+    comparison = compare(CONFIG["methods"], given, questions(), pool(), scores(), selections())
+    found = results(comparison, CONFIG, given, pool(), REJECTED, scores(), dropped(), KEEP_SHARES)
+    assert found["machine"] == [None, "a machine"]
+
+
 def test_of_many_reasons_the_most_frequent_are_named_and_the_rows_still_counted():
     reasons = ["seen twice"] * 2 + [f"reason {chr(97 + n)}" for n in range(25)]
     (found,) = numbers(rejected=pl.DataFrame({"source": "a", "reason": reasons}))["rejected"]

@@ -206,8 +206,11 @@ def _dropped(dropped: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _recorded(evaluations: Sequence[Mapping[str, Any]], what: str) -> list[Any]:
-    """Return what the evaluations say that they were made from: several where something changed between them."""
-    found = [evaluation["made_from"][what] for evaluation in evaluations]
+    """Return what the evaluations say that they were made by: several where something changed between them.
+
+    None stands for what an evaluation of an earlier version does not say.
+    """
+    found = [evaluation["made_from"].get(what) for evaluation in evaluations]
     return list(dict.fromkeys(found))
 
 
