@@ -7,7 +7,7 @@ LICENSES = json.dumps({source.name: source.license for source in CONFIG.data.sou
 
 rule selection_cards:
     input:
-        template="src/moesift/report/selection.md.j2",  # part of the code, which the digest of modules does not see
+        template="src/moesift/report/template/selection.md.j2",  # part of the code, which the digest of modules does not see
         pool=f"{RESULTS}/data/pool.parquet",
         selections=expand(SELECTION, **RUNS),
     output:
@@ -26,7 +26,7 @@ rule selection_cards:
 
 rule adapter_cards:
     input:
-        template="src/moesift/report/adapter.md.j2",
+        template="src/moesift/report/template/adapter.md.j2",
         adapters=expand(rules.train_adapter.output.made, **RUNS),
         selections=expand(SELECTION, **RUNS),
         evaluations=expand(rules.evaluate_adapter.output.measured, **RUNS),
@@ -48,7 +48,7 @@ rule adapter_cards:
 
 rule archive:
     input:
-        template="src/moesift/report/archive.md.j2",
+        template="src/moesift/report/template/archive.md.j2",
         selections=expand(SELECTION, **RUNS),
         files=[
             *rules.report.output,

@@ -61,6 +61,8 @@ rule select_ratio:
         jsonl=[SELECTION.replace(".parquet", ".jsonl")] if CONFIG.select.format == "jsonl" else [],
     log:
         f"{RESULTS}/logs/selected/{{method}}/ratio-{{ratio}}/seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/selected/{{method}}/ratio-{{ratio}}/seed-{{seed}}.tsv"
     params:
         looked_at=[f"--{name} {path}" for name, path in LOOKED_AT.items()],
         usage=lambda wildcards: f"--usage {' '.join(read(USAGE, wildcards.seed))}" if USAGE in READ else "",

@@ -194,4 +194,4 @@ def _rendered(template: str, **values: Any) -> str:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
-    return environment.from_string(files("moesift.report").joinpath(template).read_text()).render(**values)
+    return environment.from_string(files("moesift.report").joinpath("template", template).read_text()).render(**values)

@@ -33,7 +33,7 @@ def main() -> None:
     packed["made_from.json"] = (json.dumps(made_from, indent=2) + "\n").encode()
     packed["configuration.yaml"] = yaml.safe_dump(args.config, sort_keys=False, allow_unicode=True).encode()
     template = jinja2.Template(
-        files("moesift.report").joinpath("archive.md.j2").read_text(), keep_trailing_newline=True
+        files("moesift.report").joinpath("template/archive.md.j2").read_text(), keep_trailing_newline=True
     )
     packed["README.md"] = template.render(experiment=args.config["experiment"], **made_from).encode()
     pack(args.out, args.config["experiment"], packed)
