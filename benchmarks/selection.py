@@ -55,7 +55,7 @@ def write_scores(folder: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pool = pl.scan_parquet(folder / "pool.parquet").select("id", pl.col("source").cast(pl.Categorical)).collect()
     values = np.sort(rng.standard_normal(pool.height))[::-1]
-    unscored = pl.int_range(pl.len()) >= pl.len() * 399 // 400
+    unscored = pl.int_range(pl.len()) >= pool.height * 399 // 400
     pool.lazy().select(
         "id",
         pl.col("source").cast(pl.String),

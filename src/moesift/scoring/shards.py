@@ -12,7 +12,7 @@ from moesift.errors import UserError
 CHUNK = 1024
 
 # Rows that are put in order at once: some hundred MB of ids and numbers.
-BLOCK = 2_000_000
+BLOCK = 1_000_000
 
 
 def merged(shards: Sequence[Path], pool: Path, chunk: int, block: int = BLOCK) -> Iterator[pl.DataFrame]:

@@ -23,8 +23,9 @@ def main() -> None:
     shards = [parquet(args.shards / f"{shard}-of-{args.of}.parquet") for shard in range(1, args.of + 1)]
     with whole(args.out) as part:
         write_blocks(merged(shards, args.pool, CHUNK), part)
-    tokens = pl.scan_parquet(args.out).select("n_tokens").collect()["n_tokens"]
-    print(f"{len(tokens)} examples, {(tokens == 0).sum()} without a response token")
+    counts = pl.scan_parquet(args.out).select(all=pl.len(), without=(pl.col("n_tokens") == 0).sum())
+    examples, without = counts.collect(engine="streaming").row(0)
+    print(f"{examples} examples, {without} without a response token")
 
 
 if __name__ == "__main__":

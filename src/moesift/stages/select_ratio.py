@@ -73,10 +73,7 @@ def main() -> None:
     best, dropped = keep(sifted, count, by_source, spread)
 
     best = best.with_columns(ids.digits(best["id"]))
-    kept = (
-        pool.slice(start, BLOCK).join(best.lazy().select("id"), on="id", how="semi") for start in range(0, size, BLOCK)
-    )
-    texts = pl.concat([part.collect() for part in kept])
+    texts = _rows_of(pool, best["id"], size)
     selection = best.join(texts, on="id", how="left", validate="1:1", maintain_order="left")
     with whole(args.out) as part:
         selection.write_parquet(part)
@@ -95,6 +92,17 @@ def _embeddings(usage: pl.DataFrame, examples: Sequence[str] | Sequence[int]) ->
     """Return the usage of examples, by id, (examples, layers * experts) float32, without a Python number for each."""
     found = pl.DataFrame({"id": examples}, {"id": usage.schema["id"]}).join(usage, on="id", maintain_order="left")
     return found["usage"].list.to_array(len(usage["usage"][0])).to_numpy()
+
+
+def _rows_of(pool: pl.LazyFrame, examples: pl.Series, size: int) -> pl.DataFrame:
+    """Return the rows of some examples of the pool, without the text of all in memory at once."""
+    rows = pool.select("id").with_row_index("row").join(examples.to_frame().lazy(), on="id", how="semi")
+    found = rows.select("row").collect(engine="streaming")["row"].cast(pl.Int64).sort()
+    parts = []
+    for start in range(0, size, BLOCK):
+        own = found.filter(found.is_between(start, start + BLOCK, closed="left")) - start
+        parts.append(pool.slice(start, BLOCK).collect()[own])
+    return pl.concat(parts)
 
 
 if __name__ == "__main__":
