@@ -21,8 +21,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 EPOCH = "results/tiny/warmup/seed-0/epoch-2"
-SIGNALS = "results/tiny/measured/signals/seed-0/epoch-2.parquet"
-TOKENS = "results/tiny/measured/tokens/selector.parquet"
+SIGNALS = "results/tiny/measured/seed-0/epoch-0.signals+epoch-2.signals.parquet"
+TOKENS = "results/tiny/measured/selector/tokens.parquet"
 POOL = "results/tiny/data/pool.parquet"
 ADAPTER = "results/tiny/adapters/{}/ratio-0.5/seed-0"
 SELECTION = "results/tiny/selected/{}/ratio-0.5/seed-0.parquet"
@@ -80,7 +80,7 @@ class Disturbed:
             assert time.monotonic() < end
             time.sleep(0.005)
         os.kill(number, signal.SIGSTOP)
-        assert not (self.folder / out).exists()
+        assert not list((self.folder / out).glob("*"))
         return number
 
     def truncate(self, path: str) -> None:
@@ -119,18 +119,18 @@ def test_a_killed_warm_up_goes_on_and_a_second_snakemake_is_turned_away(disturbe
 def test_a_killed_snakemake_leaves_a_lock_and_a_training_that_nobody_starts_twice(disturbed):
     adapter = ADAPTER.format("random")
     disturbed.without(adapter)
-    run = disturbed.started(adapter)
+    run = disturbed.started(f"{adapter}/{WEIGHTS}")
     number = disturbed.stopped(adapter, "moesift.stages.train_adapter")
     run.kill()
     run.wait()
-    said = disturbed.run(adapter, check=False)
+    said = disturbed.run(f"{adapter}/{WEIGHTS}", check=False)
     assert "Directory cannot be locked" in said
     assert "--unlock" in said
     disturbed.run("--unlock")
-    said = disturbed.run(adapter, check=False)
+    said = disturbed.run(f"{adapter}/{WEIGHTS}", check=False)
     assert f"moesift: error: {adapter}.state: another process is still at this training" in said
     os.kill(number, signal.SIGKILL)
-    disturbed.run(adapter)
+    disturbed.run(f"{adapter}/{WEIGHTS}")
     assert "goes on after" in (disturbed.folder / "results/tiny/logs/adapters/random/ratio-0.5/seed-0.log").read_text()
     assert disturbed.same(f"{adapter}/{WEIGHTS}")
     losses = [
@@ -163,16 +163,17 @@ def test_what_ends_early_is_named_and_made_again_when_it_is_removed(disturbed):
     disturbed.without(SIGNALS, adapter)
     disturbed.truncate(f"{EPOCH}/routers.safetensors")
     disturbed.truncate(selection)
-    said = disturbed.run(SIGNALS, adapter, "--keep-going", check=False)
+    said = disturbed.run(SIGNALS, f"{adapter}/{WEIGHTS}", "--keep-going", check=False)
     assert f"moesift: error: {EPOCH}/routers.safetensors: cannot be read as safetensors: " in said
     assert f"if the workflow made {EPOCH}, remove that folder" in said
     assert f"moesift: error: {selection}: cannot be read as parquet: " in said
     disturbed.without(EPOCH, selection)
-    disturbed.run(SIGNALS, adapter)
+    disturbed.run(SIGNALS, f"{adapter}/{WEIGHTS}")
     assert disturbed.same(SIGNALS, selection, f"{adapter}/{WEIGHTS}", f"{EPOCH}/routers.safetensors")
 
 
 def test_a_pool_that_ends_early_is_named_and_made_again_when_it_is_removed(disturbed):
+    disturbed.without(TOKENS)
     disturbed.truncate(POOL)
     assert f"moesift: error: {POOL}: cannot be read as parquet: " in disturbed.run(TOKENS, check=False)
     disturbed.without(POOL)
@@ -198,11 +199,11 @@ def test_a_full_disk_is_one_message_and_with_more_room_the_run_goes_on(disturbed
     disturbed.without(adapter)
     folder = (disturbed.folder / adapter).parent
     with disk(folder, "64k"):
-        said = disturbed.run(adapter, check=False)
+        said = disturbed.run(f"{adapter}/{WEIGHTS}", check=False)
         assert f"moesift: error: {adapter}" in said
         assert ": the disk is full: " in said
         subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
-        disturbed.run(adapter)
+        disturbed.run(f"{adapter}/{WEIGHTS}")
         assert disturbed.same(f"{adapter}/{WEIGHTS}")
 
 
@@ -252,6 +253,10 @@ def jobs(disturbed: Disturbed, *targets: str, **changes) -> dict[str, tuple[list
         elif line.startswith("Shell command: ") and "moesift.stages." in line:
             words = shlex.split(line.partition(" > ")[0])
             start = next(place for place, word in enumerate(words) if word.startswith("moesift.stages."))
+            if (folder := os.path.dirname(outputs[0])) in words:
+                outputs = [folder]
+            elif not any(word.startswith(outputs[0]) for word in words):
+                continue  # a card, which is written beside what it is of
             if rule not in found or (disturbed.finished / outputs[0]).exists():
                 found[rule] = words[start:], outputs
     return found
@@ -274,7 +279,10 @@ def test_each_stage_says_which_file_the_disk_has_no_room_for(disturbed, tmp_path
     assert len(found) == 18
     # The shards are gone: what they were merged to stands for them.
     words, outputs = found["merge_shards"]
-    found["merge_shards"] = [words[0], "--shards", outputs[0], *words[words.index("--pool") :]], outputs
+    (tmp_path / "shards").mkdir()
+    shutil.copy(disturbed.finished / outputs[0], tmp_path / "shards" / "1-of-1.parquet")
+    whole = [words[0], "--shards", str(tmp_path / "shards"), "--of", "1"]
+    found["merge_shards"] = [*whole, *words[words.index("--pool") :]], outputs
     with disk(tmp_path / "disk", "64m"):
         todo, expected = [], []
         for rule, (words, outputs) in found.items():

@@ -60,8 +60,9 @@ rule evaluate_adapter:
         **EVALUATION,
     params:
         **MEASURED,
+        adapter=ADAPTER,
     shell:
-        EVALUATE + " --adapter $(dirname {input.adapter}) --label"
+        EVALUATE + " --adapter {params.adapter} --label"
         ' \'{{"method": "{wildcards.method}", "ratio": {wildcards.ratio}, "seed": {wildcards.seed}}}\' > {log} 2>&1'
 
 

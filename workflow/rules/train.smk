@@ -26,6 +26,7 @@ rule train_adapter:
         recompute=int(CONFIG.throughput.activations == "recompute"),
         live=live_view("adapters/{method}/ratio-{ratio}/seed-{seed}"),
     params:
+        out=ADAPTER,
         model=model_name("target"),
         accelerate=CONFIG.train.accelerate,
         data=arguments(CONFIG.data, "max_length"),
@@ -44,8 +45,8 @@ rule train_adapter:
         code=digest("train_adapter"),
     shell:
         LAUNCHED + " moesift.stages.train_adapter --model {params.model:q}"
-        " --selection {input.selection} --out $(dirname {output.made}) --seed {wildcards.seed} --threads {threads}"
-        " --micro-batch {resources.micro_batch} --recompute {resources.recompute} --state $(dirname {output.made}).state"
+        " --selection {input.selection} --out {params.out} --seed {wildcards.seed} --threads {threads}"
+        " --micro-batch {resources.micro_batch} --recompute {resources.recompute} --state {params.out}.state"
         " --save-every {resources.save_every}"
         " {resources.live} {params.data} {params.flags} > {log} 2>&1"
 

@@ -10,22 +10,20 @@ STAMP = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can say: the same con
 
 
 def pack(out: Path, folder: str, files: Mapping[str, Path | bytes]) -> None:
-    """Write a zip that is there whole or not at all, the same bytes for the same files.
+    """Write a zip, the same bytes for the same files.
 
     Args:
         out: where to write.
         folder: that all files are in.
         files: by their paths in the folder, where they are now or what is in them.
     """
-    part = out.with_name(f".{out.name}.part")
     sums = []
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(files.items()):
             read = content.read_bytes() if isinstance(content, Path) else content
             sums.append(f"{hashlib.sha256(read).hexdigest()}  {name}\n")
             archive.writestr(_entry(f"{folder}/{name}"), read)
         archive.writestr(_entry(f"{folder}/{SUMS}"), "".join(sums))
-    part.replace(out)
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -8,6 +8,7 @@ import polars as pl
 
 from moesift.config import Data
 from moesift.errors import run
+from moesift.files import parquet, whole
 from moesift.provenance import commit
 from moesift.report.cards import adapter_card, origins
 from moesift.report.metrics import RANDOM
@@ -17,7 +18,9 @@ def main() -> None:
     """Read what was trained and measured, write the cards."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--adapters", type=Path, nargs="+", required=True, help="training.json of each adapter")
-    parser.add_argument("--selections", type=Path, nargs="+", required=True, help="of each adapter, in the same order")
+    parser.add_argument(
+        "--selections", type=parquet, nargs="+", required=True, help="of each adapter, in the same order"
+    )
     parser.add_argument("--evaluations", type=Path, nargs="+", required=True, help="likewise, JSON of `evaluate`")
     parser.add_argument("--base", type=Path, required=True, help="JSON of `evaluate`, of the untuned target")
     parser.add_argument("--config", type=json.loads, required=True, help="the sections that made them, as JSON")
@@ -34,7 +37,8 @@ def main() -> None:
         by_source = dict(pl.read_parquet(selection, columns=["source"])["source"].value_counts().iter_rows())
         on_hub = not Path(evaluation["made_from"]["model"]).is_dir()
         card = adapter_card(evaluation, others, by_source, sources, args.config, of_moesift, on_hub)
-        (adapter.parent / "README.md").write_text(card)
+        with whole(adapter.parent / "README.md") as part:
+            part.write_text(card)
     print(f"{len(evaluations)} cards")
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import yaml
 
 from moesift.errors import run
+from moesift.files import parquet, whole
 from moesift.provenance import commit, machine, versions
 from moesift.report.archive import pack
 
@@ -21,7 +22,9 @@ def main() -> None:
     """Read the results, write the zip."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, required=True, help="the folder of the experiment")
-    parser.add_argument("--selections", type=Path, nargs="+", required=True, help="parquet, of which texts stay behind")
+    parser.add_argument(
+        "--selections", type=parquet, nargs="+", required=True, help="parquet, of which texts stay behind"
+    )
     parser.add_argument("--files", type=Path, nargs="+", required=True, help="what goes in as it is")
     parser.add_argument("--config", type=json.loads, required=True, help="the configuration as JSON")
     parser.add_argument("--out", type=Path, required=True, help="zip to write")
@@ -36,7 +39,8 @@ def main() -> None:
         files("moesift.report").joinpath("template/archive.md.j2").read_text(), keep_trailing_newline=True
     )
     packed["README.md"] = template.render(experiment=args.config["experiment"], **made_from).encode()
-    pack(args.out, args.config["experiment"], packed)
+    with whole(args.out) as part:
+        pack(part, args.config["experiment"], packed)
     print(f"{args.out}: {len(packed)} files, {args.out.stat().st_size / 2**20:.1f} MiB")
 
 

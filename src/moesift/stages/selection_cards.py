@@ -9,6 +9,7 @@ import polars as pl
 
 from moesift.config import Data
 from moesift.errors import run
+from moesift.files import parquet, whole
 from moesift.provenance import commit, versions
 from moesift.report.cards import Selected, origins, selection_card
 
@@ -17,9 +18,9 @@ def main() -> None:
     """Read the selections, write a card for each method and ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--selections", type=Path, nargs="+", required=True, help=".../{method}/ratio-{r}/seed-{s}.parquet"
+        "--selections", type=parquet, nargs="+", required=True, help=".../{method}/ratio-{r}/seed-{s}.parquet"
     )
-    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--pool", type=parquet, required=True)
     parser.add_argument("--config", type=json.loads, required=True, help="the sections that made them, as JSON")
     parser.add_argument("--licenses", type=json.loads, required=True, help="JSON: the licence of each source, or null")
     args = parser.parse_args()
@@ -34,7 +35,8 @@ def main() -> None:
         method, ratio = folder.parent.name, float(folder.name.removeprefix("ratio-"))
         selections = [selected(path) for path in paths]
         card = selection_card(method, ratio, selections, pool, sources, args.config, made_by)
-        (folder / "README.md").write_text(card)
+        with whole(folder / "README.md") as part:
+            part.write_text(card)
     print(f"{len(folders)} cards")
 
 
