@@ -53,7 +53,8 @@ class Disturbed:
 
     def started(self, *targets: str) -> subprocess.Popen:
         environment = os.environ | {"PYTHONPATH": str(self.folder / "src"), "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "snakemake", *self.words(*targets)]
+        # Behind all others, so that who watches it is in time to stop it.
+        command = ["nice", "-n", "19", sys.executable, "-m", "snakemake", *self.words(*targets)]
         said = self.folder / "said"
         return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=said.open("w"), stderr=said.open("a"))
 
