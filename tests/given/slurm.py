@@ -108,7 +108,7 @@ SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
 MpiDefault=none
 ReturnToService=2
-MinJobAge=900
+MinJobAge=7200
 KillWait=1
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 {nodes}
