@@ -2,11 +2,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from given.preloaded import preloaded
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,10 +38,11 @@ class Checkout:
     """A copy of the repository in which snakemake runs on its own code."""
 
     folder: Path
+    python: str = sys.executable
 
     def snakemake(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
         environment = os.environ | {"PYTHONPATH": str(self.folder / "src"), "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "snakemake", *words]
+        command = [self.python, "-m", "snakemake", *words]
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)} failed\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
@@ -72,7 +75,7 @@ class Checkout:
         return jobs
 
 
-def copied(folder: Path) -> Checkout:
+def copied(folder: Path, python: str) -> Checkout:
     folder.mkdir()
     for name in ("Snakefile", "config", "workflow", "profiles", "slurm", "gpus", "src"):
         source = ROOT / name
@@ -84,24 +87,31 @@ def copied(folder: Path) -> Checkout:
         f'{{"instruction": "Say {word}.", "input": "", "output": "{word} it is"}}\n' for word in map(str, range(30))
     ]
     (folder / "own.jsonl").write_text("".join(rows) + "this line is no JSON\n")
-    return Checkout(folder)
+    return Checkout(folder, python)
 
 
 @pytest.fixture(scope="session")
-def copy():
+def python(tmp_path_factory) -> Iterator[str]:
+    """What stands for the interpreter, with the libraries in memory."""
+    with preloaded(tmp_path_factory.mktemp("preloaded")) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def copy(python):
     """What makes a checkout of a test's own, in a folder that is not there yet."""
-    return copied
+    return lambda folder: copied(folder, python)
 
 
 @pytest.fixture(scope="session")
-def checkout(tmp_path_factory) -> Checkout:
+def checkout(tmp_path_factory, python) -> Checkout:
     """A checkout in which nothing has run."""
-    return copied(tmp_path_factory.mktemp("fresh") / "moe sift")  # a path with a space, as users have
+    return copied(tmp_path_factory.mktemp("fresh") / "moe sift", python)  # a path with a space, as users have
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Checkout:
+def finished(tmp_path_factory, python) -> Checkout:
     """A checkout in which the whole tiny workflow has run, once for all tests."""
-    done = copied(tmp_path_factory.mktemp("finished") / "moesift")
+    done = copied(tmp_path_factory.mktemp("finished") / "moesift", python)
     done.snakemake("--cores", "2", "--configfile", done.configured("tiny"))
     return done

@@ -58,6 +58,8 @@ use rule prepare as study_pool with:
         rejected=ensure(f"{CASE}/rejected.parquet", non_empty=True),
     log:
         f"{CASE}/logs/pool.log",
+    benchmark:
+        f"{CASE}/benchmarks/pool.tsv"
     params:
         flags=lambda wildcards: arguments(
             reseeded(
@@ -100,6 +102,8 @@ use rule warmup_start as study_warmup_start with:
         directory(f"{CASE}/epoch-0"),
     log:
         f"{CASE}/logs/epoch-0.log",
+    benchmark:
+        f"{CASE}/benchmarks/epoch-0.tsv"
     params:
         model=lambda wildcards: study_model("selector", wildcards.seed),
         flags=arguments(CONFIG.warmup, "objective", "expert_role", "trash_ratio"),
@@ -174,6 +178,8 @@ use rule score_method as study_score with:
         ensure(f"{CASE}/scores/{{method}}.parquet", non_empty=True),
     log:
         f"{CASE}/logs/score-{{method}}.log",
+    benchmark:
+        f"{CASE}/benchmarks/score-{{method}}.tsv"
     params:
         measured=lambda wildcards: [
             f"--measured {' '.join(study_read(reads, wildcards))}" for reads in READS[wildcards.method]

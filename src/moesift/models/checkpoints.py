@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.core_model_loading import revert_weight_conversion
 
 from moesift.errors import UserError
-from moesift.models.loading import load_model
+from moesift.models.loading import load_model, require_complete
 from moesift.models.routers import Gate, Role, TrashCan
 
 ROUTERS = "routers.safetensors"
@@ -76,11 +76,12 @@ def turn_to(selector: Selector, folder: Path) -> None:
     Raises:
         UserError: the folder is not an epoch of this warm-up, or a file of it is incomplete.
     """
+    require_complete(folder)
     try:
         trained = load_file(folder / ROUTERS)
         names = _names_on_disk(selector)
         values = {name: trained[names[name]] for name in names} | load_file(folder / TRASH)
-    except (OSError, KeyError, SafetensorError) as error:
+    except (OSError, KeyError) as error:
         raise _incomplete(folder, error) from error
     with torch.no_grad():
         for name, parameter in selector.trash_can.parameters().items():

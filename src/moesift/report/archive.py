@@ -5,12 +5,14 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from moesift.files import whole
+
 SUMS = "SHA256SUMS"  # what `sha256sum -c` reads
 STAMP = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can say: the same content makes the same bytes
 
 
 def pack(out: Path, folder: str, files: Mapping[str, Path | bytes]) -> None:
-    """Write a zip, the same bytes for the same files.
+    """Write a zip, whole or not at all, and the same bytes for the same files.
 
     Args:
         out: where to write.
@@ -18,7 +20,7 @@ def pack(out: Path, folder: str, files: Mapping[str, Path | bytes]) -> None:
         files: by their paths in the folder, where they are now or what is in them.
     """
     sums = []
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with whole(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(files.items()):
             read = content.read_bytes() if isinstance(content, Path) else content
             sums.append(f"{hashlib.sha256(read).hexdigest()}  {name}\n")

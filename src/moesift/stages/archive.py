@@ -11,7 +11,7 @@ import polars as pl
 import yaml
 
 from moesift.errors import run
-from moesift.files import parquet, whole
+from moesift.files import parquet
 from moesift.provenance import commit, machine, versions
 from moesift.report.archive import pack
 
@@ -39,8 +39,7 @@ def main() -> None:
         files("moesift.report").joinpath("template/archive.md.j2").read_text(), keep_trailing_newline=True
     )
     packed["README.md"] = template.render(experiment=args.config["experiment"], **made_from).encode()
-    with whole(args.out) as part:
-        pack(part, args.config["experiment"], packed)
+    pack(args.out, args.config["experiment"], packed)
     print(f"{args.out}: {len(packed)} files, {args.out.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -1,0 +1,165 @@
+"""A Python for tests that has its libraries in memory: a stage starts in a hundredth of a second instead of ten.
+
+A server imports the libraries once and forks for each command. Its client, an executable that stands for the
+interpreter, hands it the words, the folder, the environment and the standard streams, and ends as the fork ends; what
+kills the client kills the fork. The code of moesift is imported by the forks alone, so each runs what its PYTHONPATH has.
+"""
+
+import array
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+LIBRARIES = (
+    "accelerate.commands.launch",
+    "datasets",
+    "jinja2",
+    "lm_eval.models.huggingface",
+    "lm_eval.tasks",
+    "matplotlib.pyplot",
+    "peft",
+    "polars",
+    "pydantic",
+    "sklearn.linear_model",
+    "scipy.stats",
+    "snakemake.cli",
+    "torch.distributed.run",
+    "transformers.models.olmoe.modeling_olmoe",
+    "transformers.models.llama.modeling_llama",
+)
+CLIENT = r"""
+import array, json, os, signal, socket, sys
+python, server, words = sys.argv[1], sys.argv[2], sys.argv[3:]
+given = words[1:] if words[:1] == ["-u"] else words
+if given[:1] != ["-m"]:
+    os.execv(python, [python, *words])
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(server)
+said = json.dumps({"words": given[1:], "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
+streams = array.array("i", [0, 1, 2])
+connection.sendmsg([len(said).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+connection.sendall(said)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: connection.send(bytes([number])))
+status = connection.recv(2)
+code = os.waitstatus_to_exitcode(int.from_bytes(status, "big"))
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+@contextlib.contextmanager
+def preloaded(folder: Path):
+    """Start the server and yield the path of the client, to use in the place of `sys.executable`."""
+    client, listens = folder / "python", folder / "server"
+    words = [sys.executable, "-I", "-S", "-c", CLIENT, sys.executable, str(listens)]
+    client.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    client.chmod(0o755)
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    server = subprocess.Popen([sys.executable, __file__, str(listens), str(client)], env=environment)
+    try:
+        while not listens.exists():
+            assert server.poll() is None, "the server of the preloaded Python has ended"
+            time.sleep(0.05)
+        yield str(client)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def wait(listens: Path) -> tuple[dict, list[int]]:
+    """Import the libraries, then return a command and its streams in a fork for each that is sent."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    gc.freeze()  # or the first collection of each fork would copy all of it
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(listens.with_suffix(".part")))
+        listener.listen(64)
+        listens.with_suffix(".part").rename(listens)
+        while True:
+            connection, _ = listener.accept()
+            if not os.fork():
+                break
+            connection.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    size, passed, *_ = connection.recvmsg(4, socket.CMSG_SPACE(3 * 4))
+    streams = array.array("i", passed[0][2]).tolist()
+    said = b""
+    while len(said) < int.from_bytes(size, "big"):
+        said += connection.recv(65536)
+    if number := os.fork():
+        for stream in streams:
+            os.close(stream)
+        watch(connection, number)
+    connection.close()
+    return json.loads(said), streams
+
+
+def watch(connection: socket.socket, number: int) -> None:
+    """Pass the client's signals on to the fork, and then its end to the client."""
+    handle = os.pidfd_open(number)
+    ready: list = []
+    while handle not in ready:
+        ready, *_ = select.select([connection, handle], [], [])
+        if connection in ready and handle not in ready:
+            sent = connection.recv(1)
+            os.kill(number, sent[0] if sent else signal.SIGKILL)
+            if not sent:
+                os._exit(0)
+    with contextlib.suppress(OSError):
+        connection.send(os.waitpid(number, 0)[1].to_bytes(2, "big"))
+    os._exit(0)
+
+
+def run(words: list[str]) -> int:
+    """Run a module as a program, to the end of its threads and of what is to be done at its end; return its code."""
+    code: object = 0
+    try:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code or 0
+
+
+if __name__ == "__main__":
+    command, streams = wait(Path(sys.argv[1]))
+    for place, stream in enumerate(streams):
+        os.dup2(stream, place)
+        os.close(stream)
+    os.chdir(command["folder"])
+    os.environ.clear()
+    os.environ.update(command["environment"])
+    sys.executable = sys.argv[2]
+    paths = command["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    # As `python -m` has it: the folder first, and not that of this file.
+    sys.path[:1] = [command["folder"], *filter(None, paths)]
+    sys.argv = command["words"]
+    # Not as a program ends: to free all that the libraries hold takes another two seconds.
+    os._exit(run(command["words"]))
