@@ -1,10 +1,20 @@
+from collections.abc import Iterator
+
 import pytest
 from given.models import random_model
+from given.preloaded import preloaded
 from transformers import PreTrainedTokenizerFast
 
 from moesift.models import embedded
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import TrashCan
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory) -> Iterator[str]:
+    """What stands for the interpreter, with the libraries in memory."""
+    with preloaded(tmp_path_factory.mktemp("preloaded")) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

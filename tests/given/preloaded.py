@@ -2,7 +2,8 @@
 
 A server imports the libraries once and forks for each command. Its client, an executable that stands for the
 interpreter, hands it the words, the folder, the environment and the standard streams, and ends as the fork ends; what
-kills the client kills the fork. The code of moesift is imported by the forks alone, so each runs what its PYTHONPATH has.
+kills the client kills the fork. The code of moesift is imported by the forks alone, so each runs what its PYTHONPATH
+has.
 """
 
 import array
@@ -45,11 +46,11 @@ CLIENT = r"""
 import array, json, os, signal, socket, sys
 python, server, words = sys.argv[1], sys.argv[2], sys.argv[3:]
 given = words[1:] if words[:1] == ["-u"] else words
-if given[:1] != ["-m"]:
+if given[:1] not in (["-m"], ["-c"]):
     os.execv(python, [python, *words])
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(server)
-said = json.dumps({"words": given[1:], "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
+said = json.dumps({"words": given, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
 streams = array.array("i", [0, 1, 2])
 connection.sendmsg([len(said).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
 connection.sendall(said)
@@ -66,11 +67,16 @@ sys.exit(code)
 
 @contextlib.contextmanager
 def preloaded(folder: Path):
-    """Start the server and yield the path of the client, to use in the place of `sys.executable`."""
-    client, listens = folder / "python", folder / "server"
+    """Start the server and yield the path of the client, to use in the place of `sys.executable`.
+
+    It is called python, and beside it is a snakemake that it runs.
+    """
+    client, listens, snakemake = folder / "python", folder / "server", folder / "snakemake"
     words = [sys.executable, "-I", "-S", "-c", CLIENT, sys.executable, str(listens)]
     client.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    snakemake.write_text(f'#!/bin/sh\nexec {shlex.quote(str(client))} -m snakemake "$@"\n')
     client.chmod(0o755)
+    snakemake.chmod(0o755)
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     server = subprocess.Popen([sys.executable, __file__, str(listens), str(client)], env=environment)
     try:
@@ -129,10 +135,13 @@ def watch(connection: socket.socket, number: int) -> None:
 
 
 def run(words: list[str]) -> int:
-    """Run a module as a program, to the end of its threads and of what is to be done at its end; return its code."""
+    """Run `-m` or `-c` to the end, with its threads and what is to be done after them, and return the exit code."""
     code: object = 0
     try:
-        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        if words[0] == "-m":
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            exec(words[1], {"__name__": "__main__"})
     except SystemExit as ended:
         code = ended.code
     except BaseException:
@@ -160,6 +169,6 @@ if __name__ == "__main__":
     paths = command["environment"].get("PYTHONPATH", "").split(os.pathsep)
     # As `python -m` has it: the folder first, and not that of this file.
     sys.path[:1] = [command["folder"], *filter(None, paths)]
-    sys.argv = command["words"]
+    sys.argv = command["words"][1:] if command["words"][0] == "-m" else ["-c", *command["words"][2:]]
     # Not as a program ends: to free all that the libraries hold takes another two seconds.
     os._exit(run(command["words"]))

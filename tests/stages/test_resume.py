@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -140,14 +139,14 @@ def same(one, other, files) -> bool:
 
 
 @pytest.mark.parametrize("stage", ["warmup_epoch", "train_adapter"])
-def test_what_was_killed_goes_on_to_the_same_weights(stage, stages, tmp_path):
+def test_what_was_killed_goes_on_to_the_same_weights(python, stage, stages, tmp_path):
     flags, files = stages[stage]
-    run = [sys.executable, "-m", f"moesift.stages.{stage}"]
+    run = [python, "-m", f"moesift.stages.{stage}"]
     assert "goes on" not in done([*run, *words(flags, tmp_path / "undisturbed")])
     killed, live = tmp_path / "killed", {"--live": tmp_path / "live"}
     for step, moment in ((1, "before"), (2, "after"), (5, "before"), (6, "after")):
         dying = started(
-            [sys.executable, "-c", DYING.format(stage=stage, step=step, moment=moment), *words(flags, killed, **live)]
+            [python, "-c", DYING.format(stage=stage, step=step, moment=moment), *words(flags, killed, **live)]
         )
         _, errors = dying.communicate()
         assert dying.returncode == -signal.SIGKILL, errors[-3000:]
@@ -172,12 +171,12 @@ def test_what_was_killed_goes_on_to_the_same_weights(stage, stages, tmp_path):
     assert losses_of(tmp_path / "undisturbed") == losses_of(killed)
 
 
-def test_a_state_of_other_settings_is_left_alone(stages, tmp_path):
+def test_a_state_of_other_settings_is_left_alone(python, stages, tmp_path):
     flags, files = stages["warmup_epoch"]
-    run = [sys.executable, "-m", "moesift.stages.warmup_epoch"]
+    run = [python, "-m", "moesift.stages.warmup_epoch"]
     dying = started(
         [
-            sys.executable,
+            python,
             "-c",
             DYING.format(stage="warmup_epoch", step=3, moment="after"),
             *words(flags, tmp_path / "out"),
@@ -191,11 +190,11 @@ def test_a_state_of_other_settings_is_left_alone(stages, tmp_path):
     assert same(tmp_path / "out", tmp_path / "fresh", files)
 
 
-def test_two_processes_are_the_same_warm_up_and_go_on_as_well(stages, tmp_path):
+def test_two_processes_are_the_same_warm_up_and_go_on_as_well(python, stages, tmp_path):
     flags, _ = stages["warmup_epoch"]
     two = tmp_path / "ddp.yaml"
     two.write_text((ROOT / "config/accelerate/ddp.yaml").read_text() + "use_cpu: true\n")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+    launch = [python, "-m", "accelerate.commands.launch", "--config_file"]
     stage = ["--num_cpu_threads_per_process", "1", "-m", "moesift.stages.warmup_epoch"]
     done([*launch, "config/accelerate/single.yaml", *stage, *words(flags, tmp_path / "one")])
     own = words(flags | {"--accelerate": two}, tmp_path / "two")
@@ -216,11 +215,11 @@ def test_two_processes_are_the_same_warm_up_and_go_on_as_well(stages, tmp_path):
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-4) for name in weights[0])
 
 
-def test_a_warm_up_that_spreads_the_selector_is_refused(stages, tmp_path):
+def test_a_warm_up_that_spreads_the_selector_is_refused(python, stages, tmp_path):
     flags, _ = stages["warmup_epoch"]
     process = started(
         [
-            *(sys.executable, "-m", "moesift.stages.warmup_epoch"),
+            *(python, "-m", "moesift.stages.warmup_epoch"),
             *words(flags | {"--accelerate": "config/accelerate/zero2_cpu.yaml"}, tmp_path / "out"),
         ]
     )

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -53,7 +52,7 @@ def selection(tmp_path_factory):
     return path
 
 
-def launch(target, selection, out, accelerate, *more) -> subprocess.CompletedProcess:
+def launch(python, target, selection, out, accelerate, *more) -> subprocess.CompletedProcess:
     values = {
         "--model": target,
         "--selection": selection,
@@ -75,9 +74,9 @@ def launch(target, selection, out, accelerate, *more) -> subprocess.CompletedPro
         "--lora-dropout": 0.0,
         "--lora-targets": "[q_proj, down_proj]",
     }
-    command = [sys.executable, "-m", "moesift.launch", "--nodes", "1", "--gpus", "0", "--threads", "1", "--config"]
+    command = [python, "-m", "moesift.launch", "--nodes", "1", "--gpus", "0", "--threads", "1", "--config"]
     if more:
-        command = [sys.executable, "-m", "accelerate.commands.launch", *more, "-m", "--config_file"]
+        command = [python, "-m", "accelerate.commands.launch", *more, "-m", "--config_file"]
     command += [str(accelerate), "moesift.stages.train_adapter"]
     command += [str(word) for pair in values.items() for word in pair]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
@@ -85,9 +84,9 @@ def launch(target, selection, out, accelerate, *more) -> subprocess.CompletedPro
 
 
 @pytest.fixture(scope="module")
-def alone(target, selection, tmp_path_factory):
+def alone(python, target, selection, tmp_path_factory):
     out = tmp_path_factory.mktemp("alone") / "adapter"
-    done = launch(target, selection, out, "config/accelerate/single.yaml")
+    done = launch(python, target, selection, out, "config/accelerate/single.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
@@ -107,8 +106,8 @@ def test_one_process_learns_and_saves_what_made_it(alone, target):
     assert targets == {"q_proj", "down_proj"}
 
 
-def test_the_same_seed_gives_the_same_adapter(alone, target, selection, tmp_path):
-    done = launch(target, selection, tmp_path / "again", "config/accelerate/single.yaml")
+def test_the_same_seed_gives_the_same_adapter(python, alone, target, selection, tmp_path):
+    done = launch(python, target, selection, tmp_path / "again", "config/accelerate/single.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
     first, again = (load_file(folder / "adapter_model.safetensors") for folder in (alone, tmp_path / "again"))
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -129,8 +128,8 @@ def on_cpus(name, folder) -> Path:
 @pytest.mark.parametrize(
     ("name", "distributed"), [("ddp", "MULTI_CPU"), *((f"zero{stage}", "DEEPSPEED") for stage in (1, 2, 3))]
 )
-def test_two_processes_are_the_same_training(name, distributed, alone, target, selection, tmp_path):
-    done = launch(target, selection, tmp_path / "two", on_cpus(name, tmp_path))
+def test_two_processes_are_the_same_training(name, distributed, python, alone, target, selection, tmp_path):
+    done = launch(python, target, selection, tmp_path / "two", on_cpus(name, tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
     made = json.loads((tmp_path / "two" / "training.json").read_text())
     assert (made["processes"], made["distributed"]) == (2, distributed)
@@ -148,8 +147,10 @@ def test_the_file_for_cpus_is_that_for_gpus_on_cpus(tmp_path):
     assert of_cpus == of_gpus
 
 
-def test_a_launch_that_is_not_what_was_asked_for_stops(target, selection, tmp_path):
-    done = launch(target, selection, tmp_path / "none", "config/accelerate/zero2_cpu.yaml", "--num_processes", "1")
+def test_a_launch_that_is_not_what_was_asked_for_stops(python, target, selection, tmp_path):
+    done = launch(
+        python, target, selection, tmp_path / "none", "config/accelerate/zero2_cpu.yaml", "--num_processes", "1"
+    )
     assert done.returncode != 0
     assert "moesift: error: config/accelerate/zero2_cpu.yaml: num_processes is 2, but there are 1" in done.stderr
     assert not (tmp_path / "none").exists()

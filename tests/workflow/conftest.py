@@ -1,14 +1,11 @@
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
-from given.preloaded import preloaded
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +35,7 @@ class Checkout:
     """A copy of the repository in which snakemake runs on its own code."""
 
     folder: Path
-    python: str = sys.executable
+    python: str  # what stands for the interpreter
 
     def snakemake(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
         environment = os.environ | {"PYTHONPATH": str(self.folder / "src"), "HF_HUB_OFFLINE": "1"}
@@ -88,13 +85,6 @@ def copied(folder: Path, python: str) -> Checkout:
     ]
     (folder / "own.jsonl").write_text("".join(rows) + "this line is no JSON\n")
     return Checkout(folder, python)
-
-
-@pytest.fixture(scope="session")
-def python(tmp_path_factory) -> Iterator[str]:
-    """What stands for the interpreter, with the libraries in memory."""
-    with preloaded(tmp_path_factory.mktemp("preloaded")) as client:
-        yield client
 
 
 @pytest.fixture(scope="session")

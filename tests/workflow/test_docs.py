@@ -22,9 +22,18 @@ NOT_OURS = ("snakemake: command not found", "Directory cannot be locked", "CUDA 
 # What runs the commands of each page; a page with commands that is not here is run by nothing.
 RUN_BY = {
     "docs/tutorial.md": "test_the_tutorial_does_what_it_says",
+    "docs/faq.md": "test_the_check_of_the_faq_is_one_there_is",
+    "docs/scaling.md": "test_what_was_measured_can_be_measured_again",
     "docs/following.md": "test_a_run_is_followed_as_the_page_says",
     "docs/sharing.md": "test_what_is_shared_is_shared_as_the_page_says",
 }
+
+
+def typing(checkout) -> dict[str, str]:
+    """Return the environment in which commands of a page are typed."""
+    first = [str(Path(python).parent) for python in (checkout.python, sys.executable)]
+    path = os.pathsep.join([*first, os.environ["PATH"]])
+    return os.environ | {"PATH": path, "PYTHONPATH": str(checkout.folder / "src"), "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -34,12 +43,12 @@ def test_every_link_leads_somewhere(name):
 
 @pytest.mark.slow
 def test_the_tutorial_does_what_it_says(copy, tmp_path):
-    folder = copy(tmp_path / "tutorial").folder
+    checkout = copy(tmp_path / "tutorial")
+    folder = checkout.folder
     shutil.copytree(ROOT / "docs", folder / "docs")
     (configuration,) = blocks("docs/tutorial.md", "yaml")
     (folder / configuration.splitlines()[0].removeprefix("# ")).write_text(configuration)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder / "src")}
+    environment = typing(checkout)
     printed = {}
     for command in commands("docs/tutorial.md"):
         done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
@@ -85,9 +94,31 @@ def typed(checkout, command: str) -> subprocess.CompletedProcess:
     if command.startswith("snakemake"):  # another file is merged over the tiny one
         word, *files = command.partition(" --configfile")
         command = f"{word} --configfile tiny.yaml{''.join(files[1:])}"
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(checkout.folder / "src"), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, shell=True, cwd=checkout.folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        command, shell=True, cwd=checkout.folder, env=typing(checkout), capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+def test_the_check_of_the_faq_is_one_there_is(finished):
+    (command,) = commands("docs/faq.md")
+    done = typed(finished, command.replace("config/mine.yaml", "tiny.yaml"))
+    assert done.returncode == 0, done
+    assert "FLOP" in done.stdout
+
+
+@pytest.mark.slow
+def test_what_was_measured_can_be_measured_again(checkout):
+    plan, rows = commands("docs/scaling.md")
+    checkout.configured("tiny")
+    done = typed(checkout, plan.replace("1000", "3"))
+    jobs = dict(line.split() for line in done.stdout.splitlines() if line.startswith("measure_"))
+    assert jobs == {"measure_tokens": "3", "measure_epochs": "15"}, done
+    small = shlex.split(rows.replace("50_000_000", "20_000"))
+    assert small[0] == "python"
+    done = subprocess.run([checkout.python, *small[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "quotas" in done.stdout
 
 
 @pytest.mark.slow

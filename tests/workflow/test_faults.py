@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ class Disturbed:
 def disturbed(finished, tmp_path) -> Disturbed:
     """The finished run, copied with its times, and told to save a state after each step."""
     shutil.copytree(finished.folder, tmp_path / "moesift", symlinks=True)
-    checkout = type(finished)(tmp_path / "moesift")
+    checkout = replace(finished, folder=tmp_path / "moesift")
     configured = checkout.configured("often", throughput={"shards": 2, "save_every": 0})
     return Disturbed(checkout, finished.folder, configured)
 

@@ -123,8 +123,10 @@ use rule warmup_epoch as study_warmup_epoch with:
         f"{CASE}/benchmarks/epoch-{{epoch}}.tsv"
     resources:
         gpu=CONFIG.throughput.gpus,
+        nodes=1,
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
+        recompute=int(CONFIG.throughput.activations == "recompute"),
         live=live_view("study/noise-{noise}/half-{half}/seed-{seed}"),
     params:
         accelerate=CONFIG.warmup.accelerate,
