@@ -7,8 +7,9 @@ from pathlib import Path
 
 from moesift.errors import UserError, run
 from moesift.files import whole
+from moesift.study.answer import headline, reported, verdict
 from moesift.study.figures import drawn, png
-from moesift.study.page import claimed, headline, page, reported, verdict
+from moesift.study.page import claimed, page
 
 WIDTH = 110  # columns of the terminal
 

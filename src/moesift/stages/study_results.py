@@ -53,9 +53,9 @@ def main() -> None:
         "reject": settings.reject,
         "baselines": settings.baselines,
     }
-    numbers = {"made": made, "claim": settings.claim.model_dump(), "parts": parts, "human": None}
-    with whole(args.out) as part:
-        part.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n")
+    study = {"made": made, "claim": settings.claim.model_dump(), "parts": parts, "human": None}
+    with whole(args.out) as written:
+        written.write_text(json.dumps(study, indent=2, allow_nan=False) + "\n")
     print(f"{len(cases)} cases, {made['job_seconds']:.0f} s of jobs")
 
 
