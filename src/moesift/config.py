@@ -386,6 +386,26 @@ class Claim(Section):
     kinds: Annotated[list[Corruption], Field(min_length=1), Unique] = Field(description="on these kinds of corruption")
 
 
+class Doses(Section):
+    """More and less noise than the tables of the study are of."""
+
+    noise: Annotated[list[Annotated[float, _within(0, 1, high_open=True)]], Field(min_length=1), Unique] = Field(
+        description="shares of the pool that are corrupted; at 0 nothing can be found, and only training tells"
+    )
+    seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(
+        description="those of the test seeds to run it on"
+    )
+    arms: Annotated[list[Method | Baseline], Unique] = Field(description="as in `study.arms`; none tunes nothing")
+    ratios: Annotated[list[Ratio], Field(min_length=1), Unique] = Field(description="as in `study.ratios`")
+
+
+class Human(Section):
+    """Examples as they were and as experts revised them; scores should prefer the revised side."""
+
+    path: File = Field(description="JSON, or JSON that is gzipped, with the keys of CoachLM's expert revisions")
+    pairs: Count = Field(description="how many are drawn of those in which the response alone was revised")
+
+
 class Study(Section):
     """`snakemake study`: pools with hidden labels, over several seeds, that show what a score sees and is worth."""
 
@@ -398,8 +418,11 @@ class Study(Section):
     baselines: Annotated[list[Method], Field(min_length=1), Unique] = Field(
         description="scorers that a method should beat the best of"
     )
-    noise: Annotated[list[OpenShare], Field(min_length=1), Unique] = Field(
-        description="shares of the pool that are corrupted; the first is the one that tables show"
+    noise: OpenShare = Field(description="share of the pool that is corrupted")
+    doses: Doses | None = Field(description="more and less noise; null leaves it out")
+    human: Human | None = Field(description="pairs that experts revised; null leaves them out")
+    duplicates: Annotated[list[OpenShare], Unique] = Field(
+        description="thresholds as `select.near_duplicates`, at which copies are looked for; none leaves it out"
     )
     halves: Annotated[list[Annotated[list[Corruption], Field(min_length=1), Unique]], Field(min_length=2)] = Field(
         description="kinds of corruption, parted: a pool has those of one part, its warm-up's twins those of the others"
@@ -424,8 +447,14 @@ class Study(Section):
         for name, values in (("test_seeds", seeds), ("halves", [*kinds, self.control])):
             if repeated := sorted(str(value) for value, count in Counter(values).items() if count > 1):
                 raise ValueError(f"{name}: {', '.join(repeated)} stands in two places")
+        if self.doses is not None:
+            if other := sorted(set(self.doses.seeds) - set(self.test_seeds)):
+                raise ValueError(f"doses.seeds: {', '.join(map(str, other))} is none of the test_seeds")
+            if self.noise in self.doses.noise:
+                raise ValueError(f"doses.noise: {self.noise} is the noise that all else is of")
         read = {"bottom": "router", "mid_nll": "nll"}
-        arms = [read.get(arm, arm) for arm in self.arms if arm in read or arm not in get_args(Baseline)]
+        asked = [*self.arms, *(self.doses.arms if self.doses is not None else [])]
+        arms = [read.get(arm, arm) for arm in asked if arm in read or arm not in get_args(Baseline)]
         named = [*self.baselines, self.default, self.claim.method, *self.claim.against, *arms]
         if missing := sorted(set(named) - set(self.methods)):
             raise ValueError(f"methods: {', '.join(missing)} is needed by baselines, default, claim or arms")

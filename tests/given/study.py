@@ -58,7 +58,7 @@ def part(seeds, router=0.7, nll=0.6, held=True, gained=0.1, top=3.4):
         "confounds": [{"method": "router", "length": -0.5, "source": 0.125}],
         "false_rejection": [{"method": "router", "recall": 0.5, "clean": 0.25, "hard": 0.375, "easy": 0.125}],
         "layers": [{"layer": layer, "method": "router", "auroc": interval(0.6, 0.05)} for layer in range(3)],
-        "doses": [{"noise": 0.3, "method": "router", "auroc": interval(router, 0.02), "kept_clean": 0.75}],
+        "doses": [dose(0.3, router, 0.75)],
         "training": [
             tuned("base", None, 4.7),
             tuned("router", 0.2, top, interval(top - 3.5, 0.02), interval(0.5, 0.25)),
@@ -109,6 +109,18 @@ def study(test=None, validation=None):
         },
         "claim": {"method": "router", "kinds": ["wrong_choice"], "against": ["length", "nll"]},
         "parts": {"validation": validation, "test": test},
+        "human": None,
+        "duplicates": [],
+    }
+
+
+def dose(noise, auroc, kept_clean):
+    return {
+        "noise": noise,
+        "seeds": [1, 2],
+        "method": "router",
+        "auroc": interval(auroc, 0.02),
+        "kept_clean": kept_clean,
     }
 
 

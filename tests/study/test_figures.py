@@ -2,7 +2,7 @@ import copy
 import io
 
 import pytest
-from given.study import NOTHING, interval, part
+from given.study import NOTHING, dose, interval, part
 from PIL import Image
 
 from moesift.study import figures as study_figures
@@ -13,7 +13,7 @@ from moesift.study.figures import drawable, drawn, png, ranked, readable_on, sho
 def numbers():
     """A part with two shares of noise."""
     found = part([1, 2])
-    found["doses"] += [{"noise": 0.5, "method": "router", "auroc": interval(0.65, 0.02), "kept_clean": 0.625}]
+    found["doses"] += [dose(0.5, 0.65, 0.625)]
     return found
 
 

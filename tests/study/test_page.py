@@ -2,7 +2,7 @@ import copy
 import re
 
 import pytest
-from given.study import interval, nulled, part, study
+from given.study import dose, interval, nulled, part, study
 
 from moesift.study.figures import drawn
 from moesift.study.page import page, wrapped
@@ -46,8 +46,9 @@ def test_the_page_has_its_tables_and_links():
 
 def test_several_noises_and_human_pairs_have_their_tables():
     numbers = part([1, 2])
-    numbers["doses"] += [{"noise": 0.5, "method": "router", "auroc": interval(0.65, 0.02), "kept_clean": 0.625}]
-    numbers["human"] = {
+    numbers["doses"] += [dose(0.5, 0.65, 0.625)]
+    whole = study(numbers)
+    whole["human"] = {
         "pairs": 150,
         "methods": [
             {"method": "nll", "agreement": interval(0.6, 0.05)},
@@ -55,7 +56,12 @@ def test_several_noises_and_human_pairs_have_their_tables():
             {"method": "router", "agreement": interval(0.5, 0.05)},
         ],
     }
-    lines = page(study(numbers)).splitlines()
+    whole["duplicates"] = [
+        {"replaced": 0.05, "threshold": 0.7, "copies": 300, "found": interval(0.25, 0.05), "others": 0.0125}
+    ]
+    lines = page(whole).splitlines()
+    assert "30% spoilt over the seeds 1, 2; 50% spoilt over the seeds 1, 2." in " ".join(lines)
+    assert "| 5% | 0.70 | 300 | 25.0% [20.0%, 30.0%] | 1.25% |" in lines
     assert "| `router` | 0.700 [0.680, 0.720] | 0.650 [0.630, 0.670] | 75.0% | 62.5% |" in lines
     assert "| `nll` | 0.600 [0.550, 0.650] | above chance |" in lines
     assert "| `ifd` | 0.400 [0.350, 0.450] | below chance |" in lines

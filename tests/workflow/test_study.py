@@ -18,6 +18,8 @@ SMALLER = {
         "baselines": ["length", "nll"],
         "halves": [["wrong_choice", "repeated"], ["swapped_alike", "truncated"]],
         "claim": {"method": "router", "against": ["length"], "kinds": ["wrong_choice"]},
+        "doses": {"noise": [0, 0.5], "seeds": [1], "arms": ["random", "oracle"], "ratios": [0.2]},
+        "human": {"path": "pairs.json", "pairs": 20},
         "arms": ["router", "random", "oracle"],
         "tokens": 1000,
         "resamples": 50,
@@ -29,6 +31,12 @@ CONFIGURED = ("--configfile", "config/study.yaml", "config/study_fast.yaml", "sm
 @pytest.fixture(scope="module")
 def studied(checkout):
     (checkout.folder / "smaller.yaml").write_text(yaml.safe_dump(SMALLER))
+    pairs = [
+        {f"{side} {field}": f"say {number}" for side in ("Raw", "Revised") for field in ("Instruction", "Input")}
+        | {"Raw Response": f"it is {number}", "Revised Response": f"Of course: it is {number}."}
+        for number in range(20)
+    ]
+    (checkout.folder / "pairs.json").write_text(json.dumps(pairs))
     checkout.snakemake("study", "--cores", "2", *CONFIGURED)
     return checkout
 
@@ -63,12 +71,22 @@ def test_the_study_is_whole(folder):
     oracle = next(row for row in part["training"] if row["arm"] == "oracle")
     assert oracle["kept_corrupted"] == 0.0
     assert study["made"]["jobs"] > 10
+    assert {row["noise"] for row in part["doses"]} == {0.3, 0.5}  # without noise there is nothing to find
+    trained = {row["noise"]: {run["arm"]: run for run in row["rows"]} for row in part["training_at_other_noise"]}
+    assert trained.keys() == {0.0, 0.5}
+    assert trained[0.0]["random"]["kept_corrupted"] == 0.0 < trained[0.5]["random"]["kept_corrupted"]
+    assert study["human"]["pairs"] == 20
+    (longer,) = (row["agreement"] for row in study["human"]["methods"] if row["method"] == "length")
+    assert longer["value"] == 1.0  # all revisions are
+    same = [row for row in study["duplicates"] if row["replaced"] == 0.0]
+    assert {row["threshold"] for row in same} == {0.5, 0.7, 0.9}
+    assert all(row["found"]["value"] == 1.0 for row in same)
 
 
 def test_the_page_and_its_figures_are_made(folder):
     page = (folder / "page/results.md").read_text()
     assert "wrong_choice" in page
-    for figure in ("auroc", "training", "layers"):
+    for figure in ("auroc", "doses", "training", "layers"):
         assert (folder / f"page/study-{figure}.png").stat().st_size > 10_000
         assert f"study-{figure}.png" in page
 
@@ -79,7 +97,8 @@ def test_nothing_is_left_to_do_and_another_seed_is_added(studied):
     changed["study"]["test_seeds"] = [1, 2]
     (studied.folder / "more.yaml").write_text(yaml.safe_dump(changed))
     planned = studied.planned("study", "--configfile", *CONFIGURED[1:3], "more.yaml")
-    assert planned["study_case"] == 2  # the new seed's, of each half
+    assert planned["study_case"] == 2  # the new seed's, of each half; doses are of their own seeds
+    assert planned["study_duplicates"] == 1
     assert planned["study_pool"] == 2
 
 

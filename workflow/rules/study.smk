@@ -4,20 +4,32 @@
 # of the other half, so that it is judged on kinds that it never saw. The rules are those of the workflow, on other paths.
 
 STUDY = f"{RESULTS}/study"
+DOSES = CONFIG.study.doses
 STUDY_FIGURES = [
     "auroc",
-    *(["doses"] if len(CONFIG.study.noise) > 1 else []),
+    *(["doses"] if DOSES is not None and any(DOSES.noise) else []),
     *(["training"] if CONFIG.study.arms else []),
     *(["layers"] if "router" in CONFIG.study.methods else []),
 ]
 CASE = f"{STUDY}/noise-{{noise}}/half-{{half}}/seed-{{seed}}"
-CASE_OF = {
-    "noise": [f"{noise:g}" for noise in CONFIG.study.noise],
-    "half": range(len(CONFIG.study.halves)),
-}
-CASES = expand(CASE, **CASE_OF, seed=[*CONFIG.study.validation_seeds, *CONFIG.study.test_seeds])
+HUMAN = f"{STUDY}/human"
+
+
+def cases(noises, seeds):
+    """Return the folders of the cases of these shares of noise and seeds, of all halves."""
+    written = [f"{noise:g}" for noise in noises]
+    return expand(CASE, noise=written, half=range(len(CONFIG.study.halves)), seed=seeds)
+
+
+CASES = cases([CONFIG.study.noise], [*CONFIG.study.validation_seeds, *CONFIG.study.test_seeds])
 # Choices are made on what the scores see; nothing is trained for them.
-TRAINED = expand(CASE, **CASE_OF, seed=CONFIG.study.test_seeds) if CONFIG.study.arms else []
+TRAINED = cases([CONFIG.study.noise], CONFIG.study.test_seeds) if CONFIG.study.arms else []
+if DOSES is not None:
+    CASES += cases(filter(None, DOSES.noise), DOSES.seeds)  # without noise there is nothing to find
+    TRAINED += cases(DOSES.noise, DOSES.seeds) if DOSES.arms else []
+DUPLICATES = (
+    expand(f"{STUDY}/duplicates/seed-{{seed}}.json", seed=CONFIG.study.test_seeds) if CONFIG.study.duplicates else []
+)
 # What the probe is made from, and what it and the methods read.
 INPUTS = Measured("inputs", "first")
 STUDY_READ = {INPUTS, *(reads for method in CONFIG.study.methods for reads in READS[method])}
@@ -39,16 +51,30 @@ def study_model(role, seed):
     return f"{STUDY}/{role}/seed-{seed}" if name == EMBEDDED else model_name(role)
 
 
-def study_files(role):
-    """Return a function of the wildcards: what a job that reads this model waits for."""
+def study_files(role, seed):
+    """Return what a job that reads this model waits for."""
     name = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}[role]
-    return lambda wildcards: study_model(role, wildcards.seed) if name == EMBEDDED else model(role)
+    return study_model(role, seed) if name == EMBEDDED else model(role)
 
 
-def study_read(reads, wildcards):
+def study_read(reads, case):
     """Return the parquet that holds a quantity of a case, and its column."""
     folder = "selector" if reads.model == "selector" else "epochs"
-    return measured(reads, f"{CASE}/measured/{folder}".format(**wildcards), STUDY_READ)
+    return measured(reads, f"{case}/measured/{folder}", STUDY_READ)
+
+
+def study_measured(case):
+    """Return a function of the wildcards: the flags that say where a method's quantities are."""
+    return lambda wildcards: [
+        f"--measured {' '.join(study_read(reads, case.format(**wildcards)))}" for reads in READS[wildcards.method]
+    ]
+
+
+def study_measurements(case):
+    """Return a function of the wildcards: the files that a method's quantities are in."""
+    return lambda wildcards: sorted(
+        {study_read(reads, case.format(**wildcards))[0] for reads in READS[wildcards.method]}
+    )
 
 
 use rule prepare as study_pool with:
@@ -97,7 +123,7 @@ use rule pretrain_model as study_pretrain with:
 use rule warmup_start as study_warmup_start with:
     input:
         MODELS_CHECKED,
-        model=study_files("selector"),
+        model=lambda wildcards: study_files("selector", wildcards.seed),
     output:
         directory(f"{CASE}/epoch-0"),
     log:
@@ -151,7 +177,7 @@ use rule measure_epochs as study_measure with:
         model=lambda wildcards: (
             [f"{CASE}/{epoch}".format(**wildcards) for epoch in epochs_of(wildcards)]
             if wildcards.reader == "epochs"
-            else study_files(wildcards.reader)(wildcards)
+            else study_files(wildcards.reader, wildcards.seed)
         ),
         pool=f"{CASE}/pool.parquet",
     output:
@@ -175,7 +201,7 @@ use rule measure_epochs as study_measure with:
 
 use rule score_method as study_score with:
     input:
-        lambda wildcards: sorted({study_read(reads, wildcards)[0] for reads in READS[wildcards.method]}),
+        study_measurements(CASE),
     output:
         ensure(f"{CASE}/scores/{{method}}.parquet", non_empty=True),
     log:
@@ -183,9 +209,7 @@ use rule score_method as study_score with:
     benchmark:
         f"{CASE}/benchmarks/score-{{method}}.tsv"
     params:
-        measured=lambda wildcards: [
-            f"--measured {' '.join(study_read(reads, wildcards))}" for reads in READS[wildcards.method]
-        ],
+        measured=study_measured(CASE),
         flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "")
         .replace(f"{RESULTS}/data", CASE)
         .format(**wildcards),
@@ -199,7 +223,7 @@ rule study_case:
     input:
         pool=f"{CASE}/pool.parquet",
         scores=STUDY_SCORES,
-        inputs=lambda wildcards: study_read(INPUTS, wildcards)[0],
+        inputs=lambda wildcards: study_read(INPUTS, CASE.format(**wildcards))[0],
         reference=f"{CASE}/measured/target/nats.parquet",
     output:
         ensure(f"{CASE}/examples.parquet", non_empty=True),
@@ -221,7 +245,7 @@ rule study_case:
 
 rule study_train:
     input:
-        model=study_files("target"),
+        model=lambda wildcards: study_files("target", wildcards.seed),
         pool=f"{CASE}/pool.parquet",
         heldout=f"{CASE}/heldout.parquet",
         scores=STUDY_SCORES,
@@ -238,7 +262,18 @@ rule study_train:
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=lambda wildcards: study_model("target", wildcards.seed),
-        flags=arguments(CONFIG.study, "arms", "default", "reject", "ratios", "tokens"),
+        flags=lambda wildcards: arguments(
+            (
+                CONFIG.study
+                if float(wildcards.noise) == CONFIG.study.noise
+                else reseeded(CONFIG.study, arms=DOSES.arms, ratios=DOSES.ratios)
+            ),
+            "arms",
+            "default",
+            "reject",
+            "ratios",
+            "tokens",
+        ),
         data=arguments(CONFIG.data, "max_length"),
         train=arguments(
             CONFIG.train,
@@ -258,16 +293,107 @@ rule study_train:
         " --out {output.trained} --log {output.runs} {params.flags} {params.data} {params.train} > {log} 2>&1"
 
 
+# What experts preferred: by the selector of the first test seed, as it came and as the routers of its first case are.
+if CONFIG.study.human is not None:
+    JUDGE = dict(noise=f"{CONFIG.study.noise:g}", half=0, seed=CONFIG.study.test_seeds[0])
+
+    rule study_pairs:
+        output:
+            ensure(f"{HUMAN}/pool.parquet", non_empty=True),
+        log:
+            f"{HUMAN}/logs/pool.log",
+        params:
+            flags=arguments(CONFIG.study.human, "path", "pairs"),
+            seed=JUDGE["seed"],
+            code=digest("study_pairs"),
+        shell:
+            "{PYTHON} -m moesift.stages.study_pairs --seed {params.seed} --out {output} {params.flags} > {log} 2>&1"
+
+    use rule measure_epochs as human_measure with:
+        input:
+            model=lambda wildcards: (
+                [f"{CASE.format(**JUDGE)}/{epoch}" for epoch in epochs_of(wildcards)]
+                if wildcards.reader == "epochs"
+                else study_files(wildcards.reader, JUDGE["seed"])
+            ),
+            pool=f"{HUMAN}/pool.parquet",
+        output:
+            ensure(f"{HUMAN}/measured/{{reader}}/{{quantities}}.parquet", non_empty=True),
+        log:
+            f"{HUMAN}/logs/{{reader}}-{{quantities}}.log",
+        benchmark:
+            f"{HUMAN}/benchmarks/{{reader}}-{{quantities}}.tsv"
+        wildcard_constraints:
+            reader="selector|epochs",
+        params:
+            model=lambda wildcards: (
+                CASE.format(**JUDGE) if wildcards.reader == "epochs" else study_model(wildcards.reader, JUDGE["seed"])
+            ),
+            pool=f"{HUMAN}/pool.parquet",
+            quantities="{quantities}",
+            shard="1-of-1",
+            data=rules.measure_selector.params.data,
+            code=digest("measure"),
+
+    use rule score_method as human_score with:
+        input:
+            study_measurements(HUMAN),
+        output:
+            ensure(f"{HUMAN}/scores/{{method}}.parquet", non_empty=True),
+        log:
+            f"{HUMAN}/logs/score-{{method}}.log",
+        benchmark:
+            f"{HUMAN}/benchmarks/score-{{method}}.tsv"
+        params:
+            measured=study_measured(HUMAN),
+            flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "")
+            .replace(f"{RESULTS}/data", HUMAN)
+            .format(**JUDGE),
+            code=digest("score"),
+
+    rule study_human:
+        input:
+            pool=f"{HUMAN}/pool.parquet",
+            scores=[f"{HUMAN}/scores/{method}.parquet" for method in CONFIG.study.methods],
+        output:
+            ensure(f"{HUMAN}/agreement.json", non_empty=True),
+        log:
+            f"{HUMAN}/logs/agreement.log",
+        params:
+            flags=arguments(CONFIG.study, "resamples"),
+            code=digest("study_human"),
+        shell:
+            "{PYTHON} -m moesift.stages.study_human --pool {input.pool} --scores {input.scores} --out {output}"
+            " {params.flags} > {log} 2>&1"
+
+
+rule study_duplicates:
+    input:
+        f"{STUDY}/noise-{CONFIG.study.noise:g}/half-0/seed-{{seed}}/pool.parquet",
+    output:
+        ensure(f"{STUDY}/duplicates/seed-{{seed}}.json", non_empty=True),
+    log:
+        f"{STUDY}/logs/duplicates-{{seed}}.log",
+    params:
+        flags=arguments(CONFIG.study, "duplicates"),
+        code=digest("study_duplicates"),
+    shell:
+        "{PYTHON} -m moesift.stages.study_duplicates --pool {input} --seed {wildcards.seed} --out {output}"
+        " {params.flags} > {log} 2>&1"
+
+
 rule study_results:
     input:
         expand("{case}/examples.parquet", case=CASES),
         expand(["{case}/trained.parquet", "{case}/trained.json"], case=TRAINED),
+        human=rules.study_human.output if CONFIG.study.human is not None else [],
+        duplicates=DUPLICATES,
     output:
         ensure(f"{STUDY}/study.json", non_empty=True),
     log:
         f"{STUDY}/logs/results.log",
     params:
-        cases=CASES,
+        cases=sorted({*CASES, *TRAINED}),
         study=CONFIG.study.model_dump_json(),
         made_from=json.dumps(
             {
@@ -280,7 +406,7 @@ rule study_results:
         code=digest("study_results"),
     shell:
         "{PYTHON} -m moesift.stages.study_results --cases {params.cases} --benchmarks {STUDY} --study {params.study:q}"
-        " --made-from {params.made_from:q} --out {output} > {log} 2>&1"
+        " --human {input.human} --duplicates {input.duplicates} --made-from {params.made_from:q} --out {output} > {log} 2>&1"
 
 
 STUDY_PAGE = (

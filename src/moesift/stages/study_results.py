@@ -23,6 +23,10 @@ def main() -> None:
     parser.add_argument("--cases", type=Path, nargs="+", required=True, help=".../noise-{n}/half-{h}/seed-{s}")
     parser.add_argument("--benchmarks", type=Path, required=True, help="folder below which the jobs' times are")
     parser.add_argument("--study", type=json.loads, required=True, help="the section of the configuration as JSON")
+    parser.add_argument("--human", type=Path, nargs="*", required=True, help="JSON by stages/study_human.py, if any")
+    parser.add_argument(
+        "--duplicates", type=Path, nargs="*", required=True, help="JSON by stages/study_duplicates.py, one a seed"
+    )
     parser.add_argument("--made-from", type=json.loads, required=True, help="selector, target and objective as JSON")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -45,7 +49,7 @@ def main() -> None:
         **args.made_from,
         "pool": sum(case.examples.height for case in cases) / len(cases),
         "cases": len(cases),
-        "noise": settings.noise[0],
+        "noise": settings.noise,
         "halves": settings.halves,
         "control": settings.control,
         "tokens": settings.tokens,
@@ -53,7 +57,13 @@ def main() -> None:
         "reject": settings.reject,
         "baselines": settings.baselines,
     }
-    study = {"made": made, "claim": settings.claim.model_dump(), "parts": parts, "human": None}
+    study = {
+        "made": made,
+        "claim": settings.claim.model_dump(),
+        "parts": parts,
+        "human": next((json.loads(path.read_text()) for path in args.human), None),
+        "duplicates": numbers.copies([json.loads(path.read_text()) for path in args.duplicates]),
+    }
     with whole(args.out) as written:
         written.write_text(json.dumps(study, indent=2, allow_nan=False) + "\n")
     print(f"{len(cases)} cases, {made['job_seconds']:.0f} s of jobs")
@@ -64,12 +74,13 @@ def read(folder: Path, settings: Study) -> Case:
     noise, half, seed = (part.partition("-")[2] for part in folder.parts[-3:])
     kinds = [*settings.halves[int(half)], settings.control]
     trained = pl.DataFrame(schema={"arm": pl.String, "ratio": pl.Float64})
-    if settings.arms and int(seed) in settings.test_seeds:
+    own = float(noise) == settings.noise
+    if settings.arms and int(seed) in settings.test_seeds if own else settings.doses and settings.doses.arms:
         runs = pl.DataFrame(json.loads((folder / "trained.json").read_text())["runs"])
         trained = pl.read_parquet(parquet(folder / "trained.parquet")).join(
             runs.select("arm", "ratio", "kept_corrupted"), on=["arm", "ratio"], how="left", nulls_equal=True
         )
-    examples = pl.read_parquet(parquet(folder / "examples.parquet"))
+    examples = pl.read_parquet(parquet(folder / "examples.parquet")) if float(noise) else pl.DataFrame()
     return Case(float(noise), int(half), int(seed), kinds, examples, trained)
 
 
@@ -77,7 +88,8 @@ def part(cases: Sequence[Case], settings: Study) -> dict[str, Any] | None:
     """Return the numbers of the validation seeds, or of the test seeds."""
     if not cases:
         return None
-    main = [case for case in cases if case.noise == settings.noise[0]]
+    main = [case for case in cases if case.noise == settings.noise]
+    doses = settings.doses.noise if settings.doses and settings.doses.arms else []
     methods = settings.methods
     rows, found = numbers.detection(main, methods, settings.resamples)
     lost = numbers.rejections(main, methods)
@@ -96,7 +108,8 @@ def part(cases: Sequence[Case], settings: Study) -> dict[str, Any] | None:
         "training": tuned,
         "training_at_other_noise": [
             {"noise": noise, "rows": numbers.training([case for case in cases if case.noise == noise])}
-            for noise in settings.noise[1:]
+            for noise in doses
+            if any(case.noise == noise for case in cases)
         ],
         "claim": numbers.claimed(found, claim.method, claim.against, claim.kinds),
         "goals": numbers.goals(found, settings.default, settings.baselines, lost, tuned),

@@ -269,15 +269,30 @@ def layers(cases: Sequence[Case]) -> list[dict]:
 
 def doses(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
     """Return the mean area over kinds, and the clean share of the best fifth, for each share of noise."""
-    rows = []
-    for noise in sorted({case.noise for case in cases}):
+    rows: list[dict[str, Any]] = []
+    for noise in sorted({case.noise for case in cases} - {0.0}):  # without noise there is nothing to find
         own = [case for case in cases if case.noise == noise]
         harmful = list(dict.fromkeys(kind for case in own for kind in case.kinds[:-1]))
         for method in methods:
             kept = [precision_at(scored(case, method), [0.2])["kept_clean"][0] for case in own]
             numbers = mean([auroc(own, method, kind) for kind in harmful])
-            rows.append({"noise": noise, "method": method, "auroc": interval(numbers), "kept_clean": average(kept)})
+            row = {"noise": noise, "seeds": sorted({case.seed for case in own}), "method": method}
+            rows.append(row | {"auroc": interval(numbers), "kept_clean": average(kept)})
     return rows
+
+
+def copies(by_seed: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict]:
+    """Return how many copies are found as near-duplicates, over seeds whose rows (see `duplicates.found`) are alike."""
+    return [
+        {
+            "replaced": rows[0]["replaced"],
+            "threshold": rows[0]["threshold"],
+            "copies": sum(row["copies"] for row in rows),
+            "found": interval({seed: row["found"] for seed, row in enumerate(rows)}),
+            "others": average([row["others"] for row in rows]),
+        }
+        for rows in zip(*by_seed, strict=True)
+    ]
 
 
 def training(cases: Sequence[Case]) -> list[dict]:

@@ -52,7 +52,8 @@ def tables(study: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
             (f"Training where {percent(other['noise'])} are spoilt", training(other["rows"]))
             for other in part["training_at_other_noise"]
         ),
-        ("Human preference", human(part.get("human") or study.get("human"))),
+        ("Human preference", human(study["human"])),
+        ("Copies", copies(study["duplicates"])),
     ]
     return [text for title, blocks in sections if blocks for text in (f"### {title}", *blocks)]
 
@@ -204,7 +205,9 @@ def doses(part: Mapping[str, Any], methods: Sequence[str]) -> list[str]:
         for method in methods
         if any(method == other for other, _ in cells)
     ]
-    return ["Mean AUROC over kinds.", table(heads, lines)]
+    seeds = {row["noise"]: ", ".join(map(str, row["seeds"])) for row in part["doses"]}
+    over = "; ".join(f"{percent(noise)} spoilt over the seeds {seeds[noise]}" for noise in noises)
+    return [f"Mean AUROC over kinds. {sentence_of(over)}", table(heads, lines)]
 
 
 def training(tuned: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -241,10 +244,31 @@ def human(found: Mapping[str, Any] | None) -> list[str]:
         for row in found["methods"]
     ]
     note = (
-        f"Over {found['pairs']} pairs of an example and its revision by an expert: the share in which the revised side "
-        "scores higher. 0.5 is chance."
+        f"Over {found['pairs']} pairs of a response and its revision by an expert: the share in which the revised side "
+        "scores higher, by the first test seed's selector and routers, with its bootstrap interval over pairs. 0.5 is "
+        "chance."
     )
     return [note, table(["method", "agreement", "the interval"], lines)] if lines else []
+
+
+def copies(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the table of the copies that the search for near-duplicates finds."""
+    lines = [
+        [
+            percent(row["replaced"]),
+            number(row["threshold"], ".2f"),
+            number(row["copies"], "d"),
+            shown(row["found"], ".1%", MISSING),
+            number(row["others"], ".2%"),
+        ]
+        for row in rows
+    ]
+    note = (
+        "Copies of clean examples, in upper case and with a share of their words replaced, among the originals: which "
+        "of them `select.near_duplicates` finds at a threshold. On the right, pairs of originals that it finds as well."
+    )
+    heads = ["words replaced", "threshold", "copies", "found", "pairs of originals, for each original"]
+    return [note, table(heads, lines)] if lines else []
 
 
 def chosen(agreement: Found) -> str:
