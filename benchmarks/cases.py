@@ -96,9 +96,7 @@ def training_step(full_size: bool) -> Case:
         for start in range(0, len(examples), BATCH):
             for part in micro_batches(range(start, start + BATCH), lengths, MICRO_BATCH, process=0, processes=1):
                 padded = collate([examples[index] for index in part], given.PAD).to(model.device)
-                logits = model(
-                    padded.ids, attention_mask=padded.attention, use_cache=False, logits_to_keep=padded.predicting
-                ).logits  # (B, P, V)
+                logits = model(padded.ids, use_cache=False, logits_to_keep=padded.predicting).logits  # (B, P, V)
                 loss = response_nats(logits, padded).sum() / predicted
                 loss.backward()
                 nats += loss.item()

@@ -8,7 +8,7 @@ from moesift.models.chat import Encoded
 def test_padding_is_on_the_right_and_counts_nothing():
     batch = collate([Encoded([5, 6, 7], [False, True, True], False), Encoded([8], [True], False)], pad_id=1)
     assert batch.ids.tolist() == [[5, 6, 7], [8, 1, 1]]
-    assert batch.attention.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch.real.tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch.response.tolist() == [[False, True, True], [True, False, False]]
 
 
@@ -49,7 +49,7 @@ def test_a_step_smaller_than_the_processes_leaves_some_empty_handed():
 
 def test_collated_tensors_have_the_types_that_models_take():
     batch = collate([Encoded([5], [True], False)], pad_id=1)
-    assert (batch.ids.dtype, batch.attention.dtype, batch.response.dtype) == (torch.int64, torch.int64, torch.bool)
+    assert (batch.ids.dtype, batch.real.dtype, batch.response.dtype) == (torch.int64, torch.int64, torch.bool)
 
 
 def first_ids(longest: int, seen: list[int]):

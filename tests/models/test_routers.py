@@ -78,7 +78,7 @@ def test_reading_stops_at_the_last_router_and_reads_the_same_in_any_family(famil
     *_, last = trash_can.routers
     for name in ("lm_head", last.rpartition(".")[0]):
         model.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
-    read = trash_can.read(IDS, torch.ones_like(IDS), lambda routing: routing.signal.clone())
+    read = trash_can.read(IDS, lambda routing: routing.signal.clone())
     assert not ran
     assert not trash_can.routing
     model(IDS)
@@ -90,7 +90,7 @@ def test_a_router_that_did_not_run_is_no_silence():
     trash_can = TrashCan(random_model("Olmoe"), 0.5, "appended", seed=0)
     trash_can.routers["beside"] = torch.nn.Linear(1, 1)
     with pytest.raises(RuntimeError, match=r"2 of 3 routers ran"):
-        trash_can.read(IDS, torch.ones_like(IDS), lambda routing: routing.signal)
+        trash_can.read(IDS, lambda routing: routing.signal)
 
 
 def test_without_renormalisation_the_keep_share_is_a_softmax_over_all_experts():

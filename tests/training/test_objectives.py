@@ -21,7 +21,7 @@ from moesift.training.objectives import (
 # Two examples: three tokens of which the last two are a response, and one token with padding.
 BATCH = Batch(
     ids=torch.tensor([[0, 1, 2], [1, 0, 0]]),
-    attention=torch.tensor([[1, 1, 1], [1, 0, 0]]),
+    real=torch.tensor([[1, 1, 1], [1, 0, 0]]),
     response=torch.tensor([[False, True, True], [True, False, False]]),
 )
 
@@ -37,10 +37,10 @@ def test_only_response_tokens_cost_and_each_is_predicted_from_the_token_before()
 
 def test_the_head_may_run_on_the_last_positions_alone():
     logits = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(0))
-    late = Batch(BATCH.ids, BATCH.attention, torch.tensor([[False, False, True], [False, False, False]]))
+    late = Batch(BATCH.ids, BATCH.real, torch.tensor([[False, False, True], [False, False, False]]))
     assert (BATCH.predicting, late.predicting) == (3, 2)
     assert torch.equal(response_nats(logits[:, -2:], late), response_nats(logits, late))
-    nowhere = Batch(BATCH.ids[:, :1], BATCH.attention[:, :1], torch.tensor([[False], [False]]))
+    nowhere = Batch(BATCH.ids[:, :1], BATCH.real[:, :1], torch.tensor([[False], [False]]))
     assert response_nats(logits[:, : nowhere.predicting], nowhere).tolist() == [0.0, 0.0]
 
 
@@ -81,11 +81,11 @@ def test_the_loss_of_a_model_is_that_of_its_logits():
     model = random_model("Olmoe")
     batch = Batch(
         ids=torch.tensor([[5, 6, 7, 8], [9, 10, 1, 1]]),
-        attention=torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
+        real=torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
         response=torch.tensor([[False, True, True, True], [True, True, False, False]]),
     )
     with torch.no_grad():
-        whole = response_nats(model(batch.ids, attention_mask=batch.attention).logits, batch)
+        whole = response_nats(model(batch.ids, attention_mask=batch.real).logits, batch)
         assert torch.allclose(response_nats_in_chunks(model, batch), whole, atol=1e-5)
 
 

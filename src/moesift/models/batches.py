@@ -19,10 +19,14 @@ TOKENS = {"cpu": 1024, "cuda": 16_384}
 
 @dataclass(frozen=True)
 class Batch:
-    """B examples padded on the right to T tokens, where causal attention leaves real tokens untouched by padding."""
+    """B examples padded on the right to T tokens.
+
+    Models are given no attention mask: they are causal, so what stands on the right is seen by no real token, and
+    without a mask attention is computed for the triangle alone.
+    """
 
     ids: Tensor  # (B, T) int64
-    attention: Tensor  # (B, T) int64, 0 on padding
+    real: Tensor  # (B, T) int64, 0 on padding
     response: Tensor  # (B, T) bool, False on padding
 
     @property
@@ -41,7 +45,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
-        return Batch(self.ids.to(device), self.attention.to(device), self.response.to(device))
+        return Batch(self.ids.to(device), self.real.to(device), self.response.to(device))
 
 
 def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
@@ -50,14 +54,14 @@ def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
         return Batch(torch.tensor([[pad_id]]), torch.ones((1, 1), dtype=torch.int64), torch.zeros((1, 1)).bool())
     width = max(len(example.ids) for example in examples)
     ids = torch.full((len(examples), width), pad_id)
-    attention = torch.zeros((len(examples), width), dtype=torch.int64)
+    real = torch.zeros((len(examples), width), dtype=torch.int64)
     response = torch.zeros((len(examples), width), dtype=torch.bool)
     for row, example in enumerate(examples):
         length = len(example.ids)
         ids[row, :length] = torch.tensor(example.ids, dtype=torch.int64)
-        attention[row, :length] = 1
+        real[row, :length] = 1
         response[row, :length] = torch.tensor(example.response, dtype=torch.bool)
-    return Batch(ids, attention, response)
+    return Batch(ids, real, response)
 
 
 def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:

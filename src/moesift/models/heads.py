@@ -10,7 +10,7 @@ from moesift.models.batches import Batch
 
 def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Return what the body makes of a batch, (B, T, D); the head does not run."""
-    return model.base_model(batch.ids, attention_mask=batch.attention, use_cache=False).last_hidden_state
+    return model.base_model(batch.ids, use_cache=False).last_hidden_state
 
 
 def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:

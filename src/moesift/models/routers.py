@@ -187,19 +187,18 @@ class TrashCan:
 
         return hook
 
-    def read(self, ids: Tensor, attention: Tensor, of: Callable[[Routing], Reading]) -> list[Reading]:
+    def read(self, ids: Tensor, of: Callable[[Routing], Reading]) -> list[Reading]:
         """Run the model as far as its last router, and return what `of` makes of each layer's routing, first to last.
 
         The head and the last layer's experts never run, and nothing of a layer is kept but what `of` returns.
 
         Args:
-            ids: (B, T) int64.
-            attention: (B, T), 0 on padding.
+            ids: (B, T) int64, padded on the right.
             of: called with the routing of N = B * T tokens, layer by layer as they decide.
         """
         self._read, self._readings = of, []
         try:
-            self._body(ids, attention_mask=attention, use_cache=False)
+            self._body(ids, use_cache=False)
         except _Enough:
             return self._readings
         finally:

@@ -19,12 +19,12 @@ def signals(
     """Return each routed layer's mean log odds s of each example, over response tokens or all."""
 
     def measure(batch: Batch) -> Tensor:
-        counted = (batch.response if tokens == "response" else batch.attention).float()  # (B, T)
+        counted = (batch.response if tokens == "response" else batch.real).float()  # (B, T)
 
         def mean(routing: Routing) -> Tensor:
             return (routing.signal.view_as(counted) * counted).sum(dim=1) / counted.sum(dim=1)  # (B,)
 
-        return torch.stack(selector.trash_can.read(batch.ids, batch.attention, mean), dim=1)  # (B, L)
+        return torch.stack(selector.trash_can.read(batch.ids, mean), dim=1)  # (B, L)
 
     pad_id = selector.tokenizer.pad_token_id
     return per_example(measure, examples, pad_id, token_budget, selector.model.device, "signals")
@@ -41,7 +41,7 @@ def inputs(selector: Selector, examples: Sequence[Encoded], token_budget: int) -
             total = torch.einsum("btd,bt->bd", routing.inputs.view(*counted.shape, -1), counted)  # (B, D)
             return total / counted.sum(dim=1, keepdim=True)
 
-        return torch.cat(selector.trash_can.read(batch.ids, batch.attention, mean), dim=1)  # (B, L * D)
+        return torch.cat(selector.trash_can.read(batch.ids, mean), dim=1)  # (B, L * D)
 
     pad_id = selector.tokenizer.pad_token_id
     return per_example(measure, examples, pad_id, token_budget, selector.model.device, "inputs")
@@ -62,7 +62,7 @@ def usage(selector: Selector, examples: Sequence[Encoded], token_budget: int) ->
             total = torch.einsum("bte,bt->be", shares.view(*counted.shape, -1), counted)  # (B, E)
             return total / counted.sum(dim=1, keepdim=True)
 
-        return torch.cat(selector.trash_can.read(batch.ids, batch.attention, mean), dim=1)  # (B, L * E)
+        return torch.cat(selector.trash_can.read(batch.ids, mean), dim=1)  # (B, L * E)
 
     pad_id = selector.tokenizer.pad_token_id
     return per_example(measure, examples, pad_id, token_budget, selector.model.device, "usage")

@@ -125,9 +125,7 @@ def tune(model: PeftModel, examples: Sequence[Encoded], pad_id: int, args: argpa
         nats = 0.0
         for part in micro_batches(batch, lengths, MICRO_BATCH, process=0, processes=1):
             padded = collate([examples[index] for index in part], pad_id).to(model.device)
-            logits = model(
-                padded.ids, attention_mask=padded.attention, use_cache=False, logits_to_keep=padded.predicting
-            ).logits  # (B, P, V)
+            logits = model(padded.ids, use_cache=False, logits_to_keep=padded.predicting).logits  # (B, P, V)
             loss = response_nats(logits, padded).sum() / predicted
             loss.backward()
             nats += loss.item()

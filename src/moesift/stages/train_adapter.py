@@ -140,9 +140,7 @@ def tune(
             padded = collate([examples[index] for index in part], pad_id).to(accelerator.device)
             accelerator.sync_gradients = number == len(parts)
             with contextlib.nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
-                logits = model(
-                    padded.ids, attention_mask=padded.attention, use_cache=False, logits_to_keep=padded.predicting
-                ).logits  # (B, P, V)
+                logits = model(padded.ids, use_cache=False, logits_to_keep=padded.predicting).logits  # (B, P, V)
                 loss = response_nats(logits, padded).sum() / tokens
                 # Gradients are averaged over processes, but this loss is a sum over them.
                 accelerator.backward(loss * accelerator.num_processes)

@@ -88,7 +88,7 @@ def trash_shares(signals: Tensor, counted: Tensor) -> Tensor:
     return (torch.sigmoid(-signals) * counted).sum(dim=(1, 2))  # (L, B, T) -> (L,)
 
 
-def load_balance(routing: Routing, attention: Tensor) -> Tensor:
+def load_balance(routing: Routing, real: Tensor) -> Tensor:
     """Return the load balance over the quality experts of each example, (B,); 1 when the load is even.
 
     The sequence-wise loss of DeepSeek-V3 (arXiv 2412.19437, eq. 17 to 20): sum over experts of f * P, with f the share
@@ -97,18 +97,18 @@ def load_balance(routing: Routing, attention: Tensor) -> Tensor:
 
     Args:
         routing: one layer's decisions for N = B * T tokens.
-        attention: (B, T), 0 on padding.
+        real: (B, T), 0 on padding.
     """
-    examples, width = attention.shape
+    examples, width = real.shape
     experts = routing.quality_logits.shape[-1]
-    real = attention.reshape(-1, 1).float()  # (N, 1)
+    counted = real.reshape(-1, 1).float()  # (N, 1)
     # Trash-can experts of a partition are among the model's own: their dispatches are no load on the quality experts.
     sent = F.one_hot(routing.experts, int(routing.experts.max()) + 1)[..., :experts].sum(dim=1)  # (N, up to E)
-    sent = F.pad(sent, (0, experts - sent.shape[-1])).float() * real  # (N, E)
-    probability = routing.quality_logits.softmax(dim=-1) * real  # (N, E)
+    sent = F.pad(sent, (0, experts - sent.shape[-1])).float() * counted  # (N, E)
+    probability = routing.quality_logits.softmax(dim=-1) * counted  # (N, E)
     load = sent.view(examples, width, experts).sum(dim=1)  # (B, E)
     load = load * experts / load.sum(dim=-1, keepdim=True).clamp(min=1)
-    mean = probability.view(examples, width, experts).sum(dim=1) / attention.sum(dim=1, keepdim=True).clamp(min=1)
+    mean = probability.view(examples, width, experts).sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1)
     return (load * mean).sum(dim=-1)  # (B, E) -> (B,)
 
 

@@ -57,7 +57,7 @@ def accumulate_gradients(
         batch = collate(part, selector.tokenizer.pad_token_id).to(selector.model.device)
         part_nats = response_nats_in_chunks(selector.model, batch).sum() / tokens
         signals = selector.trash_can.signals(batch.ids.shape)  # (L, B, T)
-        by_layer = [load_balance(selector.trash_can.routing[name], batch.attention)[: len(part)] for name in routers]
+        by_layer = [load_balance(selector.trash_can.routing[name], batch.real)[: len(part)] for name in routers]
         part_balance = torch.stack(by_layer).mean(dim=0).sum() / examples  # (L, B) -> ()
         part_shares = trash_shares(signals, batch.predicted) / tokens  # (L,)
         (part_nats + weights.balance * part_balance + (prices * part_shares).sum()).backward()
@@ -106,7 +106,7 @@ def accumulate_contrast(
             return routing.quality_logits[counted], routing.inputs[counted]  # (n, E), (n, D)
 
         with torch.no_grad():
-            read = selector.trash_can.read(batch.ids, batch.attention, of_counted)
+            read = selector.trash_can.read(batch.ids, of_counted)
         rows = selector.trash_can.trash_rows().values()  # L times (T, D)
         signals = torch.stack(
             [log_odds(logits, F.linear(inputs, own)) for (logits, inputs), own in zip(read, rows, strict=True)]
