@@ -37,10 +37,14 @@ class Checkout:
     folder: Path
     python: str  # what stands for the interpreter
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which a command runs on the checkout's own code, without the hub."""
+        return os.environ | {"PYTHONPATH": str(self.folder / "src"), "HF_HUB_OFFLINE": "1"}
+
     def snakemake(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
-        environment = os.environ | {"PYTHONPATH": str(self.folder / "src"), "HF_HUB_OFFLINE": "1"}
         command = [self.python, "-m", "snakemake", *words]
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)} failed\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
         return done

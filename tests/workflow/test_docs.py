@@ -33,7 +33,7 @@ def typing(checkout) -> dict[str, str]:
     """Return the environment in which commands of a page are typed."""
     first = [str(Path(python).parent) for python in (checkout.python, sys.executable)]
     path = os.pathsep.join([*first, os.environ["PATH"]])
-    return os.environ | {"PATH": path, "PYTHONPATH": str(checkout.folder / "src"), "HF_HUB_OFFLINE": "1"}
+    return checkout.environment | {"PATH": path}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -53,7 +53,7 @@ class Disturbed:
         return done.stdout + done.stderr
 
     def started(self, *targets: str) -> subprocess.Popen:
-        environment = os.environ | {"PYTHONPATH": str(self.folder / "src"), "HF_HUB_OFFLINE": "1"}
+        environment = self.checkout.environment
         # Behind all others, so that who watches it is in time to stop it.
         command = ["nice", "-n", "19", sys.executable, "-m", "snakemake", *self.words(*targets)]
         said = self.folder / "said"
@@ -302,11 +302,11 @@ def test_each_stage_says_which_file_the_disk_has_no_room_for(disturbed, tmp_path
                 said = tmp_path / f"{rule}-{left}.said"
                 todo.append({"words": moved, "said": str(said), "disk": str(tmp_path / "disk"), "left": left})
                 expected.append((said, f"moesift: error: {tmp_path}/disk/{rule}-{left}/"))
-        environment = os.environ | {"PYTHONPATH": str(disturbed.folder / "src"), "CUDA_VISIBLE_DEVICES": ""}
+        environment = disturbed.checkout.environment | {"CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(
             [sys.executable, "-c", FORKS],
             cwd=disturbed.folder,
-            env=environment | {"HF_HUB_OFFLINE": "1"},
+            env=environment,
             input=json.dumps(todo),
             capture_output=True,
             text=True,

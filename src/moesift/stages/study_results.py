@@ -74,8 +74,8 @@ def read(folder: Path, settings: Study) -> Case:
     noise, half, seed = (part.partition("-")[2] for part in folder.parts[-3:])
     kinds = [*settings.halves[int(half)], settings.control]
     trained = pl.DataFrame(schema={"arm": pl.String, "ratio": pl.Float64})
-    own = float(noise) == settings.noise
-    if settings.arms and int(seed) in settings.test_seeds if own else settings.doses and settings.doses.arms:
+    asked = settings if settings.doses is None or float(noise) == settings.noise else settings.doses
+    if asked.arms and int(seed) in settings.test_seeds:
         runs = pl.DataFrame(json.loads((folder / "trained.json").read_text())["runs"])
         trained = pl.read_parquet(parquet(folder / "trained.parquet")).join(
             runs.select("arm", "ratio", "kept_corrupted"), on=["arm", "ratio"], how="left", nulls_equal=True

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from moesift.errors import UserError
-from moesift.study.intervals import Interval, percentile_interval
+from moesift.study.intervals import Interval, paired_ratios
 
 SIDES = ("Raw", "Revised")
 FIELDS = ("Instruction", "Input", "Response")
@@ -54,5 +54,5 @@ def agreement(raw: np.ndarray, revised: np.ndarray, resamples: int) -> Interval 
     if not there.any():
         return None
     won = (np.sign(revised[there] - raw[there]) + 1) / 2  # (N,): 1, 0, or a half
-    drawn = np.random.default_rng(0).integers(0, len(won), (resamples, len(won)))
-    return percentile_interval(float(won.mean()), won[drawn].mean(axis=1))
+    (found,) = paired_ratios(won[None], np.ones_like(won), np.zeros(len(won), int), resamples, seed=0)  # one stratum
+    return found
