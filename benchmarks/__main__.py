@@ -1,6 +1,6 @@
 """Measure moesift beside the plain code, the two by turns in one run, and print the ratios.
 
-python -m benchmarks [--case scoring] [--full-size] [--rounds 5] [--out results/benchmarks.json]
+python -m benchmarks [--case scoring] [--full-size] [--rounds 3] [--out results/benchmarks.json]
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES, nargs="+", default=list(CASES))
     parser.add_argument("--full-size", action="store_true", help="OLMoE-1B-7B's own shape in bf16: for a GPU")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
     parser.add_argument("--memory-of", choices=["ours", "plain"], help=argparse.SUPPRESS)

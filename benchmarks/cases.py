@@ -7,8 +7,9 @@ import torch
 
 from benchmarks import given, plain
 from moesift.models.adapters import add_lora
-from moesift.models.batches import collate, micro_batches
+from moesift.models.batches import collate, micro_batches, micro_batches_by_tokens
 from moesift.models.chat import encode
+from moesift.models.experts import ONE_BY_ONE
 from moesift.models.routers import freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.report.costs import forward
@@ -34,14 +35,18 @@ class Case(NamedTuple):
 def scoring(full_size: bool) -> Case:
     """Score examples by the routers: log odds by layer, means over the response."""
     selector = given.selector(full_size)
-    examples = given.examples(2048 if full_size else 192, LONGEST)
+    examples = given.examples(2048 if full_size else 96, LONGEST)
     shape = shape_of(selector.model, [])
     tokens = sum(len(example.ids) for example in examples)
 
+    experts = selector.model.config._experts_implementation
+
     def ours() -> list[list[float]]:
+        selector.model.set_experts_implementation(experts if full_size else ONE_BY_ONE)  # as what is loaded has it
         return measuring.signals(selector, examples, "response", token_budget=0)
 
     def theirs() -> list[list[float]]:
+        selector.model.set_experts_implementation(experts)
         return plain.scores(selector, examples, BATCH)
 
     def apart() -> float:
@@ -60,9 +65,11 @@ def warmup_step(full_size: bool) -> Case:
     layers = len(selector.trash_can.routers)
     shape = shape_of(selector.model, [])
     predicted = sum(example.predicted for example in examples)
+    experts = selector.model.config._experts_implementation
 
     def ours() -> tuple[float, torch.Tensor]:
-        parts = micro_batches(range(len(examples)), lengths, MICRO_BATCH, process=0, processes=1)
+        selector.model.set_experts_implementation(experts if full_size else ONE_BY_ONE)
+        parts = micro_batches_by_tokens(range(len(examples)), lengths, MICRO_BATCH, process=0, processes=1)
         terms = warmup.accumulate_gradients(
             selector,
             examples,
@@ -72,6 +79,7 @@ def warmup_step(full_size: bool) -> Case:
         return terms.nats, terms.shares
 
     def theirs() -> tuple[float, torch.Tensor]:
+        selector.model.set_experts_implementation(experts)
         return plain.warmup_step(selector, examples, MICRO_BATCH, 0.01, 1.0)
 
     def apart() -> float:

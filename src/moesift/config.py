@@ -492,7 +492,10 @@ class Throughput(Section):
     score_tokens: Count | None = Field(
         description="tokens, padding included, in one scoring batch; null takes what suits the device"
     )
-    micro_batch: Count = Field(description="examples in one forward and backward pass of one process")
+    micro_batch: Count = Field(
+        description="examples in one forward and backward pass of one process; the warm-up takes more where they are "
+        "shorter than its step's longest"
+    )
     activations: Literal["keep", "recompute"] = Field(
         description="whether warm-up and training keep what the backward pass needs, or each layer's input alone and "
         "compute the rest again (activation checkpointing): a third slower, for a fraction of the memory"

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from moesift.models.batches import by_token_budget, collate, micro_batches, per_example, shuffled_batches
+from moesift.models.batches import (
+    by_token_budget,
+    collate,
+    micro_batches,
+    micro_batches_by_tokens,
+    per_example,
+    shuffled_batches,
+)
 from moesift.models.chat import Encoded
 
 
@@ -33,6 +40,28 @@ def test_an_epoch_has_every_example_once_in_an_order_of_its_own():
     assert sorted(index for batch in second for index in batch) == list(range(10))
 
 
+def test_a_part_of_a_step_holds_as_many_tokens_as_the_longest_examples_would():
+    lengths = [9, 1, 8, 2, 7, 3, 6]
+    # At most 2 * 9 tokens: two of 9, two of 7, then four of 3.
+    assert micro_batches_by_tokens(range(7), lengths, micro_batch=2, process=0, processes=1) == [
+        [0, 2],
+        [4, 6],
+        [5, 3, 1],
+    ]
+    assert micro_batches_by_tokens([6, 4], lengths, micro_batch=1, process=0, processes=1) == [[4], [6]]
+
+
+def test_processes_share_a_step_in_equally_many_parts_of_tokens():
+    lengths = [9, 1, 8, 2, 7, 3, 6]
+    parts = [micro_batches_by_tokens(range(7), lengths, micro_batch=2, process=p, processes=2) for p in (0, 1)]
+    assert parts == [[[4, 6], [0]], [[5, 3, 1], [2]]]  # the largest of three was halved
+    # One pass would hold them all, and the second process does half of it.
+    assert [micro_batches_by_tokens(range(4), [5] * 4, 8, process=p, processes=2) for p in (0, 1)] == [
+        [[0, 1]],
+        [[2, 3]],
+    ]
+
+
 def test_processes_share_a_step_in_equally_many_parts():
     lengths = [9, 1, 8, 2, 7, 3, 6]
     parts = [micro_batches(range(7), lengths, micro_batch=2, process=p, processes=2) for p in (0, 1)]
@@ -41,8 +70,9 @@ def test_processes_share_a_step_in_equally_many_parts():
     assert max(len(micro) for part in parts for micro in part) == 2
 
 
-def test_a_step_smaller_than_the_processes_leaves_some_empty_handed():
-    parts = [micro_batches([4], [1] * 5, micro_batch=2, process=p, processes=3) for p in range(3)]
+@pytest.mark.parametrize("divide", [micro_batches, micro_batches_by_tokens])
+def test_a_step_smaller_than_the_processes_leaves_some_empty_handed(divide):
+    parts = [divide([4], [1] * 5, micro_batch=2, process=p, processes=3) for p in range(3)]
     assert sorted(map(tuple, (micro for part in parts for micro in part))) == [(), (), (4,)]
     assert all(len(part) == 1 for part in parts)
 

@@ -10,14 +10,22 @@ from transformers import AutoModelForCausalLM
 from moesift.errors import UserError
 from moesift.models import checkpoints
 from moesift.models.checkpoints import Selector
+from moesift.models.experts import ONE_BY_ONE
 from moesift.models.routers import TrashCan
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
 
 
+def as_loaded(family: str) -> torch.nn.Module:
+    """A random model that computes as one that was loaded on a processor, to the last bit."""
+    model = random_model(family)
+    model.set_experts_implementation(ONE_BY_ONE)
+    return model
+
+
 def trained(family, tokenizer) -> Selector:
     """A selector whose routers and trash rows are not what attaching makes them."""
-    model = random_model(family)
+    model = as_loaded(family)
     selector = Selector(
         model, tokenizer, TrashCan(model, 0.5, "appended", 0), {"trash_ratio": 0.5, "role": "appended", "seed": 0}
     )
@@ -77,8 +85,7 @@ def test_linked_where_it_can_be_and_copied_where_it_cannot(tokenizer, tmp_path, 
 
 
 def test_routers_are_float32_on_a_bf16_trunk(tokenizer, tmp_path):
-    model = random_model("Olmoe").to(torch.bfloat16)
-    model.set_experts_implementation("eager")  # as what is loaded on a processor
+    model = as_loaded("Olmoe").to(torch.bfloat16)
     selector = Selector(
         model, tokenizer, TrashCan(model, 0.5, "appended", 0), {"trash_ratio": 0.5, "role": "appended", "seed": 0}
     )
@@ -112,7 +119,7 @@ def test_a_broken_epoch_is_named(tokenizer, tmp_path):
 
 
 def test_a_partition_comes_back_as_a_partition(tokenizer, tmp_path):
-    model = random_model("Olmoe")
+    model = as_loaded("Olmoe")
     selector = Selector(
         model, tokenizer, TrashCan(model, 0.5, "partition", 0), {"trash_ratio": 0.5, "role": "partition", "seed": 0}
     )
@@ -125,7 +132,7 @@ def test_a_partition_comes_back_as_a_partition(tokenizer, tmp_path):
 
 def test_an_open_gate_stays_open(tokenizer, tmp_path):
     """What a contrast was trained with is what it is scored with: the model as it was before trash cans."""
-    model = random_model("Olmoe")
+    model = as_loaded("Olmoe")
     plain = model(IDS).logits
     settings = {"trash_ratio": 0.5, "role": "appended", "seed": 0, "gate": "open"}
     selector = Selector(model, tokenizer, TrashCan(model, 0.5, "appended", 0, "open"), settings)

@@ -140,3 +140,30 @@ def micro_batches(
     count = -(-len(ordered) // (micro_batch * processes))  # parts per process, rounded up
     bounds = [part * len(ordered) // (count * processes) for part in range(count * processes + 1)]
     return [ordered[start:end] for start, end in itertools.pairwise(bounds)][process::processes]
+
+
+def micro_batches_by_tokens(
+    batch: Sequence[int], lengths: Sequence[int], micro_batch: int, process: int, processes: int
+) -> list[list[int]]:
+    """Return the same as `micro_batches`, in parts of as many tokens instead of as many examples, longest first.
+
+    A part has at most as many tokens, padding included, as `micro_batch` examples of the step's longest: that is what
+    the first part may need, and short examples fill the others to it. So there are fewer passes, where nothing but a
+    pass's tokens takes memory: a training's logits would.
+
+    Args:
+        batch: the step's examples, indices into `lengths`; each is in one part of one process.
+        lengths: tokens of all examples.
+        micro_batch: examples of the longest kind that one pass may hold.
+        process: whose parts.
+        processes: how many share the step.
+    """
+    own = [lengths[index] for index in batch]
+    parts = by_token_budget(own, micro_batch * max(own))
+    while len(parts) % processes and len(longest := max(parts, key=lambda part: own[part[0]] * len(part))) > 1:
+        middle = len(longest) // 2
+        parts.remove(longest)
+        parts += [longest[:middle], longest[middle:]]
+    parts.sort(key=lambda part: -own[part[0]] * len(part))
+    parts += [[]] * (-len(parts) % processes)
+    return [[batch[index] for index in part] for part in parts[process::processes]]

@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from moesift.errors import UserError
 from moesift.models.chat import with_template
+from moesift.models.experts import ONE_BY_ONE
 from moesift.models.routers import has_routers
 
 logging.set_verbosity_error()
@@ -123,10 +124,8 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
             f"{model}: its files lack {len(missing)} of the weights of its config.json, such as {missing[0]}"
         )
     loaded = loaded.to(device()).eval()
-    # Grouped products of bfloat16 are slow on processors: with two experts 450 tokens a second against 630, on one core
-    # of a Xeon. In float32, and on GPUs, transformers' own choice is the faster one.
-    if loaded.device.type == "cpu" and loaded.dtype == torch.bfloat16 and has_routers(loaded.config):
-        loaded.set_experts_implementation("eager")
+    if loaded.device.type == "cpu" and has_routers(loaded.config):
+        loaded.set_experts_implementation(ONE_BY_ONE)
     return loaded, tokenizer
 
 

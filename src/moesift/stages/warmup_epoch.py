@@ -30,7 +30,7 @@ from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
 from moesift.files import parquet, whole
 from moesift.models import checkpoints
-from moesift.models.batches import micro_batches, shuffled_batches
+from moesift.models.batches import micro_batches_by_tokens, shuffled_batches
 from moesift.models.chat import Encoded, encode, encode_responses
 from moesift.models.loading import checkpoint_activations
 from moesift.models.routers import freeze_all_but
@@ -134,7 +134,9 @@ def main() -> None:
         for batch in steps(batches, sizes, name, start=len(records), told=told, shown=main):
             began = time.monotonic()
             step = [samples[index] for index in batch]
-            own = micro_batches(batch, lengths, args.micro_batch, accelerator.process_index, accelerator.num_processes)
+            own = micro_batches_by_tokens(
+                batch, lengths, args.micro_batch, accelerator.process_index, accelerator.num_processes
+            )
             parts = [[samples[index] for index in part] for part in own]
             multipliers = progress.multipliers
             if contrastive:

@@ -1,0 +1,63 @@
+import pytest
+import torch
+from given.models import FAMILIES, random_model
+from transformers import AutoModelForCausalLM, NemotronHConfig
+
+from moesift.models.experts import ONE_BY_ONE
+
+IDS = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logits_are_those_of_transformers_own_loop(family, dtype):
+    model = random_model(family).to(dtype)
+    model.set_experts_implementation("eager")
+    expected = model(IDS).logits
+    model.set_experts_implementation(ONE_BY_ONE)
+    found = model(IDS).logits
+    # bfloat16 has eight binary digits, and a sum in another order another last one.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.05)
+    assert model.config._experts_implementation == ONE_BY_ONE
+    assert ONE_BY_ONE not in str(model.config.to_dict())  # what is saved does not need moesift
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_are_those_of_transformers_own_loop(family, dtype):
+    model = random_model(family).to(dtype)
+    gradients = []
+    for name in ("eager", ONE_BY_ONE):
+        model.set_experts_implementation(name)
+        model.zero_grad()
+        model(IDS).logits.square().mean().backward()
+        gradients.append({name: own.grad for name, own in model.named_parameters() if own.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert any("router" in name or "gate" in name for name in gradients[0])
+    for name, own in gradients[0].items():
+        largest = own.abs().max().item()
+        atol = largest * (1e-5 if dtype == torch.float32 else 0.05)
+        torch.testing.assert_close(gradients[1][name], own, rtol=0, atol=atol)
+
+
+def test_experts_without_a_gate():
+    torch.manual_seed(0)
+    config = NemotronHConfig(
+        vocab_size=64,
+        hidden_size=16,
+        layers_block_type=["moe", "attention"],
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=8,
+        moe_shared_expert_intermediate_size=8,
+        n_group=1,
+        topk_group=1,
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.set_experts_implementation("eager")
+    expected = model(IDS).logits
+    model.set_experts_implementation(ONE_BY_ONE)
+    torch.testing.assert_close(model(IDS).logits, expected, rtol=0, atol=1e-5)
