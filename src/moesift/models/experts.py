@@ -5,15 +5,17 @@ several times over. Here an expert's numbers stay in the processor's cache, and 
 while they are gathered.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 ONE_BY_ONE = "one_by_one"  # the name under which `set_experts_implementation` knows it
 
 
-def one_by_one(experts: nn.Module, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+def one_by_one(experts: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
     """Return the weighted sum of the chosen experts' outputs, (N, D).
 
     Args:
@@ -45,7 +47,7 @@ def one_by_one(experts: nn.Module, hidden: Tensor, top_k_index: Tensor, top_k_we
     return F.embedding_bag(places.view(tokens, chosen), found, mode="sum", per_sample_weights=weights)  # (N, D)
 
 
-def _product(experts: nn.Module, name: str, expert: int, given: Tensor) -> Tensor:
+def _product(experts: Any, name: str, expert: int, given: Tensor) -> Tensor:
     weight = experts.get_parameter(name)[expert]
     bias = experts.get_parameter(f"{name}_bias")[expert] if experts.has_bias else None
     return F.linear(given, weight.T if experts.is_transposed else weight, bias)
