@@ -28,6 +28,8 @@ lint: .venv/installed
 # Speed beside plain code, on a machine that does nothing else: about five minutes on two cores.
 bench: .venv/installed
 	$(BIN)/python -m benchmarks --out results/benchmarks.json
+	$(BIN)/python -m benchmarks.selection --out results/benchmarks-selection.json
+	$(BIN)/python -m benchmarks.plan --out results/benchmarks-plan.json
 
 docs: .venv/installed
 	$(BIN)/python -m moesift.reference config/config.yaml > config/README.md

@@ -1,5 +1,7 @@
 """Merge, score and select synthetic pools of any size, and print the seconds and the peak memory of each stage.
 
+Beside them the plain code, which does the work of `merge`, `score` and `select, the best` in memory.
+
 python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--skip merge] [--out results/rows.json]
 
 What is written first is as large as the real thing but for the text, which is short: nothing reads it but for the few
@@ -9,10 +11,11 @@ examples that are kept. Each stage runs as the rule of the workflow runs it, in 
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,19 +77,24 @@ class Took(NamedTuple):
     peak_gb: float
 
 
-def run(module: str, *words: object) -> Took:
-    """Run a stage, and see what it takes.
+def took(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Took:
+    """Run a command in a folder, and see what it takes.
 
     Raises:
-        SystemExit: the stage failed.
+        SystemExit: it failed.
     """
     start = time.perf_counter()
-    command = [sys.executable, "-m", f"moesift.stages.{module}", *map(str, words)]
-    pid = os.posix_spawn(sys.executable, command, os.environ)
-    _, status, used = os.wait4(pid, 0)
-    if status:
+    with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
     return Took(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9)
+
+
+def run(module: str, *words: object) -> Took:
+    """Run a module in a process of its own, and see what it takes."""
+    return took([sys.executable, "-m", module, *map(str, words)], os.environ, Path.cwd())
 
 
 def stages(folder: Path, shards: int, skipped: list[str]) -> Iterator[tuple[str, Took]]:
@@ -94,9 +102,13 @@ def stages(folder: Path, shards: int, skipped: list[str]) -> Iterator[tuple[str,
     pool, merged, scores = (folder / f"{name}.parquet" for name in ("pool", "nats", "scores"))
     if "merge" not in skipped:
         write_shards(folder, shards, seed=1)
-        yield "merge", run("merge_shards", "--shards", folder, "--of", shards, "--pool", pool, "--out", merged)
+        yield (
+            "merge",
+            run("moesift.stages.merge_shards", "--shards", folder, "--of", shards, "--pool", pool, "--out", merged),
+        )
+        yield "plain, all of it", run("benchmarks.plain_selection", folder, shards, RATIO)
         if "score" not in skipped:
-            yield "score", run("score", "nll", "--measured", merged, "nats", "--out", scores)
+            yield "score", run("moesift.stages.score", "nll", "--measured", merged, "nats", "--out", scores)
     write_scores(folder, seed=2)
     for name, rules in (
         ("select, the best", {}),
@@ -108,7 +120,7 @@ def stages(folder: Path, shards: int, skipped: list[str]) -> Iterator[tuple[str,
         rules = {"format": "parquet", "drop-top": 0, "quota": "null", "reject": "null", "diversity": "null"} | rules
         for rule, value in rules.items():
             words += [f"--{rule}", value]
-        yield name, run("select_ratio", *words)
+        yield name, run("moesift.stages.select_ratio", *words)
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ Method = Literal[
     "ifd",
     "instruction_gain",
     "likelihood_pmi",
+    "typical_pmi",
     "length",
     "random",
 ]

@@ -3,10 +3,12 @@ import threading
 import polars as pl
 import pytest
 import torch
+from given.models import random_model
 
 from moesift.data.pool import MESSAGES
 from moesift.errors import UserError
 from moesift.models import checkpoints
+from moesift.models.chat import encode
 from moesift.scoring import losses, shards
 from moesift.stages import measure
 from moesift.stages.measure import ahead
@@ -80,6 +82,21 @@ def test_an_example_cut_before_its_response_keeps_its_place(tmp_path, monkeypatc
     (found,) = measured(tmp_path, monkeypatch, tmp_path, "epoch-0.signals")
     assert found.row(1)[0] == "01"
     assert found.row(1)[2:] == (0, None)
+
+
+def test_the_last_token_is_measured_in_the_pass_of_all(tmp_path, monkeypatch, selector, pool, epoch):
+    (found,) = measured(tmp_path, monkeypatch, epoch, "nats+nats_end+nats_alone")
+    assert found.columns == ["id", "source", "n_tokens", "nats", "nats_end", "nats_alone"]
+    (apart,) = measured(tmp_path, monkeypatch, epoch, "nats_alone+nats")
+    assert found.select("nats", "nats_alone").equals(apart.select("nats", "nats_alone"))
+    for messages, n_tokens, nats_end in zip(pool["messages"], found["n_tokens"], found["nats_end"], strict=True):
+        if n_tokens == 0:
+            assert nats_end is None
+            continue
+        (example,) = encode([messages.to_list()], selector.tokenizer, 60)
+        with torch.no_grad():
+            logits = random_model("Olmoe")(torch.tensor([example.ids])).logits[0, -2]
+        assert nats_end == pytest.approx(-logits.log_softmax(-1)[example.ids[-1]].item(), abs=1e-5)
 
 
 def test_all_tokens_are_a_choice_for_signals(tmp_path, monkeypatch, pool, epoch):

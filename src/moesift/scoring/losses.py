@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from moesift.models.batches import Batch, per_example
 from moesift.models.chat import Encoded, responses_alone
-from moesift.training.objectives import response_nats_in_chunks
+from moesift.training.objectives import response_nats_in_chunks, token_nats_in_chunks
 
 
 @torch.inference_mode()
@@ -17,6 +17,21 @@ def nats(model: PreTrainedModel, pad_id: int, examples: Sequence[Encoded], token
 
     def measure(batch: Batch) -> Tensor:
         return response_nats_in_chunks(model, batch)  # (B,)
+
+    return per_example(measure, examples, pad_id, token_budget, model.device, "loss")
+
+
+@torch.inference_mode()
+def nats_and_end(
+    model: PreTrainedModel, pad_id: int, examples: Sequence[Encoded], token_budget: int
+) -> list[tuple[float, float]]:
+    """Return the same, and the cross-entropy of the last response token alone, from one pass."""
+
+    def measure(batch: Batch) -> Tensor:
+        nats = token_nats_in_chunks(model, batch)  # (B, T-1)
+        places = torch.arange(nats.shape[1], device=nats.device)  # (T-1,)
+        last = (places * batch.predicted[:, 1:]).argmax(dim=1, keepdim=True)  # (B, 1)
+        return torch.cat([nats.sum(dim=1, keepdim=True), nats.gather(1, last)], dim=1)  # (B, 2)
 
     return per_example(measure, examples, pad_id, token_budget, model.device, "loss")
 

@@ -32,6 +32,7 @@ READS: dict[Method, tuple[Measured, ...]] = {
     "ifd": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
     "instruction_gain": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
     "likelihood_pmi": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
+    "typical_pmi": tuple(Measured(quantity, "selector") for quantity in ("nats", "nats_alone", "nats_end")),
     "length": (Measured("tokens", "selector"),),
     "random": (Measured("tokens", "selector"),),
 }

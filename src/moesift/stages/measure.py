@@ -30,13 +30,14 @@ QUANTITIES: dict[str, pl.DataType] = {
     "nats": pl.Float64(),  # loss of the response tokens, summed; of an epoch with its trash cans as they learnt
     "nats_open": pl.Float64(),  # of an epoch with every keep share at 1
     "nats_shut": pl.Float64(),  # of an epoch with every keep share at 0
+    "nats_end": pl.Float64(),  # of the selector as it came, of the last response token
     "nats_alone": pl.Float64(),  # of the selector as it came, with the instruction left out
 }
 GATES: dict[str, Gate] = {"nats": "learned", "nats_open": "open", "nats_shut": "shut"}
 
 Made = TypeVar("Made")
 Measure = Callable[[Sequence[Encoded]], list[Any]]
-Measures = Mapping[str, Measure]  # by the name of the column
+Measures = Mapping[tuple[str, ...], Measure]  # by the names of the columns that it fills in one pass
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
         "--quantities",
         type=lambda text: text.split("+"),
         required=True,
-        help="joined by +: nats, nats_alone or tokens of the selector as it came, or of epochs, as epoch-2.signals",
+        help="joined by +: nats, nats_end, nats_alone or tokens of the selector as it came, or of epochs, as epoch-2.signals",
     )
     parser.add_argument("--model", required=True, help="the selector, a directory or a name on the hub; or of epochs")
     parser.add_argument("--pool", type=parquet, required=True)
@@ -74,7 +75,8 @@ def main() -> None:
             chunk = pool.slice(start, shards.CHUNK).collect()
             return chunk, encode(chunk["messages"].to_list(), tokenizer, args.max_length, chunk["finished"].to_list())
 
-        parts, what = [_nothing(measures)], ", ".join(measures) or TOKENS
+        columns = [name for names in measures for name in names]
+        parts, what = [_nothing(columns)], ", ".join(columns) or TOKENS
         coming = ahead(tokenised, starts)
         for start, chunk in progress.steps(coming, sizes, what, unit="examples", told=rate):
             try:
@@ -89,7 +91,7 @@ def main() -> None:
                 raise
             tokens += sum(len(example.ids) for example in examples) * max(1, len(measures))
         found = pl.concat(parts)
-        by_model.append(found.select(list(measures)) if by_model else found)
+        by_model.append(found.select(columns) if by_model else found)
     found = pl.concat(by_model, how="horizontal")
     with whole(args.out) as part:
         found.write_parquet(part)
@@ -116,11 +118,13 @@ def measured(chunk: pl.DataFrame, examples: Sequence[Encoded], measures: Measure
     """
     usable = [index for index, example in enumerate(examples) if example.predicted]
     columns = [pl.Series("n_tokens", [example.predicted for example in examples], dtype=pl.Int64)]
-    for name, measure in measures.items():
-        values: list[Any] = [None] * len(examples)
-        for index, value in zip(usable, measure([examples[index] for index in usable]), strict=True):
-            values[index] = value
-        columns.append(pl.Series(name, values, dtype=_kind(name)))
+    for names, measure in measures.items():
+        found = measure([examples[index] for index in usable])
+        for name, of_usable in zip(names, zip(*found, strict=True) if len(names) > 1 else [found], strict=False):
+            values: list[Any] = [None] * len(examples)
+            for index, value in zip(usable, of_usable, strict=True):
+                values[index] = value
+            columns.append(pl.Series(name, values, dtype=_kind(name)))
     return chunk.select("id", "source").with_columns(columns)
 
 
@@ -144,25 +148,26 @@ def readers(
             checkpoints.turn_to(selector, folder)  # the frozen weights, nearly all, are read once
         yield (
             selector.tokenizer,
-            {f"{epoch}.{name}": of_warm_up(selector, name, token_budget) for name in of_epoch},
+            {(f"{epoch}.{name}",): of_warm_up(selector, name, token_budget) for name in of_epoch},
         )
 
 
-def as_it_came(
-    model: str, quantities: Sequence[str], token_budget: int
-) -> tuple[PreTrainedTokenizerFast, dict[str, Measure]]:
-    """Return the tokenizer of the selector and what measures each quantity with it."""
+def as_it_came(model: str, quantities: Sequence[str], token_budget: int) -> tuple[PreTrainedTokenizerFast, Measures]:
+    """Return the tokenizer of the selector and what measures the quantities with it."""
     if list(quantities) == [TOKENS]:
         return load_tokenizer(model), {}
     loaded, tokenizer = load_model(model)
     pad = tokenizer.pad_token_id
     # What begins a text of its own: models without a start token have learnt that texts follow an end token.
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    measures: dict[str, Measure] = {
-        "nats": lambda examples: losses.nats(loaded, pad, examples, token_budget),
-        "nats_alone": lambda examples: losses.nats_alone(loaded, pad, start, examples, token_budget),
-    }
-    return tokenizer, {name: measures[name] for name in quantities}
+    measures: dict[tuple[str, ...], Measure] = {}
+    if "nats_end" in quantities:
+        measures["nats", "nats_end"] = lambda examples: losses.nats_and_end(loaded, pad, examples, token_budget)
+    elif "nats" in quantities:
+        measures["nats",] = lambda examples: losses.nats(loaded, pad, examples, token_budget)
+    if "nats_alone" in quantities:
+        measures["nats_alone",] = lambda examples: losses.nats_alone(loaded, pad, start, examples, token_budget)
+    return tokenizer, measures
 
 
 def of_warm_up(selector: Selector, quantity: str, token_budget: int) -> Measure:
@@ -189,9 +194,9 @@ def _kind(column: str) -> pl.DataType:
     return QUANTITIES[column.rpartition(".")[2]]
 
 
-def _nothing(measures: Measures) -> pl.DataFrame:
+def _nothing(columns: Sequence[str]) -> pl.DataFrame:
     """Return what a shard without examples has measured."""
-    kinds = {name: _kind(name) for name in measures}
+    kinds = {name: _kind(name) for name in columns}
     return pl.DataFrame(schema={"id": pl.String, "source": pl.String, "n_tokens": pl.Int64, **kinds})
 
 

@@ -12,7 +12,7 @@ from moesift import config, flags
 from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
 from moesift.files import parquet, whole
-from moesift.scoring import methods, scores
+from moesift.scoring import methods, scores, typicality
 from moesift.scoring.measurements import READS, TOKENS
 
 NO_HELP = "its IFD is 1 or more: the instruction does not make the response likelier"
@@ -69,6 +69,9 @@ def main() -> None:
             values = methods.instruction_gain(found[0].to_numpy(), found[1].to_numpy())
         case "likelihood_pmi":
             values = methods.likelihood_pmi(found[0].to_numpy(), found[1].to_numpy(), tokens)
+        case "typical_pmi":
+            columns = (column.to_numpy() for column in found)
+            values = typicality.typical_pmi(*columns, tokens, examples["source"].to_numpy())
         case "length":
             values = methods.length(tokens)
         case "random":

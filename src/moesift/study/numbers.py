@@ -380,15 +380,17 @@ def goals(
                 "reached": hard[method] <= hard["nll"] / 2,
             }
         )
-    gap = next((row["gap"] for row in tuned if row["arm"] == method and row["ratio"] == 0.2), None)
-    if gap is not None:
-        rows.append(
-            {
-                "name": f"{method} closes at least half of the oracle gap at 20%",
-                "found": shown(gap, ".2f"),
-                "reached": (gap["value"] or 0) >= 0.5,
-            }
-        )
+    gaps = {row["arm"]: row["gap"] for row in tuned if row["ratio"] == 0.2 and row["gap"] is not None}
+    # What is selected by default is what the filter leaves, not the top of the ranking.
+    for arm, name in (("filtered", f"the filter by {method}"), (method, f"the top of {method}")):
+        if arm in gaps:
+            rows.append(
+                {
+                    "name": f"{name} closes at least half of the oracle gap at 20%",
+                    "found": shown(gaps[arm], ".2f"),
+                    "reached": (gaps[arm]["value"] or 0) >= 0.5,
+                }
+            )
     return rows
 
 

@@ -54,6 +54,9 @@ SCORES = {
     "instruction_gain": "`1 - s(A|Q) / s(A)`, the share of the response's loss that its instruction takes away",
     "likelihood_pmi": "`log p(A|Q) + (log p(A|Q) - log p(A))`, the likelihood of the response plus its pointwise "
     "mutual information with the instruction, in nats per response token",
+    "typical_pmi": "`z(likelihood_pmi) - z(d)` within the source, with d the robust Mahalanobis distance (minimum "
+    "covariance determinant, Rousseeuw and Van Driessen 1999) of the logarithms of the loss, of the loss without the "
+    "instruction and of the length, and of the last token's loss",
     "expert_gain": "the loss with the keep share at 0 minus the loss with it at 1, in nats per token",
     "reducible": "the loss before the warm-up minus the loss after it, in nats per token",
     "length": "the number of response tokens, the longest first",

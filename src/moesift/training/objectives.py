@@ -32,14 +32,19 @@ def response_nats(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def response_nats_in_chunks(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Do as `response_nats` with the logits of a model whose head is frozen, which never exist whole, (B,) float32.
+    """Do as `response_nats` with the logits of a model whose head is frozen, which never exist whole, (B,) float32."""
+    return token_nats_in_chunks(model, batch).sum(dim=1)  # (B, T-1) -> (B,)
+
+
+def token_nats_in_chunks(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Return the cross-entropy of each response token, (B, T-1) float32 in nats, 0 at what counts nothing.
 
     The head runs on the positions that predict a response token and on no other.
     """
     predicted = batch.predicted[:, 1:]  # (B, T-1)
     hidden = hidden_states(model, batch)[:, :-1][predicted]  # (n, D)
     nats = nats_in_chunks(hidden, batch.ids[:, 1:][predicted], lambda part: logits(model, part), CHUNK)  # (n,)
-    return nats.new_zeros(predicted.shape).masked_scatter(predicted, nats).sum(dim=1)  # (B, T-1) -> (B,)
+    return nats.new_zeros(predicted.shape).masked_scatter(predicted, nats)  # (B, T-1)
 
 
 def nats_in_chunks(hidden: Tensor, targets: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> Tensor:

@@ -1,0 +1,86 @@
+"""Time Snakemake's plan of many shards beside that of as many jobs of the plainest rule that there is.
+
+python -m benchmarks.plan [--shards 100 1000] [--rounds 3] [--out results/plan.json]
+
+Eight methods and five seeds: what a plan costs over the plain one is moesift's own.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.selection import Took, took
+from moesift.provenance import commit, machine, versions
+
+ROOT = Path(__file__).parents[1]
+SEEDS = [0, 1, 2, 3, 4]
+PLAIN = """
+rule all:
+    input: expand("{number}.out", number=range(JOBS))
+rule make:
+    input: "given"
+    output: "{number}.out"
+    shell: "cp {input} {output}"
+"""
+
+
+def plan(folder: Path, *words: str) -> Took:
+    """Have Snakemake plan in a folder, and see what that takes."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", *words]
+    return took(command, {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}, folder)
+
+
+def jobs_of(shards: int) -> int:
+    """Return how many jobs the plan of so many shards has, as Snakemake counts them."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--config", *settings(shards)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return next(int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("total "))
+
+
+def settings(shards: int) -> list[str]:
+    """Return what differs from config/config.yaml, whose methods are eight."""
+    return [f"throughput={{'shards': {shards}}}", f"seeds={SEEDS}", "experiment=benchmark_of_the_plan"]
+
+
+def main() -> None:
+    """Measure each number of shards, the two by turns, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="JSON of the numbers")
+    args = parser.parse_args()
+
+    found = {"machine": machine(), "commit": commit(), "versions": versions(), "shards": {}}
+    print(f"{found['machine']}; medians of {args.rounds} rounds, in seconds")
+    print(f"{'shards':>8}{'jobs':>8}{'moesift':>10}{'plain':>10}{'ratio':>8}{'peak GB':>10}")
+    for shards in args.shards:
+        jobs = jobs_of(shards)
+        with tempfile.TemporaryDirectory(prefix="moesift-") as name:
+            Path(name, "Snakefile").write_text(PLAIN.replace("JOBS", str(jobs - 1)))
+            Path(name, "given").touch()
+            rounds = [(plan(ROOT, "--config", *settings(shards)), plan(Path(name))) for _ in range(args.rounds)]
+        row = {
+            "jobs": jobs,
+            "seconds": statistics.median(own.seconds for own, _ in rounds),
+            "plain_seconds": statistics.median(other.seconds for _, other in rounds),
+            "ratio": statistics.median(own.seconds / other.seconds for own, other in rounds),
+            "peak_gb": max(own.peak_gb for own, _ in rounds),
+        }
+        found["shards"][shards] = row
+        print(
+            f"{shards:>8,}{jobs:>8,}{row['seconds']:>10.1f}{row['plain_seconds']:>10.1f}{row['ratio']:>8.2f}"
+            f"{row['peak_gb']:>10.2f}",
+            flush=True,
+        )
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
