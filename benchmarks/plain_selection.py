@@ -1,4 +1,7 @@
-"""What one would write first to keep the likeliest of a pool: python -m benchmarks.plain_selection FOLDER SHARDS RATIO"""
+"""What one would write first to keep the likeliest of a pool.
+
+python -m benchmarks.plain_selection FOLDER SHARDS RATIO
+"""
 
 import sys
 from pathlib import Path
