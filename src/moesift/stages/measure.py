@@ -47,7 +47,7 @@ def main() -> None:
         "--quantities",
         type=lambda text: text.split("+"),
         required=True,
-        help="joined by +: nats, nats_end, nats_alone or tokens of the selector as it came; or epoch-2.signals and such",
+        help="joined by +: nats, nats_end, nats_alone or tokens of the selector; or epoch-2.signals and such",
     )
     parser.add_argument("--model", required=True, help="the selector, a directory or a name on the hub; or of epochs")
     parser.add_argument("--pool", type=parquet, required=True)
