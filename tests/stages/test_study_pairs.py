@@ -33,6 +33,7 @@ def pair(number):
 def test_pairs_are_scored_side_by_side(made, tmp_path, monkeypatch, name, packed):
     pool = pl.read_parquet(made(packed(json.dumps([pair(0), pair(1)]).encode()), name))
     assert pool["id"].to_list() == ["00000-Raw", "00000-Revised", "00001-Raw", "00001-Revised"]
+    assert pool["source"].n_unique() == 1  # methods that score within a source compare the sides
     said = [messages[-1]["content"] for messages in pool["messages"]]
     assert sorted(said) == ["Raw 0", "Raw 1", "Revised 0", "Revised 1"]
     scores = {"liking": [0.0, 1.0, 0.0, 2.0], "disliking": [1.0, 0.0, 2.0, None]}

@@ -14,12 +14,12 @@ SMALLER = {
     "embedded": {"corpus": ["winogrande"], "vocabulary": 400, "tokens": 30000},
     "study": {
         "test_seeds": [1],
-        "methods": ["router", "nll", "likelihood_pmi", "length"],
+        "methods": ["router", "nll", "typical_pmi", "length"],
         "baselines": ["length", "nll"],
         "halves": [["wrong_choice", "repeated"], ["swapped_alike", "truncated"]],
         "claim": {"method": "router", "against": ["length"], "kinds": ["wrong_choice"]},
         "doses": {"noise": [0, 0.5], "seeds": [1], "arms": ["random", "oracle"], "ratios": [0.2]},
-        "human": {"path": "pairs.json", "pairs": 20},
+        "human": {"path": "pairs.json", "pairs": 30},
         "arms": ["router", "random", "oracle"],
         "tokens": 1000,
         "resamples": 50,
@@ -34,7 +34,7 @@ def studied(checkout):
     pairs = [
         {f"{side} {field}": f"say {number}" for side in ("Raw", "Revised") for field in ("Instruction", "Input")}
         | {"Raw Response": f"it is {number}", "Revised Response": f"Of course: it is {number}."}
-        for number in range(20)
+        for number in range(30)
     ]
     (checkout.folder / "pairs.json").write_text(json.dumps(pairs))
     checkout.snakemake("study", "--cores", "2", *CONFIGURED)
@@ -53,7 +53,7 @@ def test_the_study_is_whole(folder):
     assert part["seeds"] == [1]
     rows = {(row["method"], row["kind"]): row for row in part["detection"]}
     kinds = {"wrong_choice", "repeated", "swapped_alike", "truncated", "perturbed_instruction", "mean"}
-    methods = {"router", "nll", "likelihood_pmi", "length", "probe_kind", "probe_source"}
+    methods = {"router", "nll", "typical_pmi", "length", "probe_kind", "probe_source"}
     assert set(rows) == {(method, kind) for method in methods for kind in kinds}
     for (method, kind), row in rows.items():
         if method == "probe_source":  # there is one source, and so no other to learn from
@@ -75,7 +75,7 @@ def test_the_study_is_whole(folder):
     trained = {row["noise"]: {run["arm"]: run for run in row["rows"]} for row in part["training_at_other_noise"]}
     assert trained.keys() == {0.0, 0.5}
     assert trained[0.0]["random"]["kept_corrupted"] == 0.0 < trained[0.5]["random"]["kept_corrupted"]
-    assert study["human"]["pairs"] == 20
+    assert study["human"]["pairs"] == 30
     (longer,) = (row["agreement"] for row in study["human"]["methods"] if row["method"] == "length")
     assert longer["value"] == 1.0  # all revisions are
     same = [row for row in study["duplicates"] if row["replaced"] == 0.0]

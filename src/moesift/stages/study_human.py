@@ -21,11 +21,12 @@ def main() -> None:
     flags.add(parser, config.Study, "resamples")
     args = parser.parse_args()
 
-    pool = pl.read_parquet(args.pool, columns=["id", "source", "source_index"])
+    side = pl.col("id").str.split("-").list.last()
+    pool = pl.read_parquet(args.pool, columns=["id", "source_index"]).with_columns(side=side)
     rows = []
     for path in args.scores:
         scored = pool.join(pl.read_parquet(path, columns=["id", "score"]), on="id", how="left", validate="1:1")
-        by_pair = scored.pivot(on="source", index="source_index", values="score")
+        by_pair = scored.pivot(on="side", index="source_index", values="score")
         raw, revised = (by_pair[side].cast(pl.Float64).fill_null(float("nan")).to_numpy() for side in SIDES)
         found = agreement(raw, revised, args.resamples)
         rows.append({"method": path.stem, "agreement": found and found._asdict()})

@@ -13,7 +13,7 @@ from moesift.data.formats import to_messages
 from moesift.data.pool import COLUMNS, EXAMPLE, ROW_GROUP
 from moesift.errors import UserError, run
 from moesift.files import whole
-from moesift.study.human import alpaca
+from moesift.study.human import SOURCE, alpaca
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     if not isinstance(rows, list):
         raise UserError(f"{args.path}: must be a list of pairs, not {type(rows).__name__}")
     examples = [
-        (f"{number:05}-{side}", side, number, to_messages(row, "alpaca"), [], CLEAN, None, True)
+        (f"{number:05}-{side}", SOURCE, number, to_messages(row, "alpaca"), [], CLEAN, None, True)
         for number, pair in enumerate(alpaca(rows, args.pairs, args.seed, args.path))
         for side, row in pair.items()
     ]

@@ -10,6 +10,7 @@ from moesift.errors import UserError
 from moesift.study.intervals import Interval, paired_ratios
 
 SIDES = ("Raw", "Revised")
+SOURCE = "expert revisions"  # of both sides: a score that is taken within a source is to compare them
 FIELDS = ("Instruction", "Input", "Response")
 
 
