@@ -46,11 +46,23 @@ def test_cells_hold_the_area_and_its_interval_and_what_is_apart_is_named(numbers
 def test_axes_are_named_with_their_units(numbers):
     figure = study_figures.training(numbers)
     found = texts(figure)
-    assert figure.axes[0].get_xlabel().endswith("untuned: 4.700 (not drawn)")  # it lies far above all others
-    assert "held-out loss (nats per response token, lower is better)" in found
-    assert "share of the oracle gap closed (1: oracle, 0: random)" in found
-    assert "whole\npool" in found
+    assert "nats per response token, paired by seed" in figure.get_supxlabel()
+    assert "20% kept" in found
+    assert "50%" in found  # of the oracle gap
     assert "mean AUROC over kinds (band: 95% interval over seeds)" in texts(study_figures.doses(numbers))
+
+
+def test_arms_stand_by_their_distance_to_random_and_a_full_mark_is_told_from_it(numbers):
+    arm = {"ratio": 0.2, "gap": None}
+    numbers["training"] = [
+        {"arm": "worse", "against_random": {"value": 0.1, "low": 0.02, "high": 0.18}} | arm,
+        {"arm": "better", "against_random": {"value": -0.1, "low": -0.3, "high": 0.1}} | arm,
+        {"arm": "random", "against_random": None} | arm,
+    ]
+    axes = study_figures.training(numbers).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["better", "worse"]
+    marks = {line.get_ydata()[0]: line.get_markerfacecolor() for line in axes.get_lines() if line.get_marker() == "o"}
+    assert (marks[0], marks[1] == "white") == ("white", False)
 
 
 def test_what_has_no_numbers_is_not_drawn(numbers):

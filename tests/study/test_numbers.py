@@ -171,7 +171,14 @@ def test_the_goals_say_what_was_found():
         {"method": "router", "recall": 0.5, "hard": 0.1},
         {"method": "nll", "recall": 0.5, "hard": 0.3},
     ]
-    tuned = [{"arm": "router", "ratio": 0.2, "gap": {"value": 0.4, "low": None, "high": None}}]
+    apart = {"value": -0.028, "low": -0.059, "high": 0.003}
+    oracle = {"arm": "oracle", "ratio": 0.2, "gap": None, "against_random": apart}
+    tuned = [{"arm": "router", "ratio": 0.2, "gap": {"value": 0.4, "low": None, "high": None}}, oracle]
     above, enough, hard, gap = study.goals(found, "router", ["nll", "length"], lost, tuned)
     assert above["found"] == "+0.105 [+0.041, +0.169] over nll"
     assert (above["reached"], enough["reached"], hard["reached"], gap["reached"]) == (True, True, True, False)
+    assert gap["found"] == "0.40"
+    tuned[0]["gap"] = None
+    *_, gap = study.goals(found, "router", ["nll", "length"], lost, tuned)
+    assert gap["found"] == "the oracle minus random is -0.028 [-0.059, +0.003] nats, not told from zero"
+    assert gap["reached"] is None

@@ -226,7 +226,7 @@ def goals(part: Mapping[str, Any], name: str) -> list[str]:
     """Say which of the goals are reached, with what was found."""
     if not part["goals"]:
         return []
-    words = {True: "Reached", False: "Missed", None: "Not measured"}
+    words = {True: "Reached", False: "Missed", None: "Not to be judged"}
     reached = sum(goal["reached"] is True for goal in part["goals"])
     count = len(part["goals"])
     listed = [

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from PIL import Image
 
 from moesift.data.corruptions import MAKE
@@ -29,17 +29,6 @@ WIDTH = 10.5  # inches
 INK = "#222222"
 PAGE_INKS = [key for key, value in PAGE_STYLE.items() if value == PAGE_STYLE["text.color"]]
 STYLE: dict[Any, Any] = PAGE_STYLE | dict.fromkeys(PAGE_INKS, INK)
-
-# What is trained on beside the methods: colour and line. Only methods have colours of their own.
-REFERENCES = {
-    RANDOM: (GREY, "-"),
-    "oracle": ("#000000", "-"),
-    "balanced": (GREY, "--"),
-    "mid_nll": (GREY, ":"),
-    "bottom": ("#000000", ":"),
-}
-WHOLE = {"base": "untuned", "full": "whole\npool"}  # arms without a ratio to draw them at
-FAR = 1.0  # a level further from the other losses than this many times their range is written down, not drawn
 
 
 def auroc(part: Mapping[str, Any], control: str | None = None) -> Figure | None:
@@ -128,44 +117,47 @@ def doses(part: Mapping[str, Any]) -> Figure | None:
 
 
 def training(part: Mapping[str, Any]) -> Figure | None:
-    """Draw the held-out loss over the ratio and, beside it, the share of the oracle gap that each arm closes.
+    """Draw how far the held-out loss of each arm is from random's, paired by seed, a panel for each ratio.
 
-    None where nothing was trained on a share of the pool.
+    The lowest in the mean stands on top. A full mark says that the interval excludes zero; the number beside a mark is
+    the share of the oracle gap that is closed, where there is a gap. None where nothing was compared with random.
     """
     if "training" not in drawable(part):
         return None
-    tuned = tuned_on_shares(part)
-    arms = list(dict.fromkeys(row["arm"] for row in tuned))
-    arms.sort(key=lambda arm: (arm in REFERENCES, list(REFERENCES).index(arm) if arm in REFERENCES else 0))
+    tuned = tuned_beside_random(part)
     ratios = sorted({row["ratio"] for row in tuned})
-    styles = styles_of(part)
+    apart = {(row["arm"], row["ratio"]): row["against_random"]["value"] for row in tuned}
+    arms = {row["arm"]: np.mean([apart[arm, ratio] for arm, ratio in apart if arm == row["arm"]]) for row in tuned}
+    places = {arm: place for place, arm in enumerate(sorted(arms, key=lambda arm: arms[arm]))}
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
-        losses, gaps = figure.subplots(1, 2)
-        for axes, name in ((losses, "nats"), (gaps, "gap")):
-            for place, arm in enumerate(arms):
-                own = sorted((row for row in tuned if row["arm"] == arm), key=lambda row: row["ratio"])
-                if name == "gap" and arm in (RANDOM, "oracle"):
-                    continue
-                shift = 1.035 ** (place - (len(arms) - 1) / 2)  # side by side, so that the bars stay readable
-                bars(axes, [row["ratio"] * shift for row in own], [row[name] for row in own], arm, styles[arm], place)
-            axes.set_xscale("log")
-            axes.set_xlim(ratios[0] / 1.35, ratios[-1] * 1.35)
-            axes.xaxis.set_major_locator(FixedLocator(ratios))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.set_xticklabels([f"{100 * ratio:.3g}%" for ratio in ratios])
-            axes.set_xlabel("share of the pool that is kept")
-        levels(losses, part, [row["nats"]["value"] for row in tuned])
-        losses.set_title("held-out loss (nats per response token, lower is better)", loc="left")
-        shares = [row["gap"]["value"] for row in tuned if row["gap"] and row["gap"]["value"] is not None]
-        low, high = min([-0.25, *(share - 0.25 for share in shares)]), max([1.25, *(share + 0.25 for share in shares)])
-        gaps.set_ylim(low, high)  # a gap that is hardly one has intervals far longer than this
-        for level, arm in ((0, RANDOM), (1, "oracle")):
-            gaps.axhline(level, color=REFERENCES[arm][0], linewidth=1.2, zorder=0)
-            beside(gaps, level, arm)
-        gaps.set_title("share of the oracle gap closed (1: oracle, 0: random)", loc="left")
-        handles, labels = losses.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=6, title="bars: 95% intervals over seeds")
+        figure = Figure(figsize=(WIDTH, 1.2 + 0.27 * len(arms)), layout="constrained")
+        panels = figure.subplots(1, len(ratios), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, ratio in zip(panels, ratios, strict=True):
+            axes.axvline(0, color=GREY, linestyle="--", linewidth=1, zorder=0)
+            for row in (row for row in tuned if row["ratio"] == ratio):
+                value, low, high = (row["against_random"][end] for end in ("value", "low", "high"))
+                ends, told = [[0], [0]], False
+                if low is not None:
+                    ends, told = [[value - low], [high - value]], low > 0 or high < 0
+                colour = "#000000" if row["arm"] == "oracle" else PALETTE[0]
+                y = places[row["arm"]]
+                axes.errorbar(
+                    value, y, xerr=ends, color=colour, marker="o", markersize=5, mfc=colour if told else "white", capsize=2
+                )
+                if row["gap"] is not None and row["gap"]["value"] is not None:
+                    share = f"{row['gap']['value']:.0%}"
+                    axes.annotate(share, (1, y), xycoords=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8)
+            axes.set_title(f"{100 * ratio:.3g}% kept", loc="left")
+        panels[0].set_yticks(list(places.values()), list(places))
+        panels[0].set_ylim(len(places) - 0.5, -0.5)
+        panels[0].margins(x=0.15)  # room for the shares
+        note = (
+            "held-out loss minus that of a random part of the same size, nats per response token, paired by seed; below "
+            "zero is better\nbars: 95% interval over seeds; a full mark: it excludes zero"
+        )
+        if any(row["gap"] for row in tuned):
+            note += "; percentages: share of the oracle gap closed"
+        figure.supxlabel(note, fontsize=9)
         return figure
 
 
@@ -196,7 +188,7 @@ def drawable(part: Mapping[str, Any]) -> list[str]:
     there = {
         "auroc": bool(part["detection"]),
         "doses": len({row["noise"] for row in part["doses"]}) > 1,
-        "training": bool(tuned_on_shares(part)),
+        "training": bool(tuned_beside_random(part)),
         "layers": any(row["auroc"]["value"] is not None for row in part["layers"]),
     }
     return [name for name, drawn in there.items() if drawn]
@@ -225,9 +217,9 @@ def png(figure: Figure) -> bytes:
     return smaller.getvalue()
 
 
-def tuned_on_shares(part: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of the training that have a loss, without the untuned target and what saw the whole pool."""
-    return [row for row in part["training"] if row["arm"] not in WHOLE and row["nats"]["value"] is not None]
+def tuned_beside_random(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the training whose loss is compared with that of a random part of the same size."""
+    return [row for row in part["training"] if row["against_random"] and row["against_random"]["value"] is not None]
 
 
 def kinds_of(part: Mapping[str, Any]) -> list[str]:
@@ -245,16 +237,14 @@ def ranked(part: Mapping[str, Any]) -> list[str]:
 
 
 def styles_of(part: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return the colour and the line of each method and arm, the same in all figures of a part."""
-    names = dict.fromkeys(row["method"] for row in part["detection"])
-    names |= dict.fromkeys(row["arm"] for row in part["training"])
-    own = [name for name in names if name not in REFERENCES and name not in CEILINGS and name not in WHOLE]
+    """Return the colour and the line of each method, the same in all figures of a part."""
+    own = dict.fromkeys(row["method"] for row in part["detection"] if row["method"] not in (*CEILINGS, RANDOM))
     dashes = ["-", "--", ":"]  # where there are more names than colours
     coloured = {
         name: (PALETTE[place % len(PALETTE)], dashes[place // len(PALETTE) % len(dashes)])
         for place, name in enumerate(own)
     }
-    return dict.fromkeys(CEILINGS, (INK, "-.")) | coloured | REFERENCES
+    return dict.fromkeys(CEILINGS, (INK, "-.")) | coloured | {RANDOM: (GREY, "-")}
 
 
 def short(area: float) -> str:
@@ -281,66 +271,6 @@ def line(
     colour, dashes = style
     axes.plot(places, values, color=colour, linestyle=dashes, marker="o", markersize=3.5, linewidth=1.5, label=name)
     axes.fill_between(places, lows, highs, color=colour, alpha=0.13, linewidth=0)
-
-
-def bars(
-    axes: Axes,
-    places: Sequence[float],
-    found: Sequence[Mapping[str, Any] | None],
-    name: str,
-    style: tuple[str, str],
-    place: int,
-) -> None:
-    """Draw values as a line with a bar from low to high each, where there is one."""
-    values, lows, highs = (
-        np.array([interval[end] if interval else None for interval in found], dtype=float)
-        for end in ("value", "low", "high")
-    )
-    ends = np.nan_to_num([values - lows, highs - values])
-    colour, dashes = style
-    axes.errorbar(
-        places,
-        values,
-        ends,
-        color=colour,
-        linestyle=dashes,
-        marker="osD^vPX*<>"[place % 10],
-        markersize=5,
-        linewidth=1.2,
-        elinewidth=0.9,
-        capsize=2,
-        label=name,
-    )
-
-
-def levels(axes: Axes, part: Mapping[str, Any], losses: Sequence[float]) -> None:
-    """Draw the losses of the untuned target and of that tuned on everything as levels, or write down those far away."""
-    span = max(losses) - min(losses) or 1.0
-    outside = []
-    for row in part["training"]:
-        loss = row["nats"]["value"]
-        if row["arm"] not in WHOLE or loss is None:
-            continue
-        if not min(losses) - FAR * span <= loss <= max(losses) + FAR * span:
-            outside.append(f"{WHOLE[row['arm']].replace(chr(10), ' ')}: {loss:.3f} (not drawn)")
-            continue
-        axes.axhline(loss, color=GREY, linestyle="-.", linewidth=1, zorder=0)
-        beside(axes, loss, WHOLE[row["arm"]])
-    axes.set_xlabel("\n".join([axes.get_xlabel(), *outside]))
-
-
-def beside(axes: Axes, level: float, name: str) -> None:
-    """Write the name of a level to the right of the axes."""
-    axes.annotate(
-        name,
-        (1, level),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(3, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=9,
-        annotation_clip=False,
-    )
 
 
 def name_lines(axes: Axes, height: float) -> None:

@@ -356,7 +356,10 @@ def goals(
     lost: Sequence[Mapping[str, Any]],
     tuned: Sequence[Mapping[str, Any]],
 ) -> list[dict]:
-    """Return what the project asks of its default method, what was found, and whether it is reached."""
+    """Return what the project asks of its default method, what was found, and whether it is reached.
+
+    Whether it is reached is None where there is no oracle gap that a share of could be closed.
+    """
     best = best_of(found, baselines, MEAN)
     gained, own = interval(difference(found[method, MEAN], found[best, MEAN])), interval(found[method, MEAN])
     rows = [
@@ -380,17 +383,19 @@ def goals(
                 "reached": hard[method] <= hard["nll"] / 2,
             }
         )
-    gaps = {row["arm"]: row["gap"] for row in tuned if row["ratio"] == 0.2 and row["gap"] is not None}
+    at_fifth = {row["arm"]: row for row in tuned if row["ratio"] == 0.2}
     # What is selected by default is what the filter leaves, not the top of the ranking.
     for arm, name in (("filtered", f"the filter by {method}"), (method, f"the top of {method}")):
-        if arm in gaps:
-            rows.append(
-                {
-                    "name": f"{name} closes at least half of the oracle gap at 20%",
-                    "found": shown(gaps[arm], ".2f"),
-                    "reached": (gaps[arm]["value"] or 0) >= 0.5,
-                }
-            )
+        if arm not in at_fifth or "oracle" not in at_fifth:
+            continue
+        share = at_fifth[arm]["gap"]
+        told = (
+            f"the oracle minus random is {shown(at_fifth['oracle']['against_random'], '+.3f')} nats, not told from zero"
+            if share is None
+            else shown(share, ".2f")
+        )
+        reached = None if share is None else (share["value"] or 0) >= 0.5
+        rows.append({"name": f"{name} closes at least half of the oracle gap at 20%", "found": told, "reached": reached})
     return rows
 
 

@@ -34,9 +34,9 @@ FIGURES = {
         "Mean AUROC and the clean share of the best fifth of the pool, over the share of spoilt examples in it.",
     ),
     "training": (
-        "Held-out loss over the share of the pool that is kept",
-        "Held-out loss of the tuned target over the share of the pool that is kept, and the share of the oracle gap "
-        "that each selection closes. On the right, bars beyond the plot are cut.",
+        "Held-out loss after training, against training on a random part",
+        "Held-out loss of the target tuned on what each arm keeps, minus that after training on a random part of the "
+        "same size. The oracle keeps clean examples alone.",
     ),
     "layers": (
         "AUROC by routed layer",
