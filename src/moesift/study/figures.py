@@ -142,18 +142,27 @@ def training(part: Mapping[str, Any]) -> Figure | None:
                 colour = "#000000" if row["arm"] == "oracle" else PALETTE[0]
                 y = places[row["arm"]]
                 axes.errorbar(
-                    value, y, xerr=ends, color=colour, marker="o", markersize=5, mfc=colour if told else "white", capsize=2
+                    value,
+                    y,
+                    xerr=ends,
+                    color=colour,
+                    marker="o",
+                    markersize=5,
+                    mfc=colour if told else "white",
+                    capsize=2,
                 )
                 if row["gap"] is not None and row["gap"]["value"] is not None:
                     share = f"{row['gap']['value']:.0%}"
-                    axes.annotate(share, (1, y), xycoords=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8)
+                    axes.annotate(
+                        share, (1, y), xycoords=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8
+                    )
             axes.set_title(f"{100 * ratio:.3g}% kept", loc="left")
         panels[0].set_yticks(list(places.values()), list(places))
         panels[0].set_ylim(len(places) - 0.5, -0.5)
         panels[0].margins(x=0.15)  # room for the shares
         note = (
-            "held-out loss minus that of a random part of the same size, nats per response token, paired by seed; below "
-            "zero is better\nbars: 95% interval over seeds; a full mark: it excludes zero"
+            "held-out loss minus that of a random part of the same size, nats per response token, paired by seed; "
+            "below zero is better\nbars: 95% interval over seeds; a full mark: it excludes zero"
         )
         if any(row["gap"] for row in tuned):
             note += "; percentages: share of the oracle gap closed"

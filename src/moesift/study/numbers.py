@@ -395,7 +395,9 @@ def goals(
             else shown(share, ".2f")
         )
         reached = None if share is None else (share["value"] or 0) >= 0.5
-        rows.append({"name": f"{name} closes at least half of the oracle gap at 20%", "found": told, "reached": reached})
+        rows.append(
+            {"name": f"{name} closes at least half of the oracle gap at 20%", "found": told, "reached": reached}
+        )
     return rows
 
 
