@@ -24,6 +24,7 @@ RUN_BY = {
     "docs/tutorial.md": "test_the_tutorial_does_what_it_says",
     "docs/faq.md": "test_the_check_of_the_faq_is_one_there_is",
     "docs/scaling.md": "test_what_was_measured_can_be_measured_again",
+    "docs/speed.md": "test_speed_is_measured_as_the_page_says",
     "docs/following.md": "test_a_run_is_followed_as_the_page_says",
     "docs/sharing.md": "test_what_is_shared_is_shared_as_the_page_says",
 }
@@ -119,6 +120,27 @@ def test_what_was_measured_can_be_measured_again(checkout):
     done = subprocess.run([checkout.python, *small[1:]], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "quotas" in done.stdout
+
+
+@pytest.mark.slow
+def test_speed_is_measured_as_the_page_says(tmp_path):
+    (command,) = commands("docs/speed.md")
+    recipe = subprocess.run([*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    smallest = {
+        "benchmarks": "--case tokenising --rounds 1",
+        "benchmarks.selection": "--rows 20_000 --skip merge",
+        "benchmarks.plan": "--shards 1 --rounds 1",
+    }
+    run = [shlex.split(line) for line in recipe.splitlines() if " -m benchmarks" in line]
+    assert [words[2] for words in run] == list(smallest)
+    for _, _, module, _, written in run:
+        out = tmp_path / Path(written).name
+        words = [sys.executable, "-m", module, "--out", str(out), *smallest[module].split()]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert {"machine", "commit", "versions"} <= set(json.loads(out.read_text()))
+    cases = json.loads((tmp_path / "benchmarks.json").read_text())["cases"]
+    assert all(case["apart"] < 1e-4 and case["ratio"] > 0 for case in cases.values())
 
 
 @pytest.mark.slow
