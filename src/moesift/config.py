@@ -429,6 +429,12 @@ class Study(Section):
         description="kinds of corruption, parted: a pool has those of one part, its warm-up's twins those of the others"
     )
     control: Corruption = Field(description="a kind in every pool that does no harm to the response")
+    sanity: Annotated[list[Corruption], Unique] = Field(
+        description="kinds of the halves that any score should see; no mean over kinds has them"
+    )
+    before: str | None = Field(
+        description="what was known when the test seeds were run, in sentences that the page prints; null says nothing"
+    )
     claim: Claim
     default: Method = Field(description="the method that the validation seeds chose, held against the project's goals")
     arms: Annotated[list[Method | Baseline], Unique] = Field(
@@ -459,6 +465,8 @@ class Study(Section):
         named = [*self.baselines, self.default, self.claim.method, *self.claim.against, *arms]
         if missing := sorted(set(named) - set(self.methods)):
             raise ValueError(f"methods: {', '.join(missing)} is needed by baselines, default, claim or arms")
+        if unknown := sorted(set(self.sanity) - set(kinds)):
+            raise ValueError(f"sanity: {', '.join(unknown)} is in none of the halves")
         if unknown := sorted(set(self.claim.kinds) - set(kinds)):
             raise ValueError(f"claim.kinds: {', '.join(unknown)} is in none of the halves")
         return self

@@ -12,7 +12,7 @@ def detected(method, kind, area, half=0.02):
     row = {"method": method, "kind": kind, "auroc": interval(area, half)}
     if kind == "mean":
         return row | dict.fromkeys(
-            ("bootstrap", "auprc", "chance", "stratified", "p", "holm", "corrupted", "without"), None
+            ("bootstrap", "auprc", "chance", "stratified", "p", "holm", "clean", "corrupted", "without"), None
         )
     return row | {
         "bootstrap": interval(area, 0.01),
@@ -21,6 +21,7 @@ def detected(method, kind, area, half=0.02):
         "stratified": area - 0.05,
         "p": 0.0005,
         "holm": 0.031,
+        "clean": 400,
         "corrupted": 80,
         "without": 2,
     }
@@ -47,6 +48,7 @@ def part(seeds, router=0.7, nll=0.6, held=True, gained=0.1, top=3.4):
         "detection": [detected(method, kind, area) for method, area in areas.items() for kind in kinds],
         "differences": [
             {"method": one, "against": "nll", "kind": kind, **interval(gained if one == "router" else -0.2, 0.03)}
+            | {"bootstrap": interval(gained, 0.01) if (one, kind) == ("router", "wrong_choice") else None}
             for one in ("router", "length", "random")
             for kind in kinds
         ],
@@ -56,7 +58,10 @@ def part(seeds, router=0.7, nll=0.6, held=True, gained=0.1, top=3.4):
         ],
         "severity": [{"method": "router", "kind": "wrong_choice", "rho": -0.25}],
         "confounds": [{"method": "router", "length": -0.5, "source": 0.125}],
-        "false_rejection": [{"method": "router", "recall": 0.5, "clean": 0.25, "hard": 0.375, "easy": 0.125}],
+        "false_rejection": [
+            {"method": "router", "recall": 0.5}
+            | {"clean": interval(0.25), "hard": interval(0.375, 0.025), "easy": interval(0.125)}
+        ],
         "layers": [{"layer": layer, "method": "router", "auroc": interval(0.6, 0.05)} for layer in range(3)],
         "doses": [dose(0.3, router, 0.75)],
         "training": [
@@ -102,6 +107,8 @@ def study(test=None, validation=None):
             "noise": 0.3,
             "halves": [["swapped_alike"], ["wrong_choice"]],
             "control": "perturbed_instruction",
+            "sanity": [],
+            "before": None,
             "tokens": 60000,
             "default": "router",
             "reject": 0.5,

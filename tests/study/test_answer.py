@@ -2,7 +2,7 @@ import re
 
 from given.study import interval, part, study
 
-from moesift.study.answer import headline, training_answer, verdict
+from moesift.study.answer import headline, human_answer, left_out, training_answer, verdict
 
 
 def flat(text):
@@ -41,8 +41,8 @@ def test_the_headline_of_a_method_above_the_baselines():
         "On the test seeds `router` has the highest mean AUROC over kinds, 0.700 [0.680, 0.720] "
         "(`perturbed_instruction`, the control, is left out; 0.5 is chance). Its difference to the best single "
         "baseline, `nll`, is +0.100 [+0.070, +0.130]: the interval excludes zero, `router` is better than `nll`. With "
-        "the whole interval below 0.5, `length` prefers spoilt examples to clean ones. The supervised ceilings: "
-        "`probe_kind` 0.900 [0.880, 0.920], `probe_source` 0.800 [0.780, 0.820]."
+        "the whole interval below 0.5, `length` prefers spoilt examples to clean ones. Supervised probes of the "
+        "routers' inputs: `probe_kind` 0.900 [0.880, 0.920], `probe_source` 0.800 [0.780, 0.820]."
     )
 
 
@@ -104,3 +104,34 @@ def test_training_without_bottom_or_without_the_method():
     assert training_answer(study(numbers), numbers) == [
         "Training on the best by `router` was not compared with training on a random part."
     ]
+
+
+def test_what_no_mean_has_is_said():
+    given = study(part([1, 2]))
+    given["made"]["sanity"] = ["gibberish"]
+    assert left_out(given) == (
+        "`perturbed_instruction`, the control, and `gibberish`, which any score should see, are left out"
+    )
+
+
+def test_what_experts_preferred_is_said_beside_the_method_that_sees_it_best():
+    given = study(part([1, 2]))
+    assert human_answer(given) == []
+    methods = [
+        {"method": "router", "agreement": interval(0.487, 0.056)},
+        {"method": "length", "agreement": interval(0.84, 0.035)},
+        {"method": "nll", "agreement": None},
+    ]
+    given["human"] = {"pairs": 300, "methods": methods}
+    assert human_answer(given) == [
+        "What is not spoilt is not yet good: of 300 pairs that an expert revised, `router` prefers the revised side in "
+        "48.7% [43.1%, 54.3%], `length`, the most of all, in 84.0% [80.5%, 87.5%]; chance is 50%."
+    ]
+
+
+def test_where_no_oracle_is_told_from_random_nothing_can_be_shown_to_gain():
+    told = training_answer(study(part([1, 2])), part([1, 2]))[0]
+    assert "oracle itself" not in told
+    lost = part([1, 2])
+    next(row for row in lost["training"] if row["arm"] == "oracle")["against_random"] = interval(-0.02, 0.03)
+    assert "**At no ratio is the oracle itself told from random**" in training_answer(study(lost), lost)[0]

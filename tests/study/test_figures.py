@@ -26,7 +26,7 @@ def texts(figure):
 
 def test_every_figure_is_a_small_png_that_repeats_to_the_byte(numbers):
     first, second = (
-        {name: png(figure) for name, figure in drawn(numbers, "perturbed_instruction").items()} for _ in range(2)
+        {name: png(figure) for name, figure in drawn(numbers, ["perturbed_instruction"]).items()} for _ in range(2)
     )
     assert list(first) == ["auroc", "doses", "training", "layers"]
     assert first == second
@@ -38,8 +38,8 @@ def test_every_figure_is_a_small_png_that_repeats_to_the_byte(numbers):
 def test_cells_hold_the_area_and_its_interval_and_what_is_apart_is_named(numbers):
     numbers["detection"][0]["auroc"] = NOTHING
     numbers["detection"][1]["auroc"] = interval(1.0)
-    found = texts(study_figures.auroc(numbers, "perturbed_instruction"))
-    for text in (".70", ".68 – .72", "–", "1.00", "supervised ceilings", "mean over kinds", "probe_\nkind"):
+    found = texts(study_figures.auroc(numbers, ["perturbed_instruction"]))
+    for text in (".70", ".68 – .72", "–", "1.00", "supervised probes", "mean over kinds", "probe_\nkind"):
         assert text in found
 
 

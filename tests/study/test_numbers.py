@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -34,7 +36,7 @@ def case(seed=1, half=0, noise=0.3, clean=40, trained=None):
         schema_overrides={"control": pl.String},
     )
     empty = pl.DataFrame(schema={"arm": pl.String, "ratio": pl.Float64})
-    return Case(noise, half, seed, KINDS, examples, empty if trained is None else trained)
+    return Case(noise, half, seed, KINDS, [], examples, empty if trained is None else trained)
 
 
 def test_a_kind_is_compared_with_the_clean_examples_that_it_could_have_been_made_of():
@@ -44,6 +46,36 @@ def test_a_kind_is_compared_with_the_clean_examples_that_it_could_have_been_made
     expected = roc_auc_score((frame["kind"] == "clean").to_numpy(), frame["nll"].to_numpy())
     assert study.auroc([given], "nll", "cut") == {1: pytest.approx(expected)}
     assert expected > 0.9  # of all forty clean examples it would be about a half
+
+
+def test_an_example_without_a_score_stands_below_all_others_and_is_counted():
+    given = case()
+    swaps = pl.col("kind") == "swap"
+    nll = pl.when(swaps).then(None).otherwise("nll")
+    without = replace(given, examples=given.examples.with_columns(nll=nll))
+    assert study.auroc([without], "nll", "swap") == {1: 1.0}
+    rows, _ = study.detection([without], ["nll"], resamples=10)
+    counted = {row["kind"]: row["without"] for row in rows if row["method"] == "nll"}
+    assert (counted["swap"], counted["cut"]) == (10, 0)
+
+
+def test_what_any_score_should_see_is_in_no_mean():
+    given = replace(case(), sanity=["cut"])
+    rows, found = study.detection([given], ["nll"], resamples=10)
+    assert found["nll", "mean"] == found["nll", "swap"]
+    assert {"cut", "swap", "asked"} <= {row["kind"] for row in rows}
+
+
+def test_a_difference_is_of_the_same_resampled_examples():
+    cases = [case(seed) for seed in (1, 2)]
+    _, found = study.detection(cases, ["nll", "router"], resamples=10)
+    rows = study.differences(cases, found, ["router", "nll"], ["nll"], ["router"], resamples=200)
+    row = next(row for row in rows if row["kind"] == "cut")
+    assert (row["method"], row["against"]) == ("router", "nll")
+    assert row["bootstrap"]["low"] < row["value"] < row["bootstrap"]["high"] < 0
+    alone = study.differences(cases, found, ["router"], ["router"], ["router"], resamples=10)
+    assert alone == []  # nothing but itself to compare it with
+    assert next(row for row in rows if row["kind"] == "mean")["bootstrap"] is None
 
 
 def test_the_probe_has_a_score_for_each_kind_that_it_did_not_see():
@@ -129,9 +161,10 @@ def test_the_oracle_gap_is_paired_by_seed():
     assert rows["nll"]["kept_corrupted"] == pytest.approx(0.1)
 
 
-def test_hardly_a_gap_is_not_divided_by():
-    losses = {("random", 0.2): 3.0, ("oracle", 0.2): 2.999, ("nll", 0.2): 2.9}
-    rows = {row["arm"]: row for row in study.training([case(1, trained=trained(losses))])}
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_hardly_a_gap_is_not_divided_by_and_one_seed_shows_none(seeds):
+    losses = {("random", 0.2): 3.0, ("oracle", 0.2): 2.999 if len(seeds) > 1 else 2.5, ("nll", 0.2): 2.9}
+    rows = {row["arm"]: row for row in study.training([case(seed, trained=trained(losses)) for seed in seeds])}
     assert rows["nll"]["gap"] is None
 
 
@@ -156,8 +189,8 @@ def test_the_control_is_no_noise():
     (row, *_) = study.precision([given], ["nll"])
     assert row["chance"] == pytest.approx(40 / 60)
     (lost, *_) = study.rejections([given], ["nll"])
-    assert lost["hard"] is not None
-    assert lost["easy"] is None
+    assert lost["hard"]["value"] is not None
+    assert lost["easy"]["value"] is None
     assert {row["kind"] for row in study.severities([given], ["nll"])} <= {"cut", "swap"}
 
 
@@ -168,13 +201,14 @@ def test_the_goals_say_what_was_found():
         ("length", "mean"): {1: 0.5, 2: 0.5},
     }
     lost = [
-        {"method": "router", "recall": 0.5, "hard": 0.1},
-        {"method": "nll", "recall": 0.5, "hard": 0.3},
+        {"method": method, "recall": 0.5, "hard": {"value": hard, "low": hard - 0.02, "high": hard + 0.02}}
+        for method, hard in (("router", 0.1), ("nll", 0.3))
     ]
     apart = {"value": -0.028, "low": -0.059, "high": 0.003}
     oracle = {"arm": "oracle", "ratio": 0.2, "gap": None, "against_random": apart}
     tuned = [{"arm": "router", "ratio": 0.2, "gap": {"value": 0.4, "low": None, "high": None}}, oracle]
     above, enough, hard, gap = study.goals(found, "router", ["nll", "length"], lost, tuned)
+    assert hard["found"] == "10.0% [8.0%, 12.0%] against 30.0% [28.0%, 32.0%]"
     assert above["found"] == "+0.105 [+0.041, +0.169] over nll"
     assert (above["reached"], enough["reached"], hard["reached"], gap["reached"]) == (True, True, True, False)
     assert gap["found"] == "0.40"

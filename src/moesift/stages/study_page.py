@@ -29,7 +29,7 @@ def main() -> None:
 
     _, numbers = reported(study)
     if numbers is not None:
-        for name, figure in drawn(numbers, study["made"]["control"]).items():
+        for name, figure in drawn(numbers, [study["made"]["control"], *study["made"]["sanity"]]).items():
             with whole(args.figures / f"study-{name}.png") as part:
                 part.write_bytes(png(figure))
     with whole(args.page) as part:

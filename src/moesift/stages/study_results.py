@@ -53,6 +53,8 @@ def main() -> None:
         "noise": settings.noise,
         "halves": settings.halves,
         "control": settings.control,
+        "sanity": settings.sanity,
+        "before": settings.before,
         "tokens": settings.tokens,
         "default": settings.default,
         "reject": settings.reject,
@@ -82,7 +84,7 @@ def read(folder: Path, settings: Study) -> Case:
             runs.select("arm", "ratio", "kept_corrupted"), on=["arm", "ratio"], how="left", nulls_equal=True
         )
     examples = pl.read_parquet(parquet(folder / "examples.parquet")) if float(noise) else pl.DataFrame()
-    return Case(float(noise), int(half), int(seed), kinds, examples, trained)
+    return Case(float(noise), int(half), int(seed), kinds, settings.sanity, examples, trained)
 
 
 def part(cases: Sequence[Case], settings: Study) -> dict[str, Any] | None:
@@ -96,10 +98,11 @@ def part(cases: Sequence[Case], settings: Study) -> dict[str, Any] | None:
     lost = numbers.rejections(main, methods)
     tuned = numbers.training(main)
     claim = settings.claim
+    closely = [claim.method, settings.default]
     return {
         "seeds": sorted({case.seed for case in cases}),
         "detection": rows,
-        "differences": numbers.differences(found, methods, settings.baselines),
+        "differences": numbers.differences(main, found, methods, settings.baselines, closely, settings.resamples),
         "precision": numbers.precision(main, methods),
         "severity": numbers.severities(main, methods),
         "confounds": numbers.confounds(main, methods),

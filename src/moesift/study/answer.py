@@ -62,12 +62,12 @@ def headline(study: Mapping[str, Any]) -> str:
     methods = [method for method in ranked(part) if value_of(means.get(method)) is not None]
     if not methods:
         return f"On the {name} seeds no method has a mean AUROC over all kinds."
-    top, control = methods[0], study["made"]["control"]
+    top = methods[0]
     tied = [method for method in methods if means[method]["value"] == means[top]["value"]]
     told = [
         f"On the {name} seeds {named(tied)} {'has' if len(tied) == 1 else 'share'} the highest mean AUROC over kinds, "
         f"{shown(means[top], '.3f')} "
-        f"(`{control}`, the control, is left out; 0.5 is chance)."
+        f"({left_out(study)}; 0.5 is chance)."
     ]
     baselines = [method for method in methods if method in study["made"]["baselines"]]
     if not baselines:
@@ -94,8 +94,31 @@ def headline(study: Mapping[str, Any]) -> str:
         f"`{probe}` {shown(means[probe], '.3f')}" for probe in CEILINGS if value_of(means.get(probe)) is not None
     ]
     if ceilings:
-        told.append(f"The supervised ceilings: {', '.join(ceilings)}.")
+        told.append(f"Supervised probes of the routers' inputs: {', '.join(ceilings)}.")
     return " ".join(told)
+
+
+def left_out(study: Mapping[str, Any]) -> str:
+    """Say which kinds a mean over kinds is without."""
+    control, sanity = study["made"]["control"], study["made"]["sanity"]
+    if not sanity:
+        return f"`{control}`, the control, is left out"
+    return f"`{control}`, the control, and {named(sanity)}, which any score should see, are left out"
+
+
+def human_answer(study: Mapping[str, Any]) -> list[str]:
+    """Say how often the default method prefers what experts revised, and which method does so most often."""
+    rows = {row["method"]: row["agreement"] for row in (study["human"] or {"methods": []})["methods"]}
+    told = {method: found for method, found in rows.items() if value_of(found) is not None}
+    default = study["made"]["default"]
+    if default not in told:
+        return []
+    most = max(told, key=lambda method: told[method]["value"])
+    return [
+        f"What is not spoilt is not yet good: of {study['human']['pairs']} pairs that an expert revised, `{default}` "
+        f"prefers the revised side in {shown(told[default], '.1%')}, `{most}`, the most of all, in "
+        f"{shown(told[most], '.1%')}; chance is 50%."
+    ]
 
 
 def compared(part: Mapping[str, Any], method: str, against: str, role: str = "") -> str:
@@ -155,6 +178,12 @@ def training_answer(study: Mapping[str, Any], part: Mapping[str, Any]) -> list[s
             f"Where {percent(other['noise'])} are spoilt",
         )
     ]
+    oracles = [sign(rows["oracle", ratio]["against_random"]) for ratio in both if ("oracle", ratio) in rows]
+    if oracles and not {"below", "unsure"} & set(oracles):
+        told += (
+            " **At no ratio is the oracle itself told from random**: at this size and this share of noise, leaving out "
+            "what is spoilt gains too little to be seen, so that no selection can be shown to gain by it."
+        )
     return [told, "\n".join(at_ratio(rows, top, ratio) for ratio in both), *filtered_answer(study, rows), *others]
 
 
@@ -198,9 +227,7 @@ def at_ratio(rows: Mapping[tuple[str, float], Mapping[str, Any]], top: str, rati
     }
     told += f"; top minus random {shown(row['against_random'], '+.3f')}{verdicts[sign(row['against_random'])]}"
     told += (
-        f"; share of the oracle gap closed: {shown(row['gap'], '.0%')}."
-        if row["gap"]
-        else "; the oracle is not told from random, so there is no gap to close."
+        f"; share of the oracle gap closed: {shown(row['gap'], '.0%')}." if row["gap"] else "; no oracle gap to close."
     )
     others = {
         arm: found["nats"]["value"]

@@ -31,14 +31,14 @@ PAGE_INKS = [key for key, value in PAGE_STYLE.items() if value == PAGE_STYLE["te
 STYLE: dict[Any, Any] = PAGE_STYLE | dict.fromkeys(PAGE_INKS, INK)
 
 
-def auroc(part: Mapping[str, Any], control: str | None = None) -> Figure | None:
+def auroc(part: Mapping[str, Any], left_out: Sequence[str] = ()) -> Figure | None:
     """Draw the AUROC of each kind of corruption and method as a heat map, with its 95% interval over seeds.
 
     Methods stand by their mean over kinds, the highest first; to the right, apart, the probes. Below, apart, the mean.
 
     Args:
         part: of study.json.
-        control: the kind that the mean leaves out.
+        left_out: kinds that the mean leaves out.
     """
     cells = {(row["kind"], row["method"]): row["auroc"] for row in part["detection"]}
     methods = ranked(part)
@@ -76,8 +76,9 @@ def auroc(part: Mapping[str, Any], control: str | None = None) -> Figure | None:
         axes.spines[["left", "bottom"]].set_visible(False)
         if ceilings:
             where = (columns[ceilings[0]] + right) / 2
-            axes.text(where, bottom + 0.1, "supervised ceilings", ha="center", va="top", fontsize=9)
-        apart = f"; the mean is without {control}, the control" if control in kinds else ""
+            axes.text(where, bottom + 0.1, "supervised probes", ha="center", va="top", fontsize=9)
+        there = [kind for kind in left_out if kind in kinds]
+        apart = f"; the mean is without {' and '.join(there)}" if there else ""
         note = f"AUROC of clean against spoilt examples, its 95% interval over seeds; 0.5 is chance{apart}"
         figure.supxlabel(note, fontsize=9)
         scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), shades)
@@ -203,10 +204,10 @@ def drawable(part: Mapping[str, Any]) -> list[str]:
     return [name for name, drawn in there.items() if drawn]
 
 
-def drawn(part: Mapping[str, Any], control: str | None = None) -> dict[str, Figure]:
-    """Return the figures that the part has something for, by name; see `auroc` for the control."""
+def drawn(part: Mapping[str, Any], left_out: Sequence[str] = ()) -> dict[str, Figure]:
+    """Return the figures that the part has something for, by name; see `auroc` for what is left out."""
     figures = {
-        "auroc": auroc(part, control),
+        "auroc": auroc(part, left_out),
         "doses": doses(part),
         "training": training(part),
         "layers": layers(part),

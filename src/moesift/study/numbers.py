@@ -5,7 +5,7 @@ source, kind, severity, applicable (the kinds that could have been made of a cle
 with the scores of each method, layer_scores (of `router`), probe_kind (a list, by the case's kinds) and probe_source.
 
 Intervals are Student's over the seeds: a seed is another pool, other noise, another warm-up and, where they are made
-here, other models. What is averaged over kinds weighs them equally and leaves the control out.
+here, other models. What is averaged over kinds weighs them equally and leaves out the control and what any score sees.
 """
 
 from collections import defaultdict
@@ -48,8 +48,14 @@ class Case:
     half: int
     seed: int
     kinds: Sequence[str]  # of its half, then the control
+    sanity: Sequence[str]  # of its kinds, those that any score should see, which no mean is to profit from
     examples: pl.DataFrame
     trained: pl.DataFrame  # arm, ratio, id, nats, tokens, right; no rows where nothing was trained
+
+    @property
+    def averaged(self) -> list[str]:
+        """The kinds that a mean over kinds is of."""
+        return [kind for kind in self.kinds[:-1] if kind not in self.sanity]
 
 
 def interval(by_seed: Numbers) -> dict[str, float | None]:
@@ -78,6 +84,10 @@ def mean(numbers: Sequence[Numbers]) -> Numbers:
 def scored(case: Case, method: str, kind: str | None = None) -> pl.DataFrame:
     """Return the examples of a case with the `score` of one method.
 
+    An example that a method gives no score is one that it never selects: it stands below all that have one, all such
+    alike. Only the order of scores is read here, so that the number in its place says nothing else. What a probe could
+    not judge takes no part.
+
     Args:
         kind: with one, its examples and the clean ones that it could have been made of, so that the corruption is all
             that tells them apart; without, all examples but the control's.
@@ -85,6 +95,8 @@ def scored(case: Case, method: str, kind: str | None = None) -> pl.DataFrame:
     score = pl.col(method)
     if method == "probe_kind":
         score = pl.col(method).list.get(case.kinds.index(kind)) if kind else pl.lit(None, pl.Float64)
+    if method not in PROBES:
+        score = score.fill_null(score.min() - 1)
     frame = case.examples.with_columns(score=score, bin=length_bins(case.examples["n_tokens"], BINS))
     clean = pl.col("kind") == CLEAN
     if kind is None:
@@ -109,7 +121,7 @@ def auroc(cases: Sequence[Case], method: str, kind: str) -> Numbers:
 def detection(cases: Sequence[Case], methods: Sequence[str], resamples: int) -> tuple[list[dict[str, Any]], Areas]:
     """Return the rows of the detection table, and the areas behind them, by method, kind (or mean) and seed."""
     kinds = list(dict.fromkeys(kind for case in cases for kind in case.kinds))
-    harmful = [kind for kind in kinds if kind != cases[0].kinds[-1]]
+    averaged = list(dict.fromkeys(kind for case in cases for kind in case.averaged))
     found: dict[tuple[str, str], Numbers] = {}
     rows = []
     for method in (*methods, *PROBES):
@@ -127,43 +139,67 @@ def detection(cases: Sequence[Case], methods: Sequence[str], resamples: int) -> 
                     "auprc": average([table["auprc"] for table in tables]),
                     "chance": average([table["chance"] for table in tables]),
                     "stratified": average([stratified_area(frame, ["source", "bin"])["auroc"][0] for frame in frames]),
+                    "clean": sum(table["clean"] for table in tables),
                     "corrupted": sum(table["corrupted"] for table in tables),
-                    "without": sum(table["without"] for table in tables),
+                    "without": sum(unscored(case, method, kind) for case in of_kind),
                     **resampled(frames, resamples),
                 }
             )
         tested = [row for row in own if row["p"] is not None]
         for row, adjusted in zip(tested, holm(np.array([row["p"] for row in tested])) if tested else [], strict=True):
             row["holm"] = float(adjusted)
-        found[method, MEAN] = mean([found[method, kind] for kind in harmful])
+        found[method, MEAN] = mean([found[method, kind] for kind in averaged])
         rows += [*own, {"method": method, "kind": MEAN, "auroc": interval(found[method, MEAN])} | EMPTY]
     return rows, found
 
 
-EMPTY = dict.fromkeys(("bootstrap", "auprc", "chance", "stratified", "p", "holm", "corrupted", "without"))
+EMPTY = dict.fromkeys(("bootstrap", "auprc", "chance", "stratified", "p", "holm", "clean", "corrupted", "without"))
 
 
 def resampled(frames: Sequence[pl.DataFrame], resamples: int) -> dict[str, Any]:
-    """Return the bootstrap interval over examples of one kind's area, and the p-value of the permutation test.
-
-    Over the cases together: scores become ranks within their case, and strata are the sources of each case.
-    """
-    ranked = [
-        frame.filter(pl.col("score").is_not_null()).select(
-            corrupted=pl.col("kind") != CLEAN,
-            rank=pl.col("score").rank() / pl.len(),
-            stratum=pl.format("{} {}", pl.lit(place), "source"),
-        )
-        for place, frame in enumerate(frames)
-    ]
-    together = pl.concat(ranked)
-    corrupted, ranks = together["corrupted"].to_numpy(), together["rank"].to_numpy()
+    """Return the bootstrap interval over examples of one kind's area, and the p-value of the permutation test."""
+    ranks, corrupted, strata = ranked([frame.filter(pl.col("score").is_not_null()) for frame in frames])
     if corrupted.all() or not corrupted.any():
         return {"bootstrap": interval({}), "p": None, "holm": None}
-    strata = together["stratum"].rank("dense").to_numpy()
     (found,) = bootstrap_areas(ranks[None], corrupted, strata, [[1.0]], resamples, seed=0)
     null = permutation_null(ranks, corrupted, strata, resamples, seed=0)
     return {"bootstrap": found._asdict(), "p": permutation_p(found.value, null), "holm": None}
+
+
+def resampled_difference(
+    ones: Sequence[pl.DataFrame], others: Sequence[pl.DataFrame], resamples: int
+) -> dict[str, float | None]:
+    """Return the area of one method minus that of another on the same examples, with its paired bootstrap interval."""
+    (one, corrupted, strata), (other, *_) = ranked(ones), ranked(others)
+    if corrupted.all() or not corrupted.any():
+        return interval({})
+    (found,) = bootstrap_areas(np.stack([one, other]), corrupted, strata, [[1.0, -1.0]], resamples, seed=0)
+    return found._asdict()
+
+
+def ranked(frames: Sequence[pl.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the examples of several cases together: ranks, which are corrupted, and strata, (N,) each.
+
+    Scores become ranks within their case, and strata are the sources of each case.
+    """
+    together = pl.concat(
+        [
+            frame.select(
+                corrupted=pl.col("kind") != CLEAN,
+                rank=pl.col("score").rank() / pl.len(),
+                stratum=pl.format("{} {}", pl.lit(place), "source"),
+            )
+            for place, frame in enumerate(frames)
+        ]
+    )
+    strata = together["stratum"].rank("dense").to_numpy()
+    return together["rank"].to_numpy(), together["corrupted"].to_numpy(), strata
+
+
+def unscored(case: Case, method: str, kind: str) -> int:
+    """Return how many of the examples of a kind a method gives no score; of a probe, those that it could not judge."""
+    frame = scored(case, method, kind).filter(pl.col("kind") == kind)
+    return frame["score" if method in PROBES else method].null_count()
 
 
 def average(values: Iterable[float | None]) -> float | None:
@@ -177,13 +213,34 @@ def best_of(found: Areas, methods: Sequence[str], kind: str) -> str:
     return max(methods, key=lambda method: interval(found[method, kind])["value"] or 0.0)
 
 
-def differences(found: Areas, methods: Sequence[str], baselines: Sequence[str]) -> list:
-    """Return each method's area minus that of the best baseline, for each kind and their mean, paired by seed."""
+def differences(
+    cases: Sequence[Case],
+    found: Areas,
+    methods: Sequence[str],
+    baselines: Sequence[str],
+    closely: Sequence[str],
+    resamples: int,
+) -> list:
+    """Return each method's area minus that of the best baseline, for each kind and their mean, paired by seed.
+
+    Args:
+        found: the areas of the cases, see `detection`.
+        closely: methods whose difference on each kind has a bootstrap interval over examples as well.
+        resamples: how many of it.
+    """
+
+    def over_examples(method: str, against: str, kind: str) -> dict[str, float | None] | None:
+        if kind == MEAN or method not in closely:
+            return None
+        of_kind = [case for case in cases if kind in case.kinds]
+        ones, others = ([scored(case, name, kind) for case in of_kind] for name in (method, against))
+        return resampled_difference(ones, others, resamples)
+
     rows = []
     for kind in dict.fromkeys(kind for _, kind in found):
         against = best_of(found, baselines, kind)
         rows += [
-            {"method": method, "against": against, "kind": kind}
+            {"method": method, "against": against, "kind": kind, "bootstrap": over_examples(method, against, kind)}
             | interval(difference(found[method, kind], found[against, kind]))
             for method in methods
             if method != against
@@ -213,15 +270,16 @@ def precision(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
 
 def rejections(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
     """Return which share of the clean, the hard and the easy examples is lost where a share of the noise is found."""
-    rows = []
-    for method in methods:
-        tables = [false_rejection(scored(case, method), RECALLS) for case in cases]
-        rows += [
-            {"method": method, "recall": recall}
-            | {column: average([table[column][place] for table in tables]) for column in ("clean", "hard", "easy")}
-            for place, recall in enumerate(RECALLS)
-        ]
-    return rows
+
+    def lost(method: str, column: str, recall: float) -> dict[str, float | None]:
+        return interval(by_seed(cases, lambda case: false_rejection(scored(case, method), [recall])[column][0]))
+
+    return [
+        {"method": method, "recall": recall}
+        | {column: lost(method, column, recall) for column in ("clean", "hard", "easy")}
+        for method in methods
+        for recall in RECALLS
+    ]
 
 
 def severities(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
@@ -254,7 +312,7 @@ def confounds(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
 
 def layers(cases: Sequence[Case]) -> list[dict]:
     """Return the mean area over kinds of each routed layer of the warmed routers alone."""
-    harmful = list(dict.fromkeys(kind for case in cases for kind in case.kinds[:-1]))
+    averaged = list(dict.fromkeys(kind for case in cases for kind in case.averaged))
     (scores,) = cases[0].examples["layer_scores"].drop_nulls().head(1).to_list()
     rows = []
     for layer in range(len(scores)):
@@ -262,7 +320,7 @@ def layers(cases: Sequence[Case]) -> list[dict]:
             replace(case, examples=case.examples.with_columns(layer=pl.col("layer_scores").list.get(layer)))
             for case in cases
         ]
-        numbers = mean([auroc(alone, "layer", kind) for kind in harmful])
+        numbers = mean([auroc(alone, "layer", kind) for kind in averaged])
         rows.append({"layer": layer, "method": "router", "auroc": interval(numbers)})
     return rows
 
@@ -272,10 +330,10 @@ def doses(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
     rows: list[dict[str, Any]] = []
     for noise in sorted({case.noise for case in cases} - {0.0}):  # without noise there is nothing to find
         own = [case for case in cases if case.noise == noise]
-        harmful = list(dict.fromkeys(kind for case in own for kind in case.kinds[:-1]))
+        averaged = list(dict.fromkeys(kind for case in own for kind in case.averaged))
         for method in methods:
             kept = [precision_at(scored(case, method), [0.2])["kept_clean"][0] for case in own]
-            numbers = mean([auroc(own, method, kind) for kind in harmful])
+            numbers = mean([auroc(own, method, kind) for kind in averaged])
             row = {"noise": noise, "seeds": sorted({case.seed for case in own}), "method": method}
             rows.append(row | {"auroc": interval(numbers), "kept_clean": average(kept)})
     return rows
@@ -332,10 +390,10 @@ def training(cases: Sequence[Case]) -> list[dict]:
 
 
 def gap(possible: Numbers) -> float | None:
-    """Return the oracle's mean loss minus random's where it is below zero, by its interval if there is one, or None."""
+    """Return the oracle's mean loss minus random's where its interval is below zero, None where there is none such."""
     found = interval(possible)
     value, high = found["value"], found["high"]
-    return value if value is not None and value < -LEAST_GAP and (high is None or high < 0) else None
+    return value if value is not None and value < -LEAST_GAP and high is not None and high < 0 else None
 
 
 def claimed(found: Areas, method: str, against: Sequence[str], kinds: Sequence[str]) -> dict[str, Any]:
@@ -374,13 +432,15 @@ def goals(
             "reached": (own["value"] or 0) >= 0.80,
         },
     ]
-    hard = {row["method"]: row["hard"] for row in lost if row["recall"] == RECALLS[0]}
-    if hard.get(method) is not None and hard.get("nll") is not None:
+    hard = {
+        row["method"]: row["hard"] for row in lost if row["recall"] == RECALLS[0] and row["hard"]["value"] is not None
+    }
+    if method in hard and "nll" in hard:
         rows.append(
             {
                 "name": f"{method} loses at most half as many hard clean examples as nll, half of the noise found",
-                "found": f"{hard[method]:.1%} against {hard['nll']:.1%}",
-                "reached": hard[method] <= hard["nll"] / 2,
+                "found": f"{shown(hard[method], '.1%')} against {shown(hard['nll'], '.1%')}",
+                "reached": hard[method]["value"] <= hard["nll"]["value"] / 2,
             }
         )
     at_fifth = {row["arm"]: row for row in tuned if row["ratio"] == 0.2}

@@ -5,7 +5,17 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from moesift.study.answer import clauses, goals, headline, held, reported, training_answer, verdict
+from moesift.study.answer import (
+    clauses,
+    goals,
+    headline,
+    held,
+    human_answer,
+    left_out,
+    reported,
+    training_answer,
+    verdict,
+)
 from moesift.study.figures import CEILINGS, MEAN, drawable, kinds_of, ranked
 from moesift.study.tables import matrix, tables
 from moesift.study.words import (
@@ -50,7 +60,7 @@ SCORES = {
     "router_untrained": "the same before the warm-up",
     "nll": "minus the mean loss of the response tokens given the instruction, in nats per token",
     "ifd": "`s(A|Q) / s(A)`, the loss of the response with its instruction over the loss without it (Li et al., arXiv "
-    "2308.12032, eq. 4), the hardest first; an example that reaches 1 has no score",
+    "2308.12032, eq. 4), the hardest first; an example that reaches 1 has no score and is never kept",
     "instruction_gain": "`1 - s(A|Q) / s(A)`, the share of the response's loss that its instruction takes away",
     "likelihood_pmi": "`log p(A|Q) + (log p(A|Q) - log p(A))`, the likelihood of the response plus its pointwise "
     "mutual information with the instruction, in nats per response token",
@@ -115,7 +125,7 @@ def answer(study: Mapping[str, Any]) -> list[str]:
     if part is None:
         return [verdict(study)]
     told = training_answer(study, part) if part["training"] else ["Nothing was trained on what the methods keep."]
-    return [verdict(study), headline(study), *told, *goals(part, name)]
+    return [verdict(study), headline(study), *told, *human_answer(study), *goals(part, name)]
 
 
 def made(study: Mapping[str, Any]) -> list[str]:
@@ -154,8 +164,13 @@ def made(study: Mapping[str, Any]) -> list[str]:
         f"{unseen}Every tuning of the target sees {number(of['tokens'], ',.0f')} tokens, whatever was kept. The "
         f"baselines that a method should beat the best of: {named(of['baselines'])}."
     )
+    chosen = (
+        f"`{of['default']}` is the method that the validation seeds chose. They hold the same kinds of corruption as "
+        "the test seeds, so its numbers say what to expect of these kinds and not, as the routers' do, of unseen ones."
+    )
+    before = [of["before"]] if of["before"] else []
     versions = ", ".join(f"{package} {version}" for package, version in of["versions"].items())
-    return [first, pools, parts, last, *([f"Versions: {versions}."] if versions else [])]
+    return [first, pools, parts, last, chosen, *before, *([f"Versions: {versions}."] if versions else [])]
 
 
 def figures(part: Mapping[str, Any]) -> list[str]:
@@ -203,12 +218,12 @@ def computed(study: Mapping[str, Any]) -> list[str]:
     return [
         "**Who is compared with whom.** Every AUROC compares spoilt examples with clean ones that the same corruption "
         "could have been made of: a truncated response, for one, with responses of more than one word. Otherwise a "
-        "score would be paid for seeing which examples a corruption applies to. An example without a score takes no "
-        "part, and is counted.",
+        "score would be paid for seeing which examples a corruption applies to. An example that a method gives no "
+        "score is one that it never selects: it stands below all others, and is counted.",
         "**AUROC**: the chance that a clean example scores higher than a spoilt one, ties counted half. It is the "
         "statistic of Mann and Whitney over the number of pairs (Hanley & McNeil 1982, doi "
-        "10.1148/radiology.143.1.7063747). The mean over kinds weighs them equally, seed by seed, and leaves the "
-        f"control (`{of['control']}`) out. AUPRC is the average precision of finding the spoilt examples from the "
+        "10.1148/radiology.143.1.7063747). The mean over kinds weighs them equally, seed by seed "
+        f"({left_out(study)}). AUPRC is the average precision of finding the spoilt examples from the "
         "lowest score up; its chance level is their share.",
         "**Interval over seeds**: Student's t, `m ± t(0.975, n - 1) s / sqrt(n)` over the n seeds' numbers; one seed "
         "has none, and the ends may leave the range of the number. A seed is another pool, other noise and another "
@@ -226,9 +241,10 @@ def computed(study: Mapping[str, Any]) -> list[str]:
         "share of spoilt examples.",
         "**Confounds**: Spearman's rank correlation of score and response tokens; eta squared of the score's ranks by "
         "source, the H of Kruskal and Wallis (1952) over n - 1.",
-        "**Supervised ceilings**: a linear classifier on the routers' inputs that is told which examples are spoilt, "
+        "**Supervised probes**: a linear classifier on the routers' inputs that is told which examples are spoilt, "
         "for `probe_kind` of all kinds but the one it is judged on, for `probe_source` of all sources but one. It "
-        "never judges an example that it was trained on.",
+        "never judges an example that it was trained on. They show what the routers could read, and bound no score of "
+        "another kind.",
         *(["**Scores**, the higher the better:", scores] if scores else []),
         *([ranknet] if of["objective"] == "contrastive" else []),
         "**Share of the oracle gap closed**: `(S - R) / (O - R)` of the held-out losses of the selection S, of a "

@@ -79,6 +79,7 @@ def details(study: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
     best = [method for method in order if method in study["made"]["baselines"]][:1]
     wanted = dict.fromkeys([study["claim"]["method"], *order[:1], *best])
     kinds = {kind: place for place, kind in enumerate(kinds_of(part))}
+    gained = {(row["method"], row["kind"]): row for row in part["differences"]}
     rows = sorted((row for row in part["detection"] if row["kind"] in kinds), key=lambda row: kinds[row["kind"]])
     lines = [
         [
@@ -86,20 +87,32 @@ def details(study: Mapping[str, Any], part: Mapping[str, Any]) -> list[str]:
             f"`{row['kind']}`",
             shown(row["auroc"], ".3f", MISSING),
             shown(row["bootstrap"], ".3f", MISSING),
+            marked(gained.get((method, row["kind"]), {}).get("bootstrap")),
             number(row["auprc"], ".3f"),
             number(row["chance"], ".3f"),
             probability(row["p"]),
             probability(row["holm"]),
+            number(row["clean"], "d"),
             number(row["corrupted"], "d"),
-            number(row["without"], "d"),
         ]
         for method in wanted
         for row in rows
         if row["method"] == method
     ]
-    heads = ["method", "kind", "AUROC over seeds", "AUROC, bootstrap over examples", "AUPRC", "its chance level"]
-    heads += ["p", "p, Holm", "spoilt examples", "without a score"]
-    note = f"Of {named(wanted)}: the method of the claim, that with the highest mean AUROC and the best baseline."
+    heads = ["method", "kind", "AUROC over seeds", "AUROC, bootstrap over examples"]
+    heads += ["minus the best baseline's, bootstrap", "AUPRC", "its chance level", "p", "p, Holm"]
+    heads += ["clean examples", "spoilt examples"]
+    note = (
+        f"Of {named(wanted)}: the method of the claim, that with the highest mean AUROC and the best baseline. The "
+        "difference is paired by example, bold where its interval excludes zero."
+    )
+    unscored = {
+        method: sum(row["without"] for row in part["detection"] if row["method"] == method and row["without"])
+        for method in order
+    }
+    without = [f"{count} of `{method}`" for method, count in unscored.items() if count]
+    if without:
+        note += f" Spoilt examples without a score, of all methods: {', '.join(without)}."
     return [note, table(heads, lines)] if lines else []
 
 
@@ -156,7 +169,7 @@ def rejection(part: Mapping[str, Any], methods: Sequence[str]) -> list[str]:
     lines = [
         [
             f"`{method}`",
-            *(number(cells.get((method, r), {}).get(group), ".1%") for r in recalls for group in groups),
+            *(shown(cells.get((method, r), {}).get(group), ".1%", MISSING) for r in recalls for group in groups),
         ]
         for method in methods
         if any(method == other for other, _ in cells)
@@ -184,7 +197,11 @@ def severity(part: Mapping[str, Any], methods: Sequence[str]) -> list[str]:
     """Return the table of how a score goes with the severity of a corruption."""
     cells = {(row["kind"], row["method"]): row["rho"] for row in part["severity"]}
     kinds = [kind for kind in kinds_of(part) if any(kind == other for other, _ in cells)]
-    note = "Spearman's rho of severity and score; below zero, the worse an example is spoilt the lower is its score."
+    note = (
+        "Spearman's rho of severity and score; below zero, the worse an example is spoilt the lower is its score. A "
+        "severity is a share of the response, of which a short one has the larger steps: read it beside each score's "
+        "correlation with the length."
+    )
     return matrix(note, cells, kinds, methods, lambda value: number(value, "+.2f"))
 
 
@@ -230,7 +247,8 @@ def training(tuned: Sequence[Mapping[str, Any]]) -> list[str]:
     arms = [f"`{arm}` is {ARMS[arm]}" for arm in dict.fromkeys(row["arm"] for row in rows) if arm in ARMS]
     note = (
         "The lowest loss first. Differences to random are paired by seed, below zero is better; bold where the "
-        f"interval excludes zero, on either side. {sentence_of('; '.join(arms)) if arms else ''}"
+        f"interval excludes zero, on either side. Spoilt among the kept counts the control as well, which the oracle "
+        f"leaves out. {sentence_of('; '.join(arms)) if arms else ''}"
     )
     return [note.rstrip(), table(heads, lines)] if lines else []
 
