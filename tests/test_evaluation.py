@@ -95,6 +95,12 @@ def test_examples_that_lm_eval_would_leave_out_in_silence_are_refused(tmp_path, 
         )
 
 
+def test_a_batch_size_that_lm_eval_finds_itself_gives_the_same(tasks, tokenizer):
+    asked = [Task(name="arc_easy")]
+    found, given = (run_tasks(random_model("Olmoe"), tokenizer, asked, tasks, size)[0] for size in ("auto", 4))
+    assert found["arc_easy"]["metrics"] == given["arc_easy"]["metrics"]
+
+
 @pytest.mark.parametrize("task", ["wikitext_no_such", "prost", "niah_single_1"])
 def test_a_task_that_cannot_be_had_from_files_is_refused(task, tmp_path):
     with pytest.raises(UserError, match=r"^evaluate.tasks: "):

@@ -509,7 +509,9 @@ class Throughput(Section):
         description="whether warm-up and training keep what the backward pass needs, or each layer's input alone and "
         "compute the rest again (activation checkpointing): a third slower, for a fraction of the memory"
     )
-    eval_batch_size: Count = Field(description="requests that lm-eval answers at once")
+    eval_batch_size: Count | Literal["auto"] = Field(
+        description="requests that lm-eval answers at once; `auto` lets it find what a GPU holds, up to 64"
+    )
     save_every: NotNegative = Field(
         description="seconds between two states that a killed warm-up or training goes on from"
     )

@@ -182,7 +182,7 @@ def run_tasks(
     tokenizer: PreTrainedTokenizerFast,
     tasks: Sequence[Task],
     tasks_folder: Path | None,
-    batch_size: int,
+    batch_size: int | str,
 ) -> Measured:
     """Run lm-eval.
 
@@ -191,6 +191,7 @@ def run_tasks(
 
     Args:
         tasks_folder: task files that take the place of those that lm-eval ships; None uses lm-eval's, from the hub.
+        batch_size: requests that are answered at once; `auto` lets lm-eval halve 64 until the memory of a GPU holds it.
 
     Raises:
         UserError: a task is unknown, or cannot have as many examples before a question as are asked for.

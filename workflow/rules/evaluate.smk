@@ -15,7 +15,7 @@ MEASURED = {
 EVALUATE = ON_GPUS + (
     "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} --heldout {input.heldout} --out {output.measured}"
     " --questions {output.questions}"
-    " {params.tasks_folder} --threads {threads} --batch-size {resources.batch_size}"
+    " {params.tasks_folder} --threads {threads} --eval-batch-size {resources.batch_size}"
     " --token-budget {resources.token_budget} {params.data} {params.flags}"
 )
 EVALUATION = {

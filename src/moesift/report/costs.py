@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from moesift.config import Config
+from moesift.config import Config, Throughput
 from moesift.models.batches import TOKENS
 from moesift.models.routers import expert_roles
 from moesift.models.shapes import Shape
@@ -137,7 +137,7 @@ def works(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[Wo
     for task in config.evaluate.tasks:
         if task.name in sizes:
             size = sizes[task.name]
-            batches = math.ceil(size.questions / config.throughput.eval_batch_size)
+            batches = math.ceil(size.questions / answered_at_once(config.throughput))
             found.append(
                 Work(
                     "evaluate",
@@ -149,6 +149,11 @@ def works(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[Wo
                 )
             )
     return found
+
+
+def answered_at_once(throughput: Throughput) -> int:
+    """Return how many requests lm-eval answers at once: where it finds that itself, the most that it tries."""
+    return 64 if throughput.eval_batch_size == "auto" else throughput.eval_batch_size
 
 
 def kept_per_token(shape: Shape, itemsize: int) -> float:
@@ -235,7 +240,7 @@ def memory(config: Config, selector: Shape, target: Shape) -> dict[str, dict[str
         "evaluate": {
             "weights": target.weights,
             **passing(target),
-            "key-value cache": config.throughput.eval_batch_size
+            "key-value cache": answered_at_once(config.throughput)
             * max(answers, default=0)
             * target.cached
             * target.dtype.itemsize,

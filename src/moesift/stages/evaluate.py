@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--questions", type=Path, required=True, help="parquet to write: each question by itself")
     parser.add_argument("--label", type=json.loads, required=True, help="JSON with method, ratio and seed")
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--batch-size", type=int, required=True, help="requests that lm-eval answers at once")
+    flags.add(parser, config.Throughput, "eval_batch_size")
     parser.add_argument("--token-budget", type=int, required=True, help="tokens in a batch of held-out examples")
     flags.add(parser, config.Data, "max_length")
     flags.add(parser, config.Evaluate, "tasks")
@@ -51,7 +51,7 @@ def main() -> None:
     examples = {place: example for place, example in enumerate(encoded) if example is not None}
     nats = heldout_losses(model, list(examples.values()), tokenizer.pad_token_id, args.token_budget)
     with progress.plain():  # lm-eval shows bars of its own
-        found = run_tasks(model, tokenizer, args.tasks, args.tasks_folder, args.batch_size)
+        found = run_tasks(model, tokenizer, args.tasks, args.tasks_folder, args.eval_batch_size)
     measured = {
         **args.label,
         "heldout": heldout_loss(nats),
