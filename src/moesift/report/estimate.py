@@ -99,7 +99,7 @@ def _assumption_lines(config: Config, selector: Shape, pool: Pool, hardware: Har
         f"  left out: padding, and attention's part that grows with length ({quadratic:.1%} of the selector's here)",
         "  a selection is taken to be as long as the pool's mean, although `length` prefers long examples",
         f"  hours: operations / ({hardware.tflops:.3g} TFLOP/s, {hardware.known}, x {assumed.utilisation:g}, assumed)",
-        f"    + {assumed.decode_ms:g} ms, assumed, per token that {answered_at_once(config.throughput)} answers grow by;",
+        f"    + {assumed.decode_ms:g} ms, assumed, per token of {answered_at_once(config.throughput)} answers at once;",
         "    loading models and starting jobs are not counted",
         *(
             f"  {name}, roughly: {size.questions:,} questions of {size.prompt_tokens} tokens, answers of "
