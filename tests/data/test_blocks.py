@@ -1,6 +1,6 @@
 import polars as pl
 
-from moesift.data.blocks import write_blocks
+from moesift.data.blocks import side_by_side, write_blocks
 
 
 def test_blocks_come_back_as_one_frame(tmp_path):
@@ -9,3 +9,15 @@ def test_blocks_come_back_as_one_frame(tmp_path):
     assert pl.read_parquet(tmp_path / "all.parquet").equals(frame)
     write_blocks(iter([frame[:0]]), tmp_path / "none.parquet")
     assert pl.read_parquet(tmp_path / "none.parquet").schema == frame.schema
+
+
+def test_files_of_the_same_rows_are_put_side_by_side(tmp_path):
+    frame = pl.DataFrame({"id": ["a", "b", "c"], "layers": [[1.0], None, [2.0, 3.0]], "n": [1, None, 3]})
+    for name, columns in (("one", ["id", "n"]), ("two", ["layers"])):
+        write_blocks(iter([frame[:2].select(columns), frame[2:].select(columns)]), tmp_path / name)
+        write_blocks(iter([frame[:0].select(columns)]), tmp_path / f"none of {name}")
+    blocks = list(side_by_side([tmp_path / "one", tmp_path / "two"]))
+    assert [block.height for block in blocks] == [2, 1]
+    assert pl.concat(blocks).equals(frame.select("id", "n", "layers"))
+    (none,) = side_by_side([tmp_path / "none of one", tmp_path / "none of two"])
+    assert none.schema == frame.select("id", "n", "layers").schema

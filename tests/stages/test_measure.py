@@ -127,6 +127,25 @@ def test_what_fails_is_named_by_its_rows(tmp_path, monkeypatch, pool, epoch, kin
     assert f"rows 5 to 9 of {tmp_path / 'pool.parquet'} (ids 05 to 09)" in " ".join(told)
 
 
+def test_of_what_fails_later_on_nothing_is_left(tmp_path, monkeypatch, pool, epoch):
+    """Chunks are written as they come, yet the file is there whole or not at all."""
+    chunks = []
+
+    def fails(model, pad, examples, budget):
+        chunks.append(len(list(tmp_path.glob(".1-of-1.parquet.*.part/1-of-1.parquet.*"))))
+        if len(chunks) == 3:
+            raise RuntimeError("no room")
+        return [0.0] * len(examples)
+
+    monkeypatch.setattr(shards, "CHUNK", 5)
+    monkeypatch.setattr(losses, "nats", fails)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(RuntimeError, match="no room"):
+        measured(tmp_path, monkeypatch, epoch, "nats")
+    assert chunks == [0, 1, 1]  # what has been measured is on disk before the next is
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_response_without_an_end_has_one_token_less(tmp_path, monkeypatch, pool, epoch):
     (whole,) = measured(tmp_path, monkeypatch, epoch, "nats")
     pool.with_columns(finished=pl.lit(False)).write_parquet(tmp_path / "pool.parquet")

@@ -1,6 +1,7 @@
 """A parquet written block by block, so that it need not fit into memory."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -14,3 +15,11 @@ def write_blocks(blocks: Iterator[pl.DataFrame], path: Path) -> None:
         writer.write_table(first)
         for block in blocks:
             writer.write_table(block.to_arrow())
+
+
+def side_by_side(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
+    """Yield the columns of files that `write_blocks` was given blocks of the same rows for, block by block."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(pq.ParquetFile(path)) for path in paths]
+        for block in range(files[0].num_row_groups):
+            yield pl.concat([pl.DataFrame(file.read_row_group(block)) for file in files], how="horizontal")

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from moesift import config, flags, progress
+from moesift.data.blocks import side_by_side, write_blocks
 from moesift.errors import UserError, run
 from moesift.files import parquet, whole
 from moesift.models import checkpoints
@@ -22,6 +23,7 @@ from moesift.models.routers import Gate
 from moesift.scoring import losses, measuring, shards
 from moesift.scoring.measurements import TOKENS
 
+EXAMPLE = {"id": pl.String, "source": pl.String, "n_tokens": pl.Int64}
 QUANTITIES: dict[str, pl.DataType] = {
     "signals": pl.List(pl.Float64),  # each routed layer's mean log odds over the response tokens
     "signals_all": pl.List(pl.Float64),  # over all tokens
@@ -62,26 +64,27 @@ def main() -> None:
     shard, count = args.shard
     pool = pl.scan_parquet(args.pool).select("id", "source", "messages", "finished")
     height = pool.select(pl.len()).collect().item()
-    by_model, tokens, started = [], 0, time.monotonic()
+    tokens, started = 0, time.monotonic()
     starts = range((shard - 1) * shards.CHUNK, height, count * shards.CHUNK)
     sizes = [min(shards.CHUNK, height - start) for start in starts]
 
     def rate() -> str:
         return f"{tokens / (time.monotonic() - started):,.0f} tokens/s"
 
-    for tokenizer, measures in readers(args.model, args.quantities, args.token_budget):
+    def parts(tokenizer: PreTrainedTokenizerFast, measures: Measures, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        nonlocal tokens
 
-        def tokenised(start: int, tokenizer: PreTrainedTokenizerFast = tokenizer) -> tuple[pl.DataFrame, list[Encoded]]:
+        def tokenised(start: int) -> tuple[pl.DataFrame, list[Encoded]]:
             chunk = pool.slice(start, shards.CHUNK).collect()
             return chunk, encode(chunk["messages"].to_list(), tokenizer, args.max_length, chunk["finished"].to_list())
 
-        columns = [name for names in measures for name in names]
-        parts, what = [_nothing(columns)], ", ".join(columns) or TOKENS
+        if not starts:
+            yield _nothing(columns)
         coming = ahead(tokenised, starts)
-        for start, chunk in progress.steps(coming, sizes, what, unit="examples", told=rate):
+        for start, chunk in progress.steps(coming, sizes, ", ".join(columns) or TOKENS, unit="examples", told=rate):
             try:
                 rows, examples = chunk.result()
-                parts.append(measured(rows, examples, measures))
+                found = measured(rows, examples, measures)
             except Exception as error:
                 ids = pool.slice(start, shards.CHUNK).select("id").collect()["id"]
                 where = f"rows {start} to {start + len(ids) - 1} of {args.pool} (ids {ids[0]} to {ids[-1]})"
@@ -90,12 +93,19 @@ def main() -> None:
                 error.add_note(f"in {where}")
                 raise
             tokens += sum(len(example.ids) for example in examples) * max(1, len(measures))
-        found = pl.concat(parts)
-        by_model.append(found.select(columns) if by_model else found)
-    found = pl.concat(by_model, how="horizontal")
+            yield found
+
+    # A chunk is written before the next is measured, so that memory does not grow with the shard. Models take turns on
+    # the whole shard, since to turn to one is slow: each has a file of its own until all are done.
     with whole(args.out) as part:
-        found.write_parquet(part)
-    print(f"{', '.join(args.quantities)} of {found.height} examples, {tokens} tokens, {rate()}")
+        by_model: list[Path] = []
+        for tokenizer, measures in readers(args.model, args.quantities, args.token_budget):
+            columns = [name for names in measures for name in names]
+            written = columns if by_model else [*EXAMPLE, *columns]
+            by_model.append(part.with_name(f"{part.name}.{len(by_model)}"))
+            write_blocks((chunk.select(written) for chunk in parts(tokenizer, measures, columns)), by_model[-1])
+        write_blocks(side_by_side(by_model), part)
+    print(f"{', '.join(args.quantities)} of {sum(sizes)} examples, {tokens} tokens, {rate()}")
 
 
 def ahead(make: Callable[[int], Made], starts: Sequence[int]) -> Iterator[tuple[int, Future[Made]]]:
@@ -196,8 +206,7 @@ def _kind(column: str) -> pl.DataType:
 
 def _nothing(columns: Sequence[str]) -> pl.DataFrame:
     """Return what a shard without examples has measured."""
-    kinds = {name: _kind(name) for name in columns}
-    return pl.DataFrame(schema={"id": pl.String, "source": pl.String, "n_tokens": pl.Int64, **kinds})
+    return pl.DataFrame(schema=EXAMPLE | {name: _kind(name) for name in columns})
 
 
 def _shard(text: str) -> tuple[int, int]:
