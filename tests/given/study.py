@@ -128,6 +128,7 @@ def dose(noise, auroc, kept_clean):
         "method": "router",
         "auroc": interval(auroc, 0.02),
         "kept_clean": kept_clean,
+        "without": [],
     }
 
 

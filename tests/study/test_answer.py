@@ -66,10 +66,8 @@ def test_top_random_and_bottom_in_order():
     numbers = part([1, 2])
     summary, listed, other = training_answer(study(numbers), numbers)
     assert other == (
-        "Where 70% are spoilt, the score as a filter: the lowest 50% of each source by `router` are rejected, and of "
-        "the rest a random part is taken (`filtered`). Its loss is below that of a random part of the whole pool at 1 "
-        "of 1 ratios, with the interval of the difference below zero at 1 and above at 0: 20% kept -0.200 [-0.250, "
-        "-0.150] nats per response token."
+        "With more and with less noise, minus a random part, in nats per response token: 70% spoilt: `filtered` -0.200 "
+        "[-0.250, -0.150] (20% kept)."
     )
     assert summary == (
         "Held-out loss after training on the best by `router` (top) and on a random part of the same size: top is "

@@ -184,6 +184,16 @@ def test_layers_are_judged_alone():
     assert second["auroc"]["value"] == 0.5  # of a constant
 
 
+def test_doses_are_of_the_kinds_that_every_share_of_noise_can_judge():
+    applicable = pl.col("applicable").list.set_difference(["cut"])
+    more = case(noise=0.7)
+    more = replace(more, examples=more.examples.with_columns(applicable=applicable))  # no clean example could be cut
+    rows = study.doses([case(), more], ["nll"])
+    assert [row["without"] for row in rows] == [["cut"], ["cut"]]
+    swaps = [study.auroc([one], "nll", "swap")[1] for one in (case(), more)]
+    assert [row["auroc"]["value"] for row in rows] == swaps
+
+
 def test_the_control_is_no_noise():
     given = case()
     (row, *_) = study.precision([given], ["nll"])
@@ -206,12 +216,15 @@ def test_the_goals_say_what_was_found():
     ]
     apart = {"value": -0.028, "low": -0.059, "high": 0.003}
     oracle = {"arm": "oracle", "ratio": 0.2, "gap": None, "against_random": apart}
-    tuned = [{"arm": "router", "ratio": 0.2, "gap": {"value": 0.4, "low": None, "high": None}}, oracle]
+    tuned = [{"arm": "router", "ratio": 0.2, "gap": {"value": 0.4, "low": 0.35, "high": 0.45}}, oracle]
     above, enough, hard, gap = study.goals(found, "router", ["nll", "length"], lost, tuned)
     assert hard["found"] == "10.0% [8.0%, 12.0%] against 30.0% [28.0%, 32.0%]"
     assert above["found"] == "+0.105 [+0.041, +0.169] over nll"
     assert (above["reached"], enough["reached"], hard["reached"], gap["reached"]) == (True, True, True, False)
-    assert gap["found"] == "0.40"
+    assert gap["found"] == "0.40 [0.35, 0.45]"
+    tuned[0]["gap"] = {"value": 0.68, "low": -0.48, "high": 1.83}
+    *_, gap = study.goals(found, "router", ["nll", "length"], lost, tuned)
+    assert gap["reached"] is None  # of what may be nothing or all
     tuned[0]["gap"] = None
     *_, gap = study.goals(found, "router", ["nll", "length"], lost, tuned)
     assert gap["found"] == "the oracle minus random is -0.028 [-0.059, +0.003] nats, not told from zero"

@@ -47,6 +47,7 @@ def test_the_page_has_its_tables_and_links():
 def test_several_noises_and_human_pairs_have_their_tables():
     numbers = part([1, 2])
     numbers["doses"] += [dose(0.5, 0.65, 0.625)]
+    numbers["doses"][0]["without"] = ["wrong_number"]
     whole = study(numbers)
     whole["human"] = {
         "pairs": 150,
@@ -60,6 +61,7 @@ def test_several_noises_and_human_pairs_have_their_tables():
         {"replaced": 0.05, "threshold": 0.7, "copies": 300, "found": interval(0.25, 0.05), "others": 0.0125}
     ]
     lines = page(whole).splitlines()
+    assert "Mean AUROC over kinds but `wrong_number`, which" in " ".join(lines)
     assert "30% spoilt over the seeds 1, 2; 50% spoilt over the seeds 1, 2." in " ".join(lines)
     assert "| 5% | 0.70 | 300 | 25.0% [20.0%, 30.0%] | 1.25% |" in lines
     assert "| `router` | 0.700 [0.680, 0.720] | 0.650 [0.630, 0.670] | 75.0% | 62.5% |" in lines

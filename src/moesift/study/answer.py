@@ -169,27 +169,43 @@ def training_answer(study: Mapping[str, Any], part: Mapping[str, Any]) -> list[s
             " With the lowest scored by `router` (bottom), the order top better than random better than bottom is "
             f"found at {len(kept)} of {len(ordered)} ratios."
         )
-    others = [
-        sentence
-        for other in part["training_at_other_noise"]
-        for sentence in filtered_answer(
-            study,
-            {(row["arm"], row["ratio"]): row for row in other["rows"]},
-            f"Where {percent(other['noise'])} are spoilt",
-        )
-    ]
     oracles = [sign(rows["oracle", ratio]["against_random"]) for ratio in both if ("oracle", ratio) in rows]
     if oracles and not {"below", "unsure"} & set(oracles):
         told += (
             " **At no ratio is the oracle itself told from random**: at this size and this share of noise, leaving out "
             "what is spoilt gains too little to be seen, so that no selection can be shown to gain by it."
         )
-    return [told, "\n".join(at_ratio(rows, top, ratio) for ratio in both), *filtered_answer(study, rows), *others]
+    return [
+        told,
+        "\n".join(at_ratio(rows, top, ratio) for ratio in both),
+        *filtered_answer(study, rows),
+        *other_noise(part),
+    ]
 
 
-def filtered_answer(
-    study: Mapping[str, Any], rows: Mapping[tuple[str, float], Mapping[str, Any]], where: str = ""
-) -> list[str]:
+def other_noise(part: Mapping[str, Any]) -> list[str]:
+    """Say what the filter and the oracle gain over a random part at the other shares of spoilt examples."""
+    told = [
+        f"{percent(other['noise'])} spoilt: `{row['arm']}` {shown(row['against_random'], '+.3f')} "
+        f"({percent(row['ratio'])} kept)"
+        for other in part["training_at_other_noise"]
+        for row in other["rows"]
+        if row["arm"] in ("filtered", "oracle")
+    ]
+    seeds = {
+        len(row["seeds"])
+        for row in part["doses"]
+        if row["noise"] in [o["noise"] for o in part["training_at_other_noise"]]
+    }
+    alone = " Of one seed, so without an interval." if seeds == {1} else ""
+    return (
+        [f"With more and with less noise, minus a random part, in nats per response token: {'; '.join(told)}.{alone}"]
+        if told
+        else []
+    )
+
+
+def filtered_answer(study: Mapping[str, Any], rows: Mapping[tuple[str, float], Mapping[str, Any]]) -> list[str]:
     """Say whether a random part of what a filter leaves beats a random part of the pool, where that was trained on."""
     signs = {ratio: sign(row["against_random"]) for (arm, ratio), row in rows.items() if arm == "filtered"}
     if not signs:
@@ -197,7 +213,7 @@ def filtered_answer(
     below_random = [ratio for ratio in signs if below(rows["filtered", ratio], rows[RANDOM, ratio])]
     counts = Counter(signs.values())
     told = (
-        f"{f'{where}, the' if where else 'The'} score as a filter: the lowest {percent(study['made']['reject'])} of "
+        f"The score as a filter: the lowest {percent(study['made']['reject'])} of "
         f"each source by `{study['made']['default']}` are rejected, and of the rest a random part is taken "
         f"(`filtered`). Its loss is below that of a random part of the whole pool at {len(below_random)} of "
         f"{len(signs)} ratios, with the interval of the difference below zero at {counts['below']} and above at "

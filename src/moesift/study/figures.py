@@ -153,7 +153,7 @@ def training(part: Mapping[str, Any]) -> Figure | None:
                     capsize=2,
                 )
                 if row["gap"] is not None and row["gap"]["value"] is not None:
-                    share = f"{row['gap']['value']:.0%}"
+                    share = f"{row['gap']['value']:.0%}" if row["gap"]["value"] > -1 else "< -100%"
                     axes.annotate(
                         share, (1, y), xycoords=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8
                     )

@@ -224,7 +224,9 @@ def doses(part: Mapping[str, Any], methods: Sequence[str]) -> list[str]:
     ]
     seeds = {row["noise"]: ", ".join(map(str, row["seeds"])) for row in part["doses"]}
     over = "; ".join(f"{percent(noise)} spoilt over the seeds {seeds[noise]}" for noise in noises)
-    return [f"Mean AUROC over kinds. {sentence_of(over)}", table(heads, lines)]
+    without = part["doses"][0]["without"]
+    but = f" but {named(without)}, which at some share leave no clean example to compare with" if without else ""
+    return [f"Mean AUROC over kinds{but}. {sentence_of(over)}", table(heads, lines)]
 
 
 def training(tuned: Sequence[Mapping[str, Any]]) -> list[str]:
