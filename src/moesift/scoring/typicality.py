@@ -1,7 +1,6 @@
 """What is typical of a source, by robust statistics: what was spoilt is unlike the rest of it, one way or another."""
 
 import numpy as np
-from sklearn.covariance import MinCovDet
 
 from moesift.errors import UserError
 from moesift.scoring import methods
@@ -63,6 +62,8 @@ def typical_pmi(
 
 def _distance(typical: np.ndarray, judged: np.ndarray) -> np.ndarray:
     """Return the Mahalanobis distance of each judged row from the typical ones, (n,)."""
+    from sklearn.covariance import MinCovDet  # takes seconds to import, and `score` is mostly run for other methods
+
     some = typical
     if len(typical) > MOST:
         some = typical[np.random.default_rng(0).choice(len(typical), MOST, replace=False)]
