@@ -15,7 +15,7 @@ def main() -> None:
     pool = pl.read_parquet(folder / "pool.parquet")
     measured = pl.concat([pl.read_parquet(folder / f"{shard}-of-{shards}.parquet") for shard in range(1, shards + 1)])
     scored = measured.select("id", score=-pl.col("nats") / pl.col("n_tokens"))
-    ranked = pool.join(scored, on="id").sort("score", descending=True, nulls_last=True)
+    ranked = pool.join(scored, on="id").sort("score", "id", descending=[True, False], nulls_last=True)
     ranked.head(round(ratio * pool.height)).write_parquet(folder / "plain.parquet")
 
 

@@ -1,8 +1,9 @@
 """Merge, score and select synthetic pools of any size, and print the seconds and the peak memory of each stage.
 
-Beside them the plain code, which does the work of `merge`, `score` and `select, the best` in memory.
+The chain of `merge`, `score` and `select, the best` takes turns with the plain code, which does the same in memory, and
+both must keep the same examples.
 
-python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--skip merge] [--out results/rows.json]
+python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--rounds 3] [--skip merge] [--out FILE]
 
 What is written first is as large as the real thing but for the text, which is short: nothing reads it but for the few
 examples that are kept. Each stage runs as the rule of the workflow runs it, in a process of its own.
@@ -11,6 +12,7 @@ examples that are kept. Each stage runs as the rule of the workflow runs it, in 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,14 +31,16 @@ from moesift.scoring.shards import CHUNK
 
 SOURCES = [f"source_{number}" for number in range(7)]
 RATIO = 0.05
+OURS = "the three, a chain"
+PLAIN = "plain, all of it"
 
 
 def write_pool(folder: Path, rows: int, seed: int) -> None:
     """Write a pool of short examples: ids as hashes are, seven sources."""
     rng = np.random.default_rng(seed)
-    with pq.ParquetWriter(folder / "pool.parquet", _pool_rows(rng, 1).to_arrow().schema) as writer:
+    with pq.ParquetWriter(folder / "pool.parquet", pool_rows(rng, 1).to_arrow().schema) as writer:
         for start in range(0, rows, ROW_GROUP):
-            writer.write_table(_pool_rows(rng, min(ROW_GROUP, rows - start)).to_arrow())
+            writer.write_table(pool_rows(rng, min(ROW_GROUP, rows - start)).to_arrow())
 
 
 def write_shards(folder: Path, shards: int, seed: int) -> None:
@@ -97,30 +101,58 @@ def run(module: str, *words: object) -> Took:
     return took([sys.executable, "-m", module, *map(str, words)], os.environ, Path.cwd())
 
 
-def stages(folder: Path, shards: int, skipped: list[str]) -> Iterator[tuple[str, Took]]:
-    """Run a merge, a scoring and selections of three kinds; yield the name of each and what it took."""
-    pool, merged, scores = (folder / f"{name}.parquet" for name in ("pool", "nats", "scores"))
-    if "merge" not in skipped:
-        write_shards(folder, shards, seed=1)
-        yield (
-            "merge",
-            run("moesift.stages.merge_shards", "--shards", folder, "--of", shards, "--pool", pool, "--out", merged),
-        )
-        yield "plain, all of it", run("benchmarks.plain_selection", folder, shards, RATIO)
-        if "score" not in skipped:
-            yield "score", run("moesift.stages.score", "nll", "--measured", merged, "nats", "--out", scores)
-    write_scores(folder, seed=2)
-    for name, rules in (
-        ("select, the best", {}),
-        ("select, quotas", {"drop-top": 0.01, "quota": "proportional"}),
-        ("select, the filter", {"reject": 0.5}),
-    ):
-        words = ["--scores", scores, "--pool", pool, "--ratio", RATIO, "--seed", 0]
-        words += ["--out", folder / "selection.parquet", "--dropped", folder / "dropped.parquet"]
-        rules = {"format": "parquet", "drop-top": 0, "quota": "null", "reject": "null", "diversity": "null"} | rules
-        for rule, value in rules.items():
-            words += [f"--{rule}", value]
-        yield name, run("moesift.stages.select_ratio", *words)
+def compared(folder: Path, shards: int, rounds: int) -> dict[str, Took]:
+    """Run the chain and the plain code by turns; return the medians of each stage, of the chain and of the plain code.
+
+    Raises:
+        SystemExit: they do not keep the same examples.
+    """
+    write_shards(folder, shards, seed=1)
+    merged, scores = folder / "nats.parquet", folder / "scores.parquet"
+    times: dict[str, list[Took]] = {"merge": [], "score": [], "select, the best": [], OURS: [], PLAIN: []}
+    for _ in range(rounds):
+        words = ["--shards", folder, "--of", shards, "--pool", folder / "pool.parquet", "--out", merged]
+        chain = {
+            "merge": run("moesift.stages.merge_shards", *words),
+            "score": run("moesift.stages.score", "nll", "--measured", merged, "nats", "--out", scores),
+            "select, the best": select(folder, {}),
+        }
+        seconds, cpu_seconds, peaks = zip(*chain.values(), strict=True)
+        chain[OURS] = Took(sum(seconds), sum(cpu_seconds), max(peaks))
+        chain[PLAIN] = run("benchmarks.plain_selection", folder, shards, RATIO)
+        for stage, own in chain.items():
+            times[stage].append(own)
+    kept = [pl.read_parquet(folder / f"{name}.parquet", columns=["id"])["id"] for name in ("selection", "plain")]
+    if not kept[0].equals(kept[1]):
+        raise SystemExit("the stages and the plain code keep different examples")
+    return {stage: Took(*map(statistics.median, zip(*all_of, strict=True))) for stage, all_of in times.items()}
+
+
+def select(folder: Path, rules: Mapping[str, object]) -> Took:
+    """Select by the scores in a folder, by rules beside the ratio."""
+    words: list[object] = ["--scores", folder / "scores.parquet", "--pool", folder / "pool.parquet"]
+    words += ["--ratio", RATIO, "--seed", 0]
+    words += ["--out", folder / "selection.parquet", "--dropped", folder / "dropped.parquet"]
+    none = {"format": "parquet", "drop-top": 0, "quota": "null", "reject": "null", "diversity": "null"}
+    for rule, value in (none | rules).items():
+        words += [f"--{rule}", value]
+    return run("moesift.stages.select_ratio", *words)
+
+
+def stages(folder: Path, shards: int, rounds: int, skipped: Sequence[str]) -> Iterator[tuple[str, Took]]:
+    """Run the stages on the pool in a folder; yield the name of each and what it took."""
+    kinds: dict[str, dict[str, object]] = {
+        "select, the best": {},
+        "select, quotas": {"drop-top": 0.01, "quota": "proportional"},
+        "select, the filter": {"reject": 0.5},
+    }
+    if "merge" in skipped:
+        write_scores(folder, seed=2)
+    else:
+        yield from compared(folder, shards, rounds).items()
+        del kinds["select, the best"]
+    for name, rules in kinds.items():
+        yield name, select(folder, rules)
 
 
 def main() -> None:
@@ -128,7 +160,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--shards", type=int, default=100)
-    parser.add_argument("--skip", choices=["merge", "score"], nargs="*", default=[], help="score needs merge")
+    parser.add_argument("--rounds", type=int, default=3, help="of the chain and the plain code; all else runs once")
+    parser.add_argument("--skip", choices=["merge"], nargs="*", default=[], help="also skips score and the plain code")
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
     args = parser.parse_args()
 
@@ -137,26 +170,37 @@ def main() -> None:
         "commit": commit(),
         "versions": versions(),
         "shards": args.shards,
+        "ratios": {},
         "rows": {},
     }
     print(f"{found['machine']}, {args.shards} shards, {RATIO:g} kept")
     print(f"{'rows':>14}  {'stage':<20}{'seconds':>10}{'CPU s':>10}{'peak GB':>10}")
     for rows in args.rows:
-        found["rows"][rows] = {}
+        all_of: dict[str, Took] = {}
         with tempfile.TemporaryDirectory(prefix="moesift-") as name:
             write_pool(Path(name), rows, seed=0)
-            for stage, took in stages(Path(name), args.shards, args.skip):
-                found["rows"][rows][stage] = took._asdict()
+            for stage, own in stages(Path(name), args.shards, args.rounds, args.skip):
+                all_of[stage] = own
                 print(
-                    f"{rows:>14,}  {stage:<20}{took.seconds:>10.1f}{took.cpu_seconds:>10.1f}{took.peak_gb:>10.2f}",
+                    f"{rows:>14,}  {stage:<20}{own.seconds:>10.1f}{own.cpu_seconds:>10.1f}{own.peak_gb:>10.2f}",
                     flush=True,
                 )
+        found["rows"][rows] = {stage: own._asdict() for stage, own in all_of.items()}
+        if PLAIN in all_of:
+            own, plain = all_of[OURS], all_of[PLAIN]
+            found["ratios"][rows] = ratio = own.seconds / plain.seconds
+            print(
+                f"{rows:>14,}  the chain takes {ratio:.2f} times the seconds of the plain code, and its peak is "
+                f"{own.peak_gb:.2f} GB beside {plain.peak_gb:.2f} GB",
+                flush=True,
+            )
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def _pool_rows(rng: np.random.Generator, rows: int) -> pl.DataFrame:
+def pool_rows(rng: np.random.Generator, rows: int) -> pl.DataFrame:
+    """Return rows of a pool, all with the same text."""
     digits = rng.bytes(8 * rows).hex()
     ids = pl.Series(np.frombuffer(digits.encode(), dtype="S16"), dtype=pl.Binary).cast(pl.String)
     index = pl.int_range(rows, dtype=pl.Int64, eager=True)
