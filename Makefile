@@ -25,11 +25,12 @@ lint: .venv/installed
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-# Speed beside plain code, on a machine that does nothing else: about five minutes on two cores.
+# Speed beside plain code and peak memory, on a machine that does nothing else: a quarter of an hour on two cores.
 bench: .venv/installed
 	$(BIN)/python -m benchmarks --out results/benchmarks.json
 	$(BIN)/python -m benchmarks.selection --out results/benchmarks-selection.json
 	$(BIN)/python -m benchmarks.plan --out results/benchmarks-plan.json
+	$(BIN)/python -m benchmarks.memory --out results/benchmarks-memory.json
 
 docs: .venv/installed
 	$(BIN)/python -m moesift.reference config/config.yaml > config/README.md

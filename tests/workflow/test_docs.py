@@ -128,8 +128,9 @@ def test_speed_is_measured_as_the_page_says(tmp_path):
     recipe = subprocess.run([*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     smallest = {
         "benchmarks": "--case tokenising --rounds 1",
-        "benchmarks.selection": "--rows 20_000 --skip merge",
+        "benchmarks.selection": "--rows 20_000 --shards 3 --rounds 1",
         "benchmarks.plan": "--shards 1 --rounds 1",
+        "benchmarks.memory": "--rows 100 2_000",
     }
     run = [shlex.split(line) for line in recipe.splitlines() if " -m benchmarks" in line]
     assert [words[2] for words in run] == list(smallest)
@@ -141,6 +142,8 @@ def test_speed_is_measured_as_the_page_says(tmp_path):
         assert {"machine", "commit", "versions"} <= set(json.loads(out.read_text()))
     cases = json.loads((tmp_path / "benchmarks.json").read_text())["cases"]
     assert all(case["apart"] < 1e-4 and case["ratio"] > 0 for case in cases.values())
+    memory = json.loads((tmp_path / "benchmarks-memory.json").read_text())["rows"]
+    assert memory["2000"]["peak_gb"] == pytest.approx(memory["100"]["peak_gb"], rel=0.1)
 
 
 @pytest.mark.slow
