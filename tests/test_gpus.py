@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import polars as pl
 import pytest
+
+from moesift.models import checkpoints
 
 SHOW = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
 
@@ -86,6 +89,21 @@ def test_more_than_there_are_is_one_message(start):
         "moesift: error: the job asks for GPUs: 2; visible to it: 1 (CUDA_VISIBLE_DEVICES=3): "
     )
     assert job.returncode == 1
+
+
+@pytest.mark.slow
+def test_a_scoring_on_gpus_that_torch_cannot_use_stops(start, selector, conversations, tmp_path):
+    """A number that no machine has stands for a GPU whose driver, or whose torch, does not do."""
+    checkpoints.save(selector, tmp_path / "epoch-0", None, {})
+    pool = {"id": ["a"], "source": ["s"], "messages": conversations[:1], "finished": [True]}
+    pl.DataFrame(pool).write_parquet(tmp_path / "pool.parquet")
+    words = f"--model {tmp_path} --quantities epoch-0.signals --pool {tmp_path}/pool.parquet --shard 1-of-1 --threads 1"
+    words += f" --token-budget 0 --max-length 64 --out {tmp_path}/measured.parquet"
+    job = start(2, sys.executable, "-m", "moesift.stages.measure", *words.split(), CUDA_VISIBLE_DEVICES="98,99")
+    said = job.communicate(timeout=120)[1]
+    assert "moesift: error: the job asks for GPUs: 2; of those that it was given, torch can compute on: 0; " in said
+    assert job.returncode == 1
+    assert not (tmp_path / "measured.parquet").exists()
 
 
 def test_the_command_s_exit_code_is_kept(start):

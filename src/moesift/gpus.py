@@ -13,6 +13,8 @@ from pathlib import Path
 
 from moesift.errors import UserError, run
 
+# What a job is told of how many GPUs it was given, for `moesift.models.loading` to hold against what torch finds.
+GIVEN = "MOESIFT_GPUS"
 # Set in the jobs of Slurm, PBS and LSF, and in the containers of Kubernetes.
 SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "KUBERNETES_SERVICE_HOST")
 
@@ -44,6 +46,7 @@ def own(number: int) -> None:
     else:
         found = take(visible, number, Path(tempfile.gettempdir()) / f"moesift-gpus-{os.getuid()}")
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(found)
+    os.environ[GIVEN] = str(number)
 
 
 def devices() -> list[str]:

@@ -14,10 +14,10 @@ from moesift.gpus import devices
 
 PACKAGE = Path(__file__).parent
 
-# Configuration reaches a stage as flags only; the others word an error, write a file whole or not at all, show how far
-# a stage is or record what was done. None changes a result.
+# Configuration reaches a stage as flags only; the others word an error, write a file whole or not at all, hand out
+# GPUs, show how far a stage is or record what was done. None changes a result.
 WITHOUT_EFFECT = {
-    f"moesift{module}" for module in ("", ".config", ".errors", ".files", ".live", ".progress", ".provenance")
+    f"moesift{module}" for module in ("", ".config", ".errors", ".files", ".gpus", ".live", ".progress", ".provenance")
 }
 
 RECORDED = (

@@ -2,6 +2,9 @@ import pytest
 import torch
 from given.models import FAMILIES, random_model
 
+from moesift.errors import UserError
+from moesift.gpus import GIVEN
+from moesift.models import loading
 from moesift.models.loading import checkpoint_activations
 from moesift.models.routers import TrashCan, freeze_all_but
 
@@ -30,3 +33,33 @@ def test_checkpointed_activations_change_nothing_but_what_is_computed_twice(fami
     for plain, again in zip(found[0][1], found[1][1], strict=True):
         assert plain.abs().max() > 0
         assert torch.allclose(plain, again, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("built", "look"),
+    [
+        (None, "is built for the CPU alone: install one"),
+        ("13.2", "is built for CUDA 13.2: see by `nvidia-smi`"),
+    ],
+)
+def test_a_job_of_gpus_never_computes_on_the_cpu(built, look, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.delenv(GIVEN, raising=False)
+    assert loading.device().type == "cpu"
+    monkeypatch.setenv(GIVEN, "0")
+    assert loading.device().type == "cpu"
+    monkeypatch.setenv(GIVEN, "2")
+    with pytest.raises(UserError, match=r"asks for GPUs: 2; .* torch can compute on: 0; ") as error:
+        loading.device()
+    assert look in str(error.value)
+    assert "0 to compute on the CPU" in str(error.value)
+
+
+def test_fewer_gpus_than_were_given_are_as_bad_as_none(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    loading.require_gpus(1)
+    with pytest.raises(UserError, match=r"asks for GPUs: 2; .* torch can compute on: 1; "):
+        loading.require_gpus(2)

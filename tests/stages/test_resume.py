@@ -215,6 +215,20 @@ def test_two_processes_are_the_same_warm_up_and_go_on_as_well(python, stages, tm
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-4) for name in weights[0])
 
 
+def test_a_warm_up_on_gpus_that_torch_cannot_use_stops(python, stages, tmp_path, monkeypatch):
+    flags, _ = stages["warmup_epoch"]
+    launch = [python, "-m", "moesift.launch", "--nodes", "1", "--gpus", "1", "--threads", "1"]
+    launch += ["--config", WARMUP["--accelerate"], "moesift.stages.warmup_epoch"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "99"}  # a number that no machine has
+    ended = subprocess.run(
+        [*launch, *words(flags, tmp_path / "out")], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert (
+        "moesift: error: the job asks for GPUs: 1; of those that it was given, torch can compute on: 0" in ended.stderr
+    )
+
+
 def test_a_warm_up_that_spreads_the_selector_is_refused(python, stages, tmp_path):
     flags, _ = stages["warmup_epoch"]
     process = started(

@@ -52,7 +52,7 @@ def selection(tmp_path_factory):
     return path
 
 
-def launch(python, target, selection, out, accelerate, *more) -> subprocess.CompletedProcess:
+def launch(python, target, selection, out, accelerate, *more, gpus="") -> subprocess.CompletedProcess:
     values = {
         "--model": target,
         "--selection": selection,
@@ -74,12 +74,13 @@ def launch(python, target, selection, out, accelerate, *more) -> subprocess.Comp
         "--lora-dropout": 0.0,
         "--lora-targets": "[q_proj, down_proj]",
     }
-    command = [python, "-m", "moesift.launch", "--nodes", "1", "--gpus", "0", "--threads", "1", "--config"]
+    command = [python, "-m", "moesift.launch", "--nodes", "1", "--gpus", str(len(gpus.split(",")) if gpus else 0)]
+    command += ["--threads", "1", "--config"]
     if more:
         command = [python, "-m", "accelerate.commands.launch", *more, "-m", "--config_file"]
     command += [str(accelerate), "moesift.stages.train_adapter"]
     command += [str(word) for pair in values.items() for word in pair]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpus}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
@@ -153,4 +154,23 @@ def test_a_launch_that_is_not_what_was_asked_for_stops(python, target, selection
     )
     assert done.returncode != 0
     assert "moesift: error: config/accelerate/zero2_cpu.yaml: num_processes is 2, but there are 1" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("accelerate", ["single", "ddp", "zero2", "fsdp2"])
+def test_a_training_on_gpus_that_torch_cannot_use_stops(accelerate, python, target, selection, tmp_path):
+    """Numbers that no machine has stand for GPUs whose driver, or whose torch, does not do."""
+    file = f"config/accelerate/{accelerate}.yaml"
+    done = launch(python, target, selection, tmp_path / "none", file, gpus="98,99")
+    assert done.returncode != 0
+    assert (
+        "moesift: error: the job asks for GPUs: 2; of those that it was given, torch can compute on: 0" in done.stderr
+    )
+    assert not (tmp_path / "none").exists()
+
+
+def test_processes_that_fsdp2_would_leave_alone_are_refused(python, target, selection, tmp_path):
+    done = launch(python, target, selection, tmp_path / "none", on_cpus("fsdp2", tmp_path))
+    assert done.returncode != 0
+    assert "accelerate.yaml: distributed_type is FSDP, which accelerate spreads over GPUs alone" in done.stderr
     assert not (tmp_path / "none").exists()

@@ -14,6 +14,8 @@ import yaml
 from given import slurm
 from given.markdown import blocks, rows
 
+from moesift.models.loading import FAKE_GPUS
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [
@@ -54,6 +56,7 @@ def ran(tmp_path_factory, copy, plugin):
     environment = os.environ | {
         "PYTHONPATH": f"{checkout.folder / 'src'}:{plugin}",
         "HF_HUB_OFFLINE": "1",
+        FAKE_GPUS: "1",
     }
     command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "snakemake", "--profile", "slurm"]
     command += ["--configfile", checkout.configured("tiny", **SMALLER)]

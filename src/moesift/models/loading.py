@@ -18,6 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from moesift.errors import UserError
+from moesift.gpus import GIVEN
 from moesift.models.chat import with_template
 from moesift.models.experts import ONE_BY_ONE
 from moesift.models.routers import has_routers
@@ -26,12 +27,46 @@ logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# For the tests with a Slurm, whose GPUs are no devices, and for nothing else: set, a job of GPUs computes on the CPU.
+FAKE_GPUS = "MOESIFT_FAKE_GPUS"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 
 
 def device() -> torch.device:
-    """Return the accelerator that torch sees, else the CPU."""
+    """Return the accelerator that torch sees, else the CPU, which a job of GPUs never gets.
+
+    Raises:
+        UserError: as `require_gpus`.
+    """
+    require_gpus(gpus_given())
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def gpus_given() -> int:
+    """Return how many GPUs this job has asked for and been given; 0 where it computes on the CPU."""
+    return 0 if FAKE_GPUS in os.environ else int(os.environ.get(GIVEN, "0"))
+
+
+def require_gpus(asked: int) -> None:
+    """Refuse a torch that can compute on fewer GPUs than a job has asked for and been given.
+
+    Raises:
+        UserError: it can; the message says how many, and where to look.
+    """
+    usable = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+    if usable >= asked:
+        return
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else torch.version.hip and f"ROCm {torch.version.hip}"
+    look = (
+        f"torch {torch.__version__} is built for {built}: see by `nvidia-smi` whether the driver is as new and the "
+        "GPUs answer"
+        if built
+        else f"torch {torch.__version__} is built for the CPU alone: install one that is built for these GPUs"
+    )
+    raise UserError(
+        f"the job asks for GPUs: {asked}; of those that it was given, torch can compute on: {usable}; {look}; or give "
+        "throughput.gpus, or the profile's `gpu`, a number that is there, and 0 to compute on the CPU"
+    )
 
 
 def load_config(model: str, key: str) -> PreTrainedConfig:

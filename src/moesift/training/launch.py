@@ -9,6 +9,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import KwargsHandler
 
 from moesift.errors import UserError
+from moesift.models.loading import device, gpus_given
 
 REPLICATED = ("NO", "MULTI_GPU", "MULTI_CPU")  # distributed types that leave a model whole
 SAME = {"MULTI_CPU": "MULTI_GPU"}  # data parallelism, on whichever hardware
@@ -26,15 +27,27 @@ def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) 
         replicated: whether every process must hold the whole model, as plain data parallelism does.
 
     Raises:
-        UserError: the launch has not the processes or the kind of distribution of the file, or not a replicated one.
+        UserError: the launch has not the processes or the kind of distribution of the file, or not a replicated one, or
+            has GPUs that torch cannot compute on.
     """
-    on_cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
+    on_cpu = device().type == "cpu" or os.environ.get("ACCELERATE_USE_CPU") == "true"
     wanted = yaml.safe_load(accelerate_file.read_text())
     if replicated and wanted["distributed_type"] not in REPLICATED:
         raise UserError(
             f"{accelerate_file}: distributed_type is {wanted['distributed_type']}, but the warm-up trains the routers "
             f"alone and holds the selector whole in each process: take one of {', '.join(REPLICATED)}, as in "
             "config/accelerate/ddp.yaml"
+        )
+    if on_cpu and (gpus := gpus_given()):
+        raise UserError(
+            f"{accelerate_file}: use_cpu is true, but the job asks for GPUs: {gpus}; leave use_cpu out, or ask for "
+            "none (throughput.gpus, or the profile's `gpu`, 0)"
+        )
+    if on_cpu and wanted["distributed_type"] == "FSDP":
+        raise UserError(
+            f"{accelerate_file}: distributed_type is FSDP, which accelerate spreads over GPUs alone: on CPUs each "
+            "process would train a copy of its own; ask for GPUs (throughput.gpus, or the profile's `gpu`), or take "
+            "config/accelerate/zero2_cpu.yaml"
         )
     if "mixed_precision" in wanted:
         precision = wanted["mixed_precision"]
