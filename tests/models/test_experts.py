@@ -3,7 +3,7 @@ import torch
 from given.models import FAMILIES, random_model
 from transformers import AutoModelForCausalLM, NemotronHConfig
 
-from moesift.models.experts import ONE_BY_ONE
+from moesift.models.experts import ONE_BY_ONE, suit_device
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
 
@@ -61,3 +61,13 @@ def test_experts_without_a_gate():
     expected = model(IDS).logits
     model.set_experts_implementation(ONE_BY_ONE)
     torch.testing.assert_close(model(IDS).logits, expected, rtol=0, atol=1e-5)
+
+
+def test_a_processor_takes_the_experts_one_by_one():
+    model = random_model("Olmoe")
+    own = model.config._experts_implementation
+    suit_device(model.to("meta"))  # stands for any other device
+    assert model.config._experts_implementation == own != ONE_BY_ONE
+    model = random_model("Olmoe")
+    suit_device(model)
+    assert model.config._experts_implementation == ONE_BY_ONE

@@ -10,9 +10,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
+from moesift.models.routers import has_routers
+
 ONE_BY_ONE = "one_by_one"  # the name under which `set_experts_implementation` knows it
+
+
+def suit_device(model: PreTrainedModel) -> None:
+    """Have a model that is on a processor compute its routed experts one by one; on a GPU transformers' way stays."""
+    if model.device.type == "cpu" and has_routers(model.config):
+        model.set_experts_implementation(ONE_BY_ONE)
 
 
 def one_by_one(experts: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

@@ -20,8 +20,7 @@ from transformers.utils import logging
 from moesift.errors import UserError
 from moesift.gpus import GIVEN
 from moesift.models.chat import with_template
-from moesift.models.experts import ONE_BY_ONE
-from moesift.models.routers import has_routers
+from moesift.models.experts import suit_device
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -159,8 +158,7 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
             f"{model}: its files lack {len(missing)} of the weights of its config.json, such as {missing[0]}"
         )
     loaded = loaded.to(device()).eval()
-    if loaded.device.type == "cpu" and has_routers(loaded.config):
-        loaded.set_experts_implementation(ONE_BY_ONE)
+    suit_device(loaded)
     return loaded, tokenizer
 
 
