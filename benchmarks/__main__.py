@@ -1,6 +1,7 @@
 """Measure moesift beside the plain code, the two by turns in one run, and print the ratios.
 
 python -m benchmarks [--case scoring] [--full-size] [--rounds 3] [--out results/benchmarks.json]
+python -m benchmarks --case scoring --profile
 """
 
 import argparse
@@ -14,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, DEFAULT
 from moesift.models.loading import device
 from moesift.provenance import commit, machine, versions
 
@@ -25,17 +27,22 @@ TOLERANCE = 1e-4  # up to which ours and the plain code must agree
 def main() -> None:
     """Measure the cases, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=CASES, nargs="+", default=list(CASES))
+    parser.add_argument("--case", choices=CASES, nargs="+", default=list(DEFAULT))
     parser.add_argument("--full-size", action="store_true", help="OLMoE-1B-7B's own shape in bf16: for a GPU")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
+    parser.add_argument("--profile", action="store_true", help="show what takes the time of a round of ours instead")
     parser.add_argument("--memory-of", choices=["ours", "plain"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
     if args.memory_of:
         print(taken(getattr(CASES[args.case[0]](args.full_size), args.memory_of)))
+        return
+    if args.profile:
+        for name in args.case:
+            print(f"{name}\n{profiled(CASES[name](args.full_size).ours)}")
         return
     most = ceiling()
     found = {
@@ -93,6 +100,17 @@ def timed(run: Callable[[], object]) -> float:
     if device().type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def profiled(run: Callable[[], object]) -> str:
+    """Return torch's table of the operators that a run spends most time in, after one that warms up."""
+    run()
+    on_gpu = device().type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as found:
+        timed(run)
+    by = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
+    return found.key_averages().table(sort_by=by, row_limit=12, max_name_column_width=50)
 
 
 def memory_of(case: str, which: str, args: argparse.Namespace) -> int:

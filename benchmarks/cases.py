@@ -1,6 +1,6 @@
 """The cases: what moesift runs, what the plain code runs on the same input, and how far their results are apart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,8 +8,8 @@ import torch
 from benchmarks import given, plain
 from moesift.models.adapters import add_lora
 from moesift.models.batches import collate, micro_batches, micro_batches_by_tokens
-from moesift.models.chat import encode
-from moesift.models.experts import ONE_BY_ONE
+from moesift.models.chat import Encoded, encode
+from moesift.models.experts import suit_device
 from moesift.models.routers import freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.report.costs import forward
@@ -27,22 +27,29 @@ class Case(NamedTuple):
 
     ours: Callable[[], object]
     plain: Callable[[], object]
-    apart: Callable[[], float]  # the largest difference between their results
+    apart: Callable[[], float]  # the largest difference between their results, of gradients relative to their norm
     tokens: int  # of a round, padding left out
     flops: float  # floating-point operations that a round cannot do without; 0 where that is not the matter
 
 
 def scoring(full_size: bool) -> Case:
     """Score examples by the routers: log odds by layer, means over the response."""
+    return _scoring(full_size, given.examples(2048 if full_size else 96, LONGEST))
+
+
+def scoring_512(full_size: bool) -> Case:
+    """Score examples of 512 tokens each: how near a GPU comes to its best where nothing is padding."""
+    return _scoring(full_size, given.examples(1024 if full_size else 16, 512, shortest=512))
+
+
+def _scoring(full_size: bool, examples: Sequence[Encoded]) -> Case:
     selector = given.selector(full_size)
-    examples = given.examples(2048 if full_size else 96, LONGEST)
     shape = shape_of(selector.model, [])
     tokens = sum(len(example.ids) for example in examples)
-
     experts = selector.model.config._experts_implementation
 
     def ours() -> list[list[float]]:
-        selector.model.set_experts_implementation(experts if full_size else ONE_BY_ONE)  # as what is loaded has it
+        suit_device(selector.model)  # as what is loaded
         return measuring.signals(selector, examples, "response", token_budget=0)
 
     def theirs() -> list[list[float]]:
@@ -68,7 +75,7 @@ def warmup_step(full_size: bool) -> Case:
     experts = selector.model.config._experts_implementation
 
     def ours() -> tuple[float, torch.Tensor]:
-        selector.model.set_experts_implementation(experts if full_size else ONE_BY_ONE)
+        suit_device(selector.model)
         parts = micro_batches_by_tokens(range(len(examples)), lengths, MICRO_BATCH, process=0, processes=1)
         terms = warmup.accumulate_gradients(
             selector,
@@ -82,9 +89,15 @@ def warmup_step(full_size: bool) -> Case:
         selector.model.set_experts_implementation(experts)
         return plain.warmup_step(selector, examples, MICRO_BATCH, 0.01, 1.0)
 
+    def gradients(step: Callable[[], tuple[float, torch.Tensor]]) -> tuple[float, torch.Tensor, list[torch.Tensor]]:
+        selector.model.zero_grad()
+        nats, shares = step()
+        return nats, shares, [parameter.grad for parameter in selector.trash_can.parameters().values()]
+
     def apart() -> float:
-        (nats, shares), (their_nats, their_shares) = ours(), theirs()
-        return max(abs(nats - their_nats), (shares - their_shares).abs().max().item())
+        (nats, shares, own), (their_nats, their_shares, other) = gradients(ours), gradients(theirs)
+        differences = [((mine - its).norm() / its.norm()).item() for mine, its in zip(own, other, strict=True)]
+        return max(abs(nats - their_nats), (shares - their_shares).abs().max().item(), *differences)
 
     # Forward, and backward to the activations: frozen weights get no gradients. The head matters where a token counts.
     flops = 2 * (sum(lengths) * forward(shape, head=False) + predicted * 2 * shape.head)
@@ -139,7 +152,9 @@ def tokenising(full_size: bool) -> Case:
 
 CASES: dict[str, Callable[[bool], Case]] = {
     "scoring": scoring,
+    "scoring_512": scoring_512,
     "warmup_step": warmup_step,
     "training_step": training_step,
     "tokenising": tokenising,
 }
+DEFAULT = ("scoring", "warmup_step", "training_step", "tokenising")  # scoring_512 is for a GPU, with --full-size

@@ -80,13 +80,13 @@ def conversations(count: int, seed: int = 0) -> list[list[dict[str, str]]]:
     ]
 
 
-def examples(count: int, longest: int, seed: int = 0) -> list[Encoded]:
+def examples(count: int, longest: int, seed: int = 0, shortest: int = 12) -> list[Encoded]:
     """Return random examples whose lengths are log-normal, as those of instruction data are: many short, few long.
 
     The median is 90 tokens, a tenth has more than 280; a response is between a fifth and four fifths of its example.
     """
     rng = np.random.default_rng(seed)
-    lengths = np.exp(rng.normal(np.log(90), 0.9, count)).astype(int).clip(12, longest)
+    lengths = np.exp(rng.normal(np.log(90), 0.9, count)).astype(int).clip(shortest, longest)
     found = []
     for length in lengths:
         asked = int(length * rng.uniform(0.2, 0.8))

@@ -82,7 +82,7 @@ def warmup_step(
     for start in range(0, len(examples), micro_batch):
         part = examples[start : start + micro_batch]
         ids, attention, response = padded(part, 1, selector.model.device)
-        output = selector.model(ids, attention_mask=attention, output_router_logits=True)
+        output = selector.model(ids, attention_mask=attention)
         labels = ids.masked_fill(~response, -100)
         loss = F.cross_entropy(
             output.logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
@@ -91,8 +91,24 @@ def warmup_step(
         counted = response.clone()
         counted[:, 0] = False
         share = (torch.sigmoid(-signals) * counted).sum(dim=(1, 2)) / tokens  # (L,)
-        whole = loss / tokens + balance * output.aux_loss * len(part) / len(examples) + price * share.sum()
+        layers = selector.trash_can.routing.values()
+        load = torch.stack([load_balance(layer.quality_logits, layer.experts, attention) for layer in layers])  # (L, B)
+        whole = loss / tokens + balance * load.mean(dim=0).sum() / len(examples) + price * share.sum()
         whole.backward()
         nats += loss.item() / tokens
         shares += share.detach().cpu()
     return nats, shares
+
+
+def load_balance(logits: Tensor, experts: Tensor, attention: Tensor) -> Tensor:
+    """Return DeepSeek-V3's sequence-wise balance of one layer, (B,), of which transformers has only that of a batch.
+
+    The loss that transformers returns as `aux_loss` is of whole batches, padding of other examples and all layers at
+    once: another term, which would also be computed for nothing.
+    """
+    count = logits.shape[-1]
+    real = attention.unsqueeze(-1)  # (B, T, 1)
+    sent = F.one_hot(experts, count).sum(dim=1).view(*attention.shape, count) * real  # (B, T, E)
+    load = count * sent.sum(dim=1) / sent.sum(dim=(1, 2)).unsqueeze(1)  # (B, E)
+    mean = (logits.softmax(dim=-1).view(*attention.shape, count) * real).sum(dim=1) / real.sum(dim=1)  # (B, E)
+    return (load * mean).sum(dim=-1)
