@@ -101,8 +101,8 @@ def run(module: str, *words: object) -> Took:
     return took([sys.executable, "-m", module, *map(str, words)], os.environ, Path.cwd())
 
 
-def compared(folder: Path, shards: int, rounds: int) -> dict[str, Took]:
-    """Run the chain and the plain code by turns; return the medians of each stage, of the chain and of the plain code.
+def compared(folder: Path, shards: int, rounds: int) -> dict[str, list[Took]]:
+    """Run the chain and the plain code by turns; return the rounds of each stage, of the chain and of the plain code.
 
     Raises:
         SystemExit: they do not keep the same examples.
@@ -125,7 +125,7 @@ def compared(folder: Path, shards: int, rounds: int) -> dict[str, Took]:
     kept = [pl.read_parquet(folder / f"{name}.parquet", columns=["id"])["id"] for name in ("selection", "plain")]
     if not kept[0].equals(kept[1]):
         raise SystemExit("the stages and the plain code keep different examples")
-    return {stage: Took(*map(statistics.median, zip(*all_of, strict=True))) for stage, all_of in times.items()}
+    return times
 
 
 def select(folder: Path, rules: Mapping[str, object]) -> Took:
@@ -139,8 +139,8 @@ def select(folder: Path, rules: Mapping[str, object]) -> Took:
     return run("moesift.stages.select_ratio", *words)
 
 
-def stages(folder: Path, shards: int, rounds: int, skipped: Sequence[str]) -> Iterator[tuple[str, Took]]:
-    """Run the stages on the pool in a folder; yield the name of each and what it took."""
+def stages(folder: Path, shards: int, rounds: int, skipped: Sequence[str]) -> Iterator[tuple[str, list[Took]]]:
+    """Run the stages on the pool in a folder; yield the name of each and what it took in each round."""
     kinds: dict[str, dict[str, object]] = {
         "select, the best": {},
         "select, quotas": {"drop-top": 0.01, "quota": "proportional"},
@@ -152,7 +152,7 @@ def stages(folder: Path, shards: int, rounds: int, skipped: Sequence[str]) -> It
         yield from compared(folder, shards, rounds).items()
         del kinds["select, the best"]
     for name, rules in kinds.items():
-        yield name, select(folder, rules)
+        yield name, [select(folder, rules)]
 
 
 def main() -> None:
@@ -173,25 +173,27 @@ def main() -> None:
         "ratios": {},
         "rows": {},
     }
-    print(f"{found['machine']}, {args.shards} shards, {RATIO:g} kept")
+    print(f"{found['machine']}, {args.shards} shards, {RATIO:g} kept; medians of {args.rounds} rounds for the chain")
     print(f"{'rows':>14}  {'stage':<20}{'seconds':>10}{'CPU s':>10}{'peak GB':>10}")
     for rows in args.rows:
-        all_of: dict[str, Took] = {}
+        found["rows"][rows] = {}
+        times: dict[str, list[Took]] = {}
         with tempfile.TemporaryDirectory(prefix="moesift-") as name:
             write_pool(Path(name), rows, seed=0)
-            for stage, own in stages(Path(name), args.shards, args.rounds, args.skip):
-                all_of[stage] = own
+            for stage, times[stage] in stages(Path(name), args.shards, args.rounds, args.skip):
+                own = Took(*map(statistics.median, zip(*times[stage], strict=True)))
+                found["rows"][rows][stage] = own._asdict()
                 print(
                     f"{rows:>14,}  {stage:<20}{own.seconds:>10.1f}{own.cpu_seconds:>10.1f}{own.peak_gb:>10.2f}",
                     flush=True,
                 )
-        found["rows"][rows] = {stage: own._asdict() for stage, own in all_of.items()}
-        if PLAIN in all_of:
-            own, plain = all_of[OURS], all_of[PLAIN]
-            found["ratios"][rows] = ratio = own.seconds / plain.seconds
+        if PLAIN in times:
+            pairs = zip(times[OURS], times[PLAIN], strict=True)
+            found["ratios"][rows] = ratio = statistics.median(own.seconds / plain.seconds for own, plain in pairs)
+            own, plain = (found["rows"][rows][stage]["peak_gb"] for stage in (OURS, PLAIN))
             print(
                 f"{rows:>14,}  the chain takes {ratio:.2f} times the seconds of the plain code, and its peak is "
-                f"{own.peak_gb:.2f} GB beside {plain.peak_gb:.2f} GB",
+                f"{own:.2f} GB beside {plain:.2f} GB",
                 flush=True,
             )
     if args.out:
