@@ -52,7 +52,9 @@ def selection(tmp_path_factory):
     return path
 
 
-def launch(python, target, selection, out, accelerate, *more, gpus="") -> subprocess.CompletedProcess:
+def launch(
+    python, target, selection, out, accelerate, *more, alpha=8, gpus="", module="moesift.stages.train_adapter"
+) -> subprocess.CompletedProcess:
     values = {
         "--model": target,
         "--selection": selection,
@@ -70,7 +72,7 @@ def launch(python, target, selection, out, accelerate, *more, gpus="") -> subpro
         "--warmup-ratio": 0.1,
         "--batch-size": 4,
         "--lora-rank": 4,
-        "--lora-alpha": 8,
+        "--lora-alpha": alpha,
         "--lora-dropout": 0.0,
         "--lora-targets": "[q_proj, down_proj]",
     }
@@ -78,9 +80,9 @@ def launch(python, target, selection, out, accelerate, *more, gpus="") -> subpro
     command += ["--threads", "1", "--config"]
     if more:
         command = [python, "-m", "accelerate.commands.launch", *more, "-m", "--config_file"]
-    command += [str(accelerate), "moesift.stages.train_adapter"]
+    command += [str(accelerate), module]
     command += [str(word) for pair in values.items() for word in pair]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpus}
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpus, "PYTHONPATH": str(ROOT / "tests")}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
@@ -139,6 +141,24 @@ def test_two_processes_are_the_same_training(name, distributed, python, alone, t
     assert one.keys() == two.keys()
     assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(target), tmp_path / "two")
+
+
+def test_two_processes_of_fsdp2_are_the_same_training(python, alone, target, selection, tmp_path):
+    """It puts other parameters in the place of a model's: those that are trained must be those that are clipped."""
+    spread = on_cpus("fsdp2", tmp_path)
+    done = launch(python, target, selection, tmp_path / "two", spread, module="given.fsdp2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = json.loads((tmp_path / "two" / "training.json").read_text())
+    assert (made["processes"], made["distributed"]) == (2, "FSDP")
+    assert losses(tmp_path / "two") == pytest.approx(losses(alone), abs=1e-4)
+    one, two = (load_file(folder / "adapter_model.safetensors") for folder in (alone, tmp_path / "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
+
+    steep = [tmp_path / "steep alone", tmp_path / "steep two"]  # gradients of norms above 10; above 1 they are clipped
+    launch(python, target, selection, steep[0], "config/accelerate/single.yaml", alpha=128)
+    launch(python, target, selection, steep[1], spread, alpha=128, module="given.fsdp2")
+    assert losses(steep[1]) == pytest.approx(losses(steep[0]), abs=2e-3)  # 0.07 where they are not
 
 
 def test_the_file_for_cpus_is_that_for_gpus_on_cpus(tmp_path):

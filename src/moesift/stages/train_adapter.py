@@ -101,8 +101,7 @@ def tune(
     holds the whole model, a training that was killed goes on from its last state.
     """
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    trained = list(named.values())
-    optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(named.values(), lr=args.learning_rate, weight_decay=0.0)
     lengths = [len(example.ids) for example in examples]
     made_by = {key: value for key, value in vars(args).items() if key not in ELSEWHERE}
     job = state.fingerprint(made_by | {"code": digest("train_adapter")}, [example.ids for example in examples])
@@ -116,6 +115,8 @@ def tune(
         state.set_moments(reached.tensors, optimizer, named)
         print(f"goes on after {len(losses)} of {len(batches)} steps, from {args.state}")
     model, optimizer = accelerator.prepare(model.train(), optimizer)
+    # FSDP2 has put others in the place of the named ones, which then have no gradients.
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     saved = time.monotonic()
     sizes = [sum(lengths[index] for index in batch) for batch in batches]
     left = progress.steps(
