@@ -39,6 +39,7 @@ Method = Literal[
     "instruction_gain",
     "likelihood_pmi",
     "typical_pmi",
+    "typical_inputs",
     "length",
     "random",
 ]

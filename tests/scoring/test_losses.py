@@ -3,7 +3,7 @@ import torch
 from given.models import random_model
 
 from moesift.models.chat import encode
-from moesift.scoring import losses
+from moesift.scoring import losses, measuring
 
 START = 7
 
@@ -42,3 +42,19 @@ def test_the_gate_can_be_held_open_and_shut(selector, conversations):
                 parameter.zero_()
     assert found["shut"] == pytest.approx(losses.nats(plain, pad, examples, 1000), abs=1e-6)
     assert len({round(values[0], 4) for values in found.values()}) == 3
+
+
+def test_a_sketch_keeps_distances_and_is_of_the_response_alone(selector, conversations):
+    """Against the inputs that a warm-up's trash cans read, of the same layer."""
+    examples = encode(conversations, selector.tokenizer, 60)
+    layers = len(selector.trash_can.routers)
+    inputs = torch.tensor(measuring.inputs(selector, examples, 100)).view(len(examples), layers, -1)[:, layers // 2]
+    model, pad = random_model("Olmoe"), selector.tokenizer.pad_token_id
+    found = losses.nats_end_and_sketch(model, pad, examples, 100)
+    both = losses.nats_and_end(model, pad, examples, 100)
+    assert [row[:2] for row in found] == [pytest.approx(tuple(row), abs=1e-6) for row in both]
+    sketches = torch.tensor([sketch for *_, sketch in found])
+    assert sketches.shape == (len(examples), losses.SKETCH)
+    assert torch.allclose(torch.cdist(sketches, sketches), torch.cdist(inputs, inputs), rtol=0.35)
+    again = losses.nats_end_and_sketch(model, pad, examples[:1], 0)
+    assert again[0][2] == pytest.approx(found[0][2], abs=1e-5)

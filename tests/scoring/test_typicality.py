@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import zscore
 
 from moesift.errors import UserError
-from moesift.scoring.typicality import LEAST, typical_pmi
+from moesift.scoring.typicality import LEAST, WEIGHT, typical_inputs, typical_pmi
 
 
 def drawn(count, seed=0):
@@ -79,3 +79,31 @@ def test_what_was_not_measured_has_no_score_and_moves_no_other():
 def test_too_few_examples_say_so():
     with pytest.raises(UserError, match=rf"typical_pmi needs {LEAST} examples .* there are 49; take likelihood_pmi"):
         typical_pmi(*drawn(49), np.array(["a"] * 49))
+
+
+def test_with_a_sketch_the_distance_is_that_of_losses_and_components():
+    """By hand on a Gaussian cloud, of whose sketch four directions vary and the rest are nothing."""
+    cloud = np.random.default_rng(0).normal(size=(5000, 8))
+    tokens = np.exp(3 + 0.1 * cloud[:, 2])
+    nats, alone = tokens * np.exp(0.1 * cloud[:, 0]), tokens * np.exp(1 + 0.1 * cloud[:, 1])
+    sketch = np.hstack([5 + cloud[:, 4:] * [4.0, 3.0, 2.0, 1.0], np.zeros((5000, 12))])
+    found = typical_inputs(nats, alone, 2 + 0.1 * cloud[:, 3], sketch, tokens, np.array(["a"] * 5000))
+    likely = alone / tokens - 2 * nats / tokens
+    expected = zscore(likely) - WEIGHT * zscore(np.sqrt((cloud**2).sum(axis=1)))
+    assert np.corrcoef(found, expected)[0, 1] > 0.998
+
+
+def test_what_a_router_reads_tells_what_the_losses_do_not():
+    nats, alone, end, tokens = drawn(200)
+    sketch = np.random.default_rng(2).normal(size=(200, 16))
+    spoilt = range(0, 200, 20)
+    sketch[spoilt] += 6.0
+    sources = np.array(["a"] * 200)
+    seen, unseen = (
+        len(set(np.argsort(found)[:20]) & set(spoilt))
+        for found in (
+            typical_inputs(nats, alone, end, sketch, tokens, sources),
+            typical_pmi(nats, alone, end, tokens, sources),
+        )
+    )
+    assert (seen >= 8, unseen <= 3) == (True, True)

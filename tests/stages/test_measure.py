@@ -78,6 +78,15 @@ def test_what_is_measured_together_is_what_is_measured_alone(tmp_path, monkeypat
     assert together["epoch-0.signals"].to_list() != together["epoch-1.signals"].to_list()
 
 
+def test_a_sketch_comes_from_the_pass_of_the_losses(tmp_path, monkeypatch, selector, pool, epoch):
+    (found,) = measured(tmp_path, monkeypatch, epoch, "nats+nats_end+sketch")
+    (losses,) = measured(tmp_path, monkeypatch, epoch, "nats+nats_end")
+    assert found.select(losses.columns).equals(losses)
+    for n_tokens, sketch in zip(found["n_tokens"], found["sketch"], strict=True):
+        assert (sketch is None) == (n_tokens == 0)
+        assert sketch is None or len(sketch) == 128
+
+
 def test_an_example_cut_before_its_response_keeps_its_place(tmp_path, monkeypatch, pool, epoch):
     (found,) = measured(tmp_path, monkeypatch, tmp_path, "epoch-0.signals")
     assert found.row(1)[0] == "01"

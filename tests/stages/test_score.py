@@ -1,8 +1,10 @@
+import numpy as np
 import polars as pl
 import pytest
 
 from moesift.errors import UserError
 from moesift.scoring.scores import NO_RESPONSE
+from moesift.scoring.typicality import LEAST, typical_inputs
 from moesift.stages import score
 
 SIGNALS = pl.Series([[1.0, 3.0], [5.0, 1.0], None], dtype=pl.List(pl.Float64))
@@ -46,6 +48,21 @@ def test_loss_based_methods(tmp_path, monkeypatch):
 def test_ifd_of_one_or_more_is_left_out_with_its_reason(tmp_path, monkeypatch):
     found = scored(tmp_path, monkeypatch, "ifd", frame(nats=[3.0, 9.0, None]), frame(nats_alone=[4.0, 9.0, None]))
     assert found == {"a": (0.75, None), "b": (None, score.NO_HELP), "c": (None, NO_RESPONSE)}
+
+
+def test_what_is_typical_is_read_of_each_example_and_its_sketch(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    count = LEAST + 1
+    tokens = [*rng.integers(5, 50, LEAST).tolist(), 0]
+    nats, alone, end = (rng.uniform(1, 3, LEAST) for _ in range(3))
+    sketch = rng.normal(size=(LEAST, 8)).astype(np.float32)
+    rows = {"id": [f"{n:03}" for n in range(count)], "source": ["s"] * count, "n_tokens": tokens}
+    columns = {"nats": nats, "nats_alone": alone, "nats_end": end, "sketch": sketch}
+    frames = [pl.DataFrame(rows | {name: [*values.tolist(), None]}) for name, values in columns.items()]
+    found = scored(tmp_path, monkeypatch, "typical_inputs", *frames)
+    expected = typical_inputs(nats, alone, end, sketch, np.array(tokens[:-1]), np.array(["s"] * LEAST))
+    assert [found[id][0] for id in rows["id"][:-1]] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert found[rows["id"][-1]] == (None, NO_RESPONSE)
 
 
 def test_reducible_says_nothing_of_what_the_warm_up_trained_on(tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ tokens, E experts and K the experts that run. `weights` multiply the experts' ou
 forward hook on the router is enough to gate the experts: nothing else of a family needs to be known.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -114,6 +115,29 @@ def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
     if not routers:
         raise UserError(f"{type(model).__name__} ({model.name_or_path or 'no path'}) has no routers; {UPCYCLE}")
     return routers
+
+
+@contextmanager
+def middle_inputs(model: PreTrainedModel) -> Generator[Callable[[], Tensor]]:
+    """Listen to what the router in the middle of a model reads.
+
+    Yields:
+        A function that returns what it read in the last forward pass, of N = B * T tokens, in the dtype of the model.
+
+    Raises:
+        UserError: the model has no router.
+    """
+    routers = list(find_routers(model).values())
+    read: list[Tensor] = []
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        read[:] = inputs[:1]
+
+    handle = routers[len(routers) // 2].register_forward_pre_hook(hook)
+    try:
+        yield lambda: read[0]
+    finally:
+        handle.remove()
 
 
 class _Enough(Exception):

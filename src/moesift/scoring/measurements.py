@@ -33,6 +33,9 @@ READS: dict[Method, tuple[Measured, ...]] = {
     "instruction_gain": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
     "likelihood_pmi": (Measured("nats", "selector"), Measured("nats_alone", "selector")),
     "typical_pmi": tuple(Measured(quantity, "selector") for quantity in ("nats", "nats_alone", "nats_end")),
+    "typical_inputs": tuple(
+        Measured(quantity, "selector") for quantity in ("nats", "nats_alone", "nats_end", "sketch")
+    ),
     "length": (Measured("tokens", "selector"),),
     "random": (Measured("tokens", "selector"),),
 }

@@ -33,6 +33,7 @@ QUANTITIES: dict[str, pl.DataType] = {
     "nats_open": pl.Float64(),  # of an epoch with every keep share at 1
     "nats_shut": pl.Float64(),  # of an epoch with every keep share at 0
     "nats_end": pl.Float64(),  # of the selector as it came, of the last response token
+    "sketch": pl.List(pl.Float32),  # of the selector as it came, what its middle router reads, in few numbers
     "nats_alone": pl.Float64(),  # of the selector as it came, with the instruction left out
 }
 GATES: dict[str, Gate] = {"nats": "learned", "nats_open": "open", "nats_shut": "shut"}
@@ -49,7 +50,7 @@ def main() -> None:
         "--quantities",
         type=lambda text: text.split("+"),
         required=True,
-        help="joined by +: nats, nats_end, nats_alone or tokens of the selector; or epoch-2.signals and such",
+        help="joined by +: nats, nats_end, sketch, nats_alone or tokens of the selector; or epoch-2.signals and such",
     )
     parser.add_argument("--model", required=True, help="the selector, a directory or a name on the hub; or of epochs")
     parser.add_argument("--pool", type=parquet, required=True)
@@ -171,7 +172,11 @@ def as_it_came(model: str, quantities: Sequence[str], token_budget: int) -> tupl
     # What begins a text of its own: models without a start token have learnt that texts follow an end token.
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     measures: dict[tuple[str, ...], Measure] = {}
-    if "nats_end" in quantities:
+    if "sketch" in quantities:
+        measures["nats", "nats_end", "sketch"] = lambda examples: losses.nats_end_and_sketch(
+            loaded, pad, examples, token_budget
+        )
+    elif "nats_end" in quantities:
         measures["nats", "nats_end"] = lambda examples: losses.nats_and_end(loaded, pad, examples, token_budget)
     elif "nats" in quantities:
         measures["nats",] = lambda examples: losses.nats(loaded, pad, examples, token_budget)

@@ -72,6 +72,10 @@ def main() -> None:
         case "typical_pmi":
             columns = (column.to_numpy() for column in found)
             values = typicality.typical_pmi(*columns, tokens, examples["source"].to_numpy())
+        case "typical_inputs":
+            *nats, sketch = found
+            columns = [*(column.to_numpy() for column in nats), as_array(sketch)]
+            values = typicality.typical_inputs(*columns, tokens, examples["source"].to_numpy())
         case "length":
             values = methods.length(tokens)
         case "random":
@@ -86,14 +90,20 @@ def main() -> None:
 
 def by_layer(signals: pl.Series, layers: list[int] | Literal["all"]) -> tuple[np.ndarray, Sequence[int]]:
     """Return the signals as an array, (N, L), nan where there are none, and the layers that count."""
-    routed = signals.list.len().max()
-    if not isinstance(routed, int):
-        raise UserError(f"data.max_length: {scores.NO_RESPONSE} in any example")
+    values = as_array(signals)
+    routed = values.shape[1]
     if layers != "all" and max(layers) >= routed:
         raise UserError(f"score.layers: {max(layers)} is beyond the {routed} routed layers, numbered from 0")
-    nothing = [float("nan")] * routed
-    values = signals.fill_null(pl.lit(nothing, signals.dtype)).list.to_array(routed).to_numpy()  # (N, L)
     return values, range(routed) if layers == "all" else layers
+
+
+def as_array(lists: pl.Series) -> np.ndarray:
+    """Return lists of equally many numbers as an array, nan where there is none."""
+    width = lists.list.len().max()
+    if not isinstance(width, int):
+        raise UserError(f"data.max_length: {scores.NO_RESPONSE} in any example")
+    nothing = [float("nan")] * width
+    return lists.fill_null(pl.lit(nothing, lists.dtype)).list.to_array(width).to_numpy()
 
 
 if __name__ == "__main__":
