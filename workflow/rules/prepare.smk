@@ -48,6 +48,7 @@ rule evaluation_data:
         directory(f"{RESULTS}/evaluation_data"),
     log:
         f"{RESULTS}/logs/evaluation_data.log",
+    priority: 100  # it knows a misspelt task, which would otherwise be found when all is trained
     params:
         # Their names alone: a limit changes how many questions are asked, not which there are.
         tasks=[task.name for task in CONFIG.evaluate.tasks],

