@@ -1,11 +1,14 @@
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from given.markdown import commands
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,3 +112,18 @@ def finished(tmp_path_factory, python) -> Checkout:
     done = copied(tmp_path_factory.mktemp("finished") / "moesift", python)
     done.snakemake("--cores", "2", "--configfile", done.configured("tiny"))
     return done
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory) -> Path:
+    """The plugin for Slurm, installed by the command of profiles/README.md.
+
+    It is put apart from the environment: its mere presence makes every snakemake command run `which`.
+    """
+    folder = tmp_path_factory.mktemp("plugin")
+    (install,) = (command for command in commands("profiles/README.md") if command.startswith("uv pip install "))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), *shlex.split(install)[3:]]
+    done = subprocess.run(pip, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"the Slurm plugin cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+    return folder

@@ -1,4 +1,4 @@
-"""The pages below docs/ say what is so: the tutorial is run word by word, and each error of the FAQ is one there is."""
+"""The pages of docs/ and profiles/ say what is so: the tutorial is run word by word, each error of the FAQ is there."""
 
 import json
 import os
@@ -12,12 +12,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from given import slurm
 from given.markdown import ROOT, blocks, commands, links
 
 from moesift.config import Source
 from moesift.provenance import versions
 
-PAGES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))
+PAGES = [*sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")), "profiles/README.md"]
 NOT_OURS = ("snakemake: command not found", "Directory cannot be locked", "CUDA out of memory")
 # What runs the commands of each page; a page with commands that is not here is run by nothing.
 RUN_BY = {
@@ -27,6 +28,7 @@ RUN_BY = {
     "docs/speed.md": "test_speed_is_measured_as_the_page_says",
     "docs/following.md": "test_a_run_is_followed_as_the_page_says",
     "docs/sharing.md": "test_what_is_shared_is_shared_as_the_page_says",
+    "profiles/README.md": "test_a_cluster_is_prepared_as_the_page_says",
 }
 
 
@@ -213,3 +215,31 @@ def test_what_is_shared_is_shared_as_the_page_says(finished):
     first = (results / "tiny.zip").read_bytes()
     finished.snakemake("archive", "--cores", "1", "--force", "--configfile", "tiny.yaml")
     assert (results / "tiny.zip").read_bytes() == first
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("which") is None, reason="no `which`, without which the plugin for Slurm cannot start")
+def test_a_cluster_is_prepared_as_the_page_says(checkout, plugin):
+    """Each snakemake command is a dry run here, and a real one on a real Slurm in test_slurm.py."""
+    checkout.configured("config/mine", throughput={"gpus": 1})
+    environment = checkout.environment | {"PYTHONPATH": f"{checkout.folder / 'src'}{os.pathsep}{plugin}"}
+    planned = 0
+    for command in commands("profiles/README.md"):
+        program, *words = shlex.split(command)
+        match program:
+            case "uv":  # by it the plugin was installed
+                assert list(plugin.glob("snakemake_executor_plugin_slurm"))
+            case "$EDITOR":
+                settings = yaml.safe_load((checkout.folder / words[0]).read_text())["default-resources"]
+                assert {"slurm_partition", "slurm_account"} <= set(settings)
+            case "snakemake":  # of its own, which looks for plugins when it starts
+                run = [sys.executable, "-m", "snakemake", *words, "-n"]
+                done = subprocess.run(run, cwd=checkout.folder, env=environment, capture_output=True, text=True)
+                assert done.returncode == 0, f"{command}\n{done.stderr[-4000:]}"
+                assert "Job stats:" in done.stdout, command
+                planned += 1
+            case "apt-get":  # it is what a test that misses it asks for
+                assert command.rpartition(" && ")[2] in Path(slurm.__file__).read_text()
+            case _:
+                raise AssertionError(f"{command}: nothing tests it")
+    assert planned == 2

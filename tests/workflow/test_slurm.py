@@ -16,8 +16,6 @@ from given.markdown import blocks, rows
 
 from moesift.models.loading import FAKE_GPUS
 
-ROOT = Path(__file__).parents[2]
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(slurm.missing() is not None, reason=f"no Slurm can be started here: {slurm.missing()}"),
@@ -31,18 +29,6 @@ SMALLER = {
     "throughput": {"shards": 2, "gpus": 1},
 }
 PATIENCE = 1800  # seconds
-
-
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory) -> Path:
-    """The plugin, apart from the environment: its mere presence makes every snakemake command run `which`."""
-    folder = tmp_path_factory.mktemp("plugin")
-    pins = ROOT / "profiles" / "slurm" / "requirements.txt"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(pins)]
-    done = subprocess.run([*command, "--target", str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"the Slurm plugin cannot be installed: {done.stderr.strip().splitlines()[-1]}")
-    return folder
 
 
 @pytest.fixture(scope="module")
