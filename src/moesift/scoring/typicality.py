@@ -8,7 +8,6 @@ from moesift.scoring import methods
 LEAST = 50  # examples that it takes to know what is typical
 MOST = 20_000  # examples of a source that say what is typical; all are judged by them
 COMPONENTS = 4  # of what a router reads
-WEIGHT = 0.75  # of the distance beside the likelihood, where it has them
 FLOOR = 1e-3  # nats per token, below which losses are alike
 
 
@@ -34,7 +33,7 @@ def typical_pmi(
     Raises:
         UserError: there are too few examples to know what is typical.
     """
-    return _within("typical_pmi", (nats, nats_alone, nats_end, tokens), None, sources, 1.0)
+    return _within("typical_pmi", (nats, nats_alone, nats_end, tokens), None, sources)
 
 
 def typical_inputs(
@@ -45,7 +44,7 @@ def typical_inputs(
     tokens: np.ndarray,
     sources: np.ndarray,
 ) -> np.ndarray:
-    """Return z(`likelihood_pmi`) - WEIGHT z(d) as `typical_pmi`, with what a router reads in the distance d, (N,).
+    """Return z(`likelihood_pmi`) - z(d) as `typical_pmi`, with what a router reads in the distance d, (N,).
 
     d is the Mahalanobis distance, by the minimum covariance determinant, of the four numbers of `typical_pmi` and of
     the first COMPONENTS principal components of the sketch within the source: a response that a model reads unlike the
@@ -60,7 +59,7 @@ def typical_inputs(
     Raises:
         UserError: there are too few examples to know what is typical.
     """
-    return _within("typical_inputs", (nats, nats_alone, nats_end, tokens), sketch, sources, WEIGHT)
+    return _within("typical_inputs", (nats, nats_alone, nats_end, tokens), sketch, sources)
 
 
 def _within(
@@ -68,9 +67,8 @@ def _within(
     losses: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     sketch: np.ndarray | None,
     sources: np.ndarray,
-    weight: float,
 ) -> np.ndarray:
-    """Return z(likelihood_pmi) - weight z(d), each within its source, (N,); nan where something was not measured."""
+    """Return z(likelihood_pmi) - z(d), each within its source, (N,); nan where something was not measured."""
     nats, nats_alone, nats_end, tokens = losses
     tokens = np.where(tokens > 0, tokens, np.nan)
     likely = methods.likelihood_pmi(nats, nats_alone, tokens)
@@ -93,7 +91,7 @@ def _within(
         typical = judged if len(judged) >= LEAST else rows
         distance = _distance(seen, sketch, typical, judged)
         others = distance if typical is judged else _distance(seen, sketch, typical, typical)
-        found[judged] = _z(likely[judged], likely[typical]) - weight * _z(distance, others)
+        found[judged] = _z(likely[judged], likely[typical]) - _z(distance, others)
     return found
 
 
@@ -102,9 +100,9 @@ def _distance(seen: np.ndarray, sketch: np.ndarray | None, typical: np.ndarray, 
     from sklearn.covariance import MinCovDet  # takes seconds to import, and `score` is mostly run for other methods
     from sklearn.decomposition import PCA
 
-    some = typical
+    some = typical[np.lexsort(seen[typical].T)]  # the search begins with rows by number: not by the pool's order
     if len(typical) > MOST:
-        some = typical[np.random.default_rng(0).choice(len(typical), MOST, replace=False)]
+        some = some[np.random.default_rng(0).choice(len(some), MOST, replace=False)]
     one, other = seen[some], seen[judged]  # (m, 4), (n, 4)
     if sketch is not None:
         parts = PCA(COMPONENTS, svd_solver="covariance_eigh").fit(sketch[some])
