@@ -68,8 +68,8 @@ SCORES = {
     "covariance determinant, Rousseeuw and Van Driessen 1999) of the logarithms of the loss, of the loss without the "
     "instruction and of the length, and of the last token's loss",
     "typical_inputs": "`z(likelihood_pmi) - z(d)` within the source, with d the same distance of these four "
-    "numbers and of the first four principal components of what the router in the middle of the model reads, the mean over the "
-    "response tokens",
+    "numbers and of the first four principal components of what the router in the middle of the model reads, the mean "
+    "over the response tokens",
     "expert_gain": "the loss with the keep share at 0 minus the loss with it at 1, in nats per token",
     "reducible": "the loss before the warm-up minus the loss after it, in nats per token",
     "length": "the number of response tokens, the longest first",
