@@ -85,6 +85,14 @@ def test_a_model_that_is_not_there_is_found_before_anything_is_trained(checkout)
     assert not list(checkout.folder.glob("results/tiny/embedded/*"))
 
 
+@pytest.mark.slow
+def test_a_misspelt_task_is_found_before_anything_is_trained(checkout):
+    changed = checkout.configured("misspelt", experiment="misspelt", evaluate={"tasks": [{"name": "arc_eazy"}]})
+    done = checkout.snakemake("--cores", "1", "--configfile", changed, check=False)
+    assert "moesift: error: evaluate.tasks: arc_eazy is no task of lm-eval; did you mean arc_easy" in done.stderr
+    assert not list(checkout.folder.glob("results/misspelt/embedded/*"))
+
+
 def test_the_default_configuration_explains_every_key(checkout):
     """Each key of the model stands in config.yaml, with a comment above it or in the line of its group."""
     from moesift.config import Config, Section
