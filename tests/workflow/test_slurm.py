@@ -29,6 +29,7 @@ SMALLER = {
     "throughput": {"shards": 2, "gpus": 1},
 }
 PATIENCE = 1800  # seconds
+LAST_WORDS = "what it had said when it froze"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def ran(tmp_path_factory, copy, plugin):
         with said.open("w") as words:
             run = subprocess.Popen(command, cwd=checkout.folder, env=environment, stdout=words, stderr=words)
         try:
-            disturb(run)
+            disturb(run, checkout.folder / "results" / "tiny" / "logs" / "pretrain_target.log")
             jobs = slurm.jobs()
         finally:
             run.terminate()
@@ -79,8 +80,11 @@ def edited(profile: Path) -> None:
     profile.write_text(yaml.safe_dump(settings))
 
 
-def disturb(run: subprocess.Popen) -> None:
-    """Wait for the end of the run, and do to the first of two jobs what happens to jobs on a cluster."""
+def disturb(run: subprocess.Popen, log: Path) -> None:
+    """Wait for the end of the run, and do to the first of two jobs what happens to jobs on a cluster.
+
+    The one that is frozen, which so has nothing to say, gets last words in its log.
+    """
     end = time.monotonic() + PATIENCE
     cancelled = frozen = False
     while run.poll() is None and time.monotonic() < end:
@@ -90,6 +94,8 @@ def disturb(run: subprocess.Popen) -> None:
             cancelled = True
         if not frozen and "rule_pretrain_model_wildcards_target" in running:
             frozen = freeze(running["rule_pretrain_model_wildcards_target"], "moesift.stages.pretrain")
+            if frozen:
+                log.write_text(f"{LAST_WORDS}\n")
         time.sleep(0.3)
 
 
@@ -162,6 +168,12 @@ def test_a_cancelled_job_comes_back_with_twice_the_memory_and_time(ran):
     assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("16000M", "32000M")
 
 
+def test_a_job_that_holds_the_whole_pool_gets_more_memory(ran):
+    _, jobs = ran
+    asked = {rule: jobs[f"rule_{rule}"][-1]["MinMemoryNode"] for rule in ("prepare", "report", "check_models")}
+    assert asked == {"prepare": "62.50G", "report": "32000M", "check_models": "16000M"}  # the first is 64,000 MB
+
+
 def test_a_job_that_ran_out_of_time_comes_back_with_more(ran):
     _, jobs = ran
     first, second = jobs["rule_pretrain_model_wildcards_target"]
@@ -190,3 +202,12 @@ def test_slurms_logs_are_kept(ran):
     kept = checkout.folder / "logs" / "slurm"
     assert list(kept.glob("rule_report/*.log"))
     assert len(list(kept.glob("rule_evaluation_data/*.log"))) == 2
+
+
+def test_what_a_failed_job_had_said_is_shown(ran):
+    """The profile of every run asks for it; here the job was on another node."""
+    checkout, _ = ran
+    said = (checkout.folder / "said").read_text()
+    _, shown, after = said.partition("Logfile results/tiny/logs/pretrain_target.log:")
+    assert shown
+    assert LAST_WORDS in after[:1000]
