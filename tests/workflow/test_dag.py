@@ -98,6 +98,19 @@ def test_what_was_begun_is_gone_on_with(checkout):
         begun.rmdir()
 
 
+@pytest.mark.parametrize("begun", ["nats+nats_alone+nats_end", "tokens"])
+def test_what_a_method_alone_reads_has_a_rule(checkout, begun):
+    shards = checkout.folder / f"results/tiny/measured/selector/{begun}.shards"
+    shards.mkdir(parents=True)
+    try:
+        more = checkout.configured("more", methods=["typical_pmi", "typical_inputs", "random"])
+        dry = checkout.snakemake("-n", "score", "--configfile", more).stdout
+        missing = {"tokens": "nats+nats_alone+nats_end+sketch"}.get(begun, "sketch")
+        assert f"measured/selector/{missing}.parquet" in dry
+    finally:
+        shards.rmdir()
+
+
 def test_a_plan_grows_by_shards_and_seeds_and_not_by_methods(checkout):
     """A thousand shards of five seeds are planned in seconds as long as one job measures all that is asked of its."""
     methods = ["router", "router_untrained", "expert_gain", "reducible", "nll", "ifd", "length", "random"]

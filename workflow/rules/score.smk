@@ -65,7 +65,7 @@ rule measure_selector:
     benchmark:
         f"{RESULTS}/benchmarks/measured/selector/{{quantities}}/{{scatteritem}}.tsv"
     wildcard_constraints:
-        quantities="nats.*",
+        quantities="(nats|sketch).*",
     priority: 10
     threads: CONFIG.throughput.threads
     resources:
