@@ -16,6 +16,7 @@ SMALLER = {
         "test_seeds": [1],
         "methods": ["router", "nll", "typical_pmi", "length"],
         "baselines": ["length", "nll"],
+        "sanity": [],
         "halves": [["wrong_choice", "repeated"], ["swapped_alike", "truncated"]],
         "claim": {"method": "router", "against": ["length"], "kinds": ["wrong_choice"]},
         "doses": {"noise": [0, 0.5], "seeds": [1], "arms": ["random", "oracle"], "ratios": [0.2]},
