@@ -30,8 +30,9 @@ def at_the_root(monkeypatch):
 def test_the_default_is_valid():
     config = validated(DEFAULT)
     assert config.select.ratio == [0.1, 0.3]
-    # One is left out: what it reads is in another, which docs/results.md found to be better.
-    assert config.methods == [method for method in get_args(Method) if method != "instruction_gain"]
+    # Two are left out: what one reads is in another, which docs/results.md found to be better; one is newer than the study.
+    left_out = ("instruction_gain", "typical_inputs")
+    assert config.methods == [method for method in get_args(Method) if method not in left_out]
     assert config.study is None
 
 
