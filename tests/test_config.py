@@ -30,7 +30,7 @@ def at_the_root(monkeypatch):
 def test_the_default_is_valid():
     config = validated(DEFAULT)
     assert config.select.ratio == [0.1, 0.3]
-    # Two are left out: what one reads is in another, which docs/results.md found to be better; one is newer than the study.
+    # Two are left out: one whose better is there by docs/results.md, and one that is newer than the study.
     left_out = ("instruction_gain", "typical_inputs")
     assert config.methods == [method for method in get_args(Method) if method not in left_out]
     assert config.study is None
