@@ -6,7 +6,6 @@ python -m benchmarks --case scoring --profile
 
 import argparse
 import gc
-import json
 import statistics
 import subprocess
 import sys
@@ -17,9 +16,9 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks import record
 from benchmarks.cases import CASES, DEFAULT
 from moesift.models.loading import device
-from moesift.provenance import commit, machine, versions
 
 TOLERANCE = 1e-4  # up to which ours and the plain code must agree
 
@@ -45,14 +44,7 @@ def main() -> None:
             print(f"{name}\n{profiled(CASES[name](args.full_size).ours)}")
         return
     most = ceiling()
-    found = {
-        "machine": machine(),
-        "threads": args.threads,
-        "commit": commit(),
-        "versions": versions(),
-        "matrix_product_flops": most,
-        "cases": {},
-    }
+    found = record.begun() | {"threads": args.threads, "matrix_product_flops": most, "cases": {}}
     print(f"{found['machine']}, {args.threads} threads; a matrix product: {most / 1e9:,.0f} GFLOP/s")
     print(f"tokens/s, medians of {args.rounds} rounds; of the matrix product's speed; MiB that a round takes")
     print(f"{'case':<14}{'ours':>10}{'plain':>10}{'ratio':>7}{'apart':>9}{'of it':>7}{'ours':>8}{'plain':>8}")
@@ -79,9 +71,7 @@ def main() -> None:
             f"{name:<14}{row['ours']:>10,.0f}{row['plain']:>10,.0f}{row['ratio']:>7.2f}{apart:>9.1g}{share:>7}"
             f"{row['bytes'] / 2**20:>8,.0f}{row['plain_bytes'] / 2**20:>8,.0f}"
         )
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=2) + "\n")
+    record.write(found, args.out)
 
 
 def ceiling() -> float:

@@ -7,24 +7,18 @@ is what a shard keeps of its examples, and a larger model adds the same to each 
 """
 
 import argparse
-import json
-import os
-import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
 from transformers import OlmoeConfig, OlmoeForCausalLM
 
-from benchmarks import given
-from benchmarks.selection import Took, pool_rows, took
+from benchmarks import given, record
+from benchmarks.selection import Took, pool_blocks, run
 from moesift.data.blocks import write_blocks
-from moesift.data.pool import ROW_GROUP
 from moesift.models import checkpoints, embedded
 from moesift.models.routers import TrashCan
-from moesift.provenance import commit, machine, versions
 
 # The embedded selector, a sixth as wide and half as deep.
 TINY = {
@@ -40,13 +34,12 @@ LONGEST = 128  # tokens
 
 def write_pool(path: Path, rows: int, seed: int) -> None:
     """Write a pool of a question and an answer each, of 15 to 45 tokens, no two alike."""
-    rng = np.random.default_rng(seed)
     word = pl.col("id").str.head(pl.col("source_index") % 16 + 1)
     turns = [
         pl.struct(role=pl.lit(role), content=pl.format(text, word))
         for role, text in (("user", "What is {}?"), ("assistant", "It is {}."))
     ]
-    blocks = (pool_rows(rng, min(ROW_GROUP, rows - start)) for start in range(0, rows, ROW_GROUP))
+    blocks = pool_blocks(rows, seed)
     write_blocks((block.with_columns(messages=pl.concat_list(turns), finished=True) for block in blocks), path)
 
 
@@ -63,10 +56,10 @@ def write_selector(folder: Path) -> None:
 
 def measured(folder: Path, threads: int) -> Took:
     """Measure the pool in a folder by the selector there, in a process of its own, and see what that takes."""
-    words = ["--quantities", f"epoch-0.{QUANTITY}", "--model", folder, "--pool", folder / "pool.parquet"]
+    words: list[object] = ["--quantities", f"epoch-0.{QUANTITY}", "--model", folder, "--pool", folder / "pool.parquet"]
     words += ["--out", folder / "measured.parquet", "--shard", "1-of-1"]
     words += ["--threads", threads, "--token-budget", 0, "--max-length", LONGEST]
-    return took([sys.executable, "-m", "moesift.stages.measure", *map(str, words)], os.environ, Path.cwd())
+    return run("moesift.stages.measure", *words)
 
 
 def main() -> None:
@@ -77,13 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
     args = parser.parse_args()
 
-    found = {
-        "machine": machine(),
-        "threads": args.threads,
-        "commit": commit(),
-        "versions": versions(),
-        "rows": {},
-    }
+    found = record.begun() | {"threads": args.threads, "rows": {}}
     print(f"{found['machine']}, {args.threads} threads")
     print(f"{'rows':>14}{'seconds':>10}{'CPU s':>10}{'examples/s':>12}{'peak GB':>10}")
     with tempfile.TemporaryDirectory(prefix="moesift-") as name:
@@ -100,9 +87,7 @@ def main() -> None:
                 f"{own.peak_gb:>10.3f}",
                 flush=True,
             )
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=2) + "\n")
+    record.write(found, args.out)
 
 
 if __name__ == "__main__":

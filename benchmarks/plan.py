@@ -6,7 +6,6 @@ Eight methods and five seeds: what a plan costs over the plain one is moesift's 
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -14,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import record
 from benchmarks.selection import Took, took
-from moesift.provenance import commit, machine, versions
 
 ROOT = Path(__file__).parents[1]
 SEEDS = [0, 1, 2, 3, 4]
@@ -55,7 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
     args = parser.parse_args()
 
-    found = {"machine": machine(), "commit": commit(), "versions": versions(), "shards": {}}
+    found = record.begun() | {"shards": {}}
     print(f"{found['machine']}; medians of {args.rounds} rounds, in seconds")
     print(f"{'shards':>8}{'jobs':>8}{'moesift':>10}{'plain':>10}{'ratio':>8}{'peak GB':>10}")
     for shards in args.shards:
@@ -77,9 +76,7 @@ def main() -> None:
             f"{row['peak_gb']:>10.2f}",
             flush=True,
         )
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=2) + "\n")
+    record.write(found, args.out)
 
 
 if __name__ == "__main__":

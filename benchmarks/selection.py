@@ -10,7 +10,6 @@ examples that are kept. Each stage runs as the rule of the workflow runs it, in 
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -19,14 +18,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
+from benchmarks import record
+from moesift.data.blocks import write_blocks
 from moesift.data.pool import MESSAGES, ROW_GROUP
-from moesift.provenance import commit, machine, versions
 from moesift.scoring.shards import CHUNK
 
 SOURCES = [f"source_{number}" for number in range(7)]
@@ -35,12 +34,11 @@ OURS = "the three, a chain"
 PLAIN = "plain, all of it"
 
 
-def write_pool(folder: Path, rows: int, seed: int) -> None:
-    """Write a pool of short examples: ids as hashes are, seven sources."""
+def pool_blocks(rows: int, seed: int) -> Iterator[pl.DataFrame]:
+    """Yield a pool of short examples, block by block: ids as hashes are, seven sources, all with the same text."""
     rng = np.random.default_rng(seed)
-    with pq.ParquetWriter(folder / "pool.parquet", pool_rows(rng, 1).to_arrow().schema) as writer:
-        for start in range(0, rows, ROW_GROUP):
-            writer.write_table(pool_rows(rng, min(ROW_GROUP, rows - start)).to_arrow())
+    for start in range(0, rows, ROW_GROUP):
+        yield _pool_rows(rng, min(ROW_GROUP, rows - start))
 
 
 def write_shards(folder: Path, shards: int, seed: int) -> None:
@@ -165,21 +163,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
     args = parser.parse_args()
 
-    found: dict[str, Any] = {
-        "machine": machine(),
-        "commit": commit(),
-        "versions": versions(),
-        "shards": args.shards,
-        "ratios": {},
-        "rows": {},
-    }
+    found = record.begun() | {"shards": args.shards, "ratios": {}, "rows": {}}
     print(f"{found['machine']}, {args.shards} shards, {RATIO:g} kept; medians of {args.rounds} rounds for the chain")
     print(f"{'rows':>14}  {'stage':<20}{'seconds':>10}{'CPU s':>10}{'peak GB':>10}")
     for rows in args.rows:
         found["rows"][rows] = {}
         times: dict[str, list[Took]] = {}
         with tempfile.TemporaryDirectory(prefix="moesift-") as name:
-            write_pool(Path(name), rows, seed=0)
+            write_blocks(pool_blocks(rows, seed=0), Path(name, "pool.parquet"))
             for stage, times[stage] in stages(Path(name), args.shards, args.rounds, args.skip):
                 own = Took(*map(statistics.median, zip(*times[stage], strict=True)))
                 found["rows"][rows][stage] = own._asdict()
@@ -196,13 +187,10 @@ def main() -> None:
                 f"{own:.2f} GB beside {plain:.2f} GB",
                 flush=True,
             )
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=2) + "\n")
+    record.write(found, args.out)
 
 
-def pool_rows(rng: np.random.Generator, rows: int) -> pl.DataFrame:
-    """Return rows of a pool, all with the same text."""
+def _pool_rows(rng: np.random.Generator, rows: int) -> pl.DataFrame:
     digits = rng.bytes(8 * rows).hex()
     ids = pl.Series(np.frombuffer(digits.encode(), dtype="S16"), dtype=pl.Binary).cast(pl.String)
     index = pl.int_range(rows, dtype=pl.Int64, eager=True)
