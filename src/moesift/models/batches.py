@@ -48,6 +48,17 @@ class Batch:
         return Batch(self.ids.to(device), self.real.to(device), self.response.to(device))
 
 
+def mean_over(values: Tensor, counted: Tensor) -> Tensor:
+    """Return the mean of what was found at each token over the tokens that count, (B, D).
+
+    Args:
+        values: of N = B * T tokens, in any shape that holds N * D numbers in this order.
+        counted: 1 where a token counts, (B, T) float32.
+    """
+    total = torch.einsum("btd,bt->bd", values.reshape(*counted.shape, -1), counted)
+    return total / counted.sum(dim=1, keepdim=True)
+
+
 def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
     """Pad examples to the longest of them. No examples make one row of padding, which counts nothing."""
     if not examples:

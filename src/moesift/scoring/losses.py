@@ -1,12 +1,13 @@
 """The loss of a model on each of many examples."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from moesift.models.batches import Batch, per_example
+from moesift.models.batches import Batch, mean_over, per_example
 from moesift.models.chat import Encoded, responses_alone
 from moesift.models.routers import middle_inputs
 from moesift.training.objectives import response_nats_in_chunks, token_nats_in_chunks
@@ -52,10 +53,8 @@ def nats_end_and_sketch(
 
         def measure(batch: Batch) -> Tensor:
             nats = _nats_and_end(model, batch)  # (B, 2)
-            counted = batch.response.float()  # (B, T)
-            inputs = read().float().reshape(*counted.shape, -1)  # (B, T, D)
-            mean = torch.einsum("btd,bt->bd", inputs, counted) / counted.sum(dim=1, keepdim=True)
-            return torch.cat([nats, mean @ _projection(mean.shape[1]).to(mean.device)], dim=1)  # (B, 2 + SKETCH)
+            mean = mean_over(read().float(), batch.response.float())  # (B, D)
+            return torch.cat([nats, mean @ _projection(mean.shape[1], mean.device)], dim=1)  # (B, 2 + SKETCH)
 
         found = per_example(measure, examples, pad_id, token_budget, model.device, "loss")
     return [(nats, end, sketch) for nats, end, *sketch in found]
@@ -69,9 +68,10 @@ def _nats_and_end(model: PreTrainedModel, batch: Batch) -> Tensor:
     return torch.cat([nats.sum(dim=1, keepdim=True), nats.gather(1, last)], dim=1)
 
 
-def _projection(width: int) -> Tensor:
+@functools.cache  # every batch is projected alike
+def _projection(width: int, device: torch.device) -> Tensor:
     """Return the same random directions each time, (D, SKETCH), which keep the length of a vector in the mean."""
-    return torch.randn(width, SKETCH, generator=torch.Generator().manual_seed(0)) / SKETCH**0.5
+    return torch.randn(width, SKETCH, generator=torch.Generator().manual_seed(0)).to(device) / SKETCH**0.5
 
 
 def nats_alone(

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from moesift.models.batches import Batch, per_example
+from moesift.models.batches import Batch, mean_over, per_example
 from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import Routing
@@ -38,8 +38,7 @@ def inputs(selector: Selector, examples: Sequence[Encoded], token_budget: int) -
         counted = batch.response.float()  # (B, T)
 
         def mean(routing: Routing) -> Tensor:
-            total = torch.einsum("btd,bt->bd", routing.inputs.view(*counted.shape, -1), counted)  # (B, D)
-            return total / counted.sum(dim=1, keepdim=True)
+            return mean_over(routing.inputs, counted)  # (B, D)
 
         return torch.cat(selector.trash_can.read(batch.ids, mean), dim=1)  # (B, L * D)
 
@@ -58,9 +57,7 @@ def usage(selector: Selector, examples: Sequence[Encoded], token_budget: int) ->
         counted = batch.response.float()  # (B, T)
 
         def mean(routing: Routing) -> Tensor:
-            shares = routing.quality_logits.softmax(dim=-1)  # (N, E)
-            total = torch.einsum("bte,bt->be", shares.view(*counted.shape, -1), counted)  # (B, E)
-            return total / counted.sum(dim=1, keepdim=True)
+            return mean_over(routing.quality_logits.softmax(dim=-1), counted)  # (B, E)
 
         return torch.cat(selector.trash_can.read(batch.ids, mean), dim=1)  # (B, L * E)
 

@@ -185,24 +185,23 @@ def training_answer(study: Mapping[str, Any], part: Mapping[str, Any]) -> list[s
 
 def other_noise(part: Mapping[str, Any]) -> list[str]:
     """Say what the filter and the oracle gain over a random part at the other shares of spoilt examples."""
-    told = [
-        f"{percent(other['noise'])} spoilt: `{row['arm']}` {shown(row['against_random'], '+.3f')} "
-        f"({percent(row['ratio'])} kept)"
+    found = [
+        (other["noise"], row)
         for other in part["training_at_other_noise"]
         for row in other["rows"]
         if row["arm"] in ("filtered", "oracle")
     ]
-    seeds = {
-        len(row["seeds"])
-        for row in part["doses"]
-        if row["noise"] in [o["noise"] for o in part["training_at_other_noise"]]
-    }
-    alone = " Of one seed, so without an interval." if seeds == {1} else ""
-    return (
-        [f"With more and with less noise, minus a random part, in nats per response token: {'; '.join(told)}.{alone}"]
-        if told
-        else []
-    )
+    if not found:
+        return []
+    told = [
+        f"{percent(noise)} spoilt: `{row['arm']}` {shown(row['against_random'], '+.3f')} ({percent(row['ratio'])} kept)"
+        for noise, row in found
+    ]
+    alone = all(sign(row["against_random"]) == "unsure" for _, row in found)
+    return [
+        f"With more and with less noise, minus a random part, in nats per response token: {'; '.join(told)}."
+        f"{' Of one seed, so without an interval.' if alone else ''}"
+    ]
 
 
 def filtered_answer(study: Mapping[str, Any], rows: Mapping[tuple[str, float], Mapping[str, Any]]) -> list[str]:

@@ -127,11 +127,12 @@ def training(part: Mapping[str, Any]) -> Figure | None:
         return None
     tuned = tuned_beside_random(part)
     ratios = sorted({row["ratio"] for row in tuned})
-    apart = {(row["arm"], row["ratio"]): row["against_random"]["value"] for row in tuned}
-    arms = {row["arm"]: np.mean([apart[arm, ratio] for arm, ratio in apart if arm == row["arm"]]) for row in tuned}
-    places = {arm: place for place, arm in enumerate(sorted(arms, key=lambda arm: arms[arm]))}
+    apart: dict[str, list[float]] = {}
+    for row in tuned:
+        apart.setdefault(row["arm"], []).append(row["against_random"]["value"])
+    places = {arm: place for place, arm in enumerate(sorted(apart, key=lambda arm: np.mean(apart[arm])))}
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 1.2 + 0.27 * len(arms)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 1.2 + 0.27 * len(places)), layout="constrained")
         panels = figure.subplots(1, len(ratios), sharex=True, sharey=True, squeeze=False)[0]
         for axes, ratio in zip(panels, ratios, strict=True):
             axes.axvline(0, color=GREY, linestyle="--", linewidth=1, zorder=0)

@@ -52,11 +52,6 @@ class Case:
     examples: pl.DataFrame
     trained: pl.DataFrame  # arm, ratio, id, nats, tokens, right; no rows where nothing was trained
 
-    @property
-    def averaged(self) -> list[str]:
-        """The kinds that a mean over kinds is of."""
-        return [kind for kind in self.kinds[:-1] if kind not in self.sanity]
-
 
 def interval(by_seed: Numbers) -> dict[str, float | None]:
     """Return the mean over the seeds that have a number, with its interval; nulls where none has."""
@@ -104,6 +99,11 @@ def scored(case: Case, method: str, kind: str | None = None) -> pl.DataFrame:
     return frame.filter((pl.col("kind") == kind) | (clean & pl.col("applicable").list.contains(kind)))
 
 
+def averaged(cases: Sequence[Case]) -> list[str]:
+    """Return the kinds that a mean over kinds is of: without the control and what any score should see."""
+    return list(dict.fromkeys(kind for case in cases for kind in case.kinds[:-1] if kind not in case.sanity))
+
+
 def by_seed(cases: Sequence[Case], measure: Callable[[Case], float | None]) -> Numbers:
     """Return a number of each seed: the mean over its cases, None where one of them has none."""
     found = defaultdict(list)
@@ -121,7 +121,6 @@ def auroc(cases: Sequence[Case], method: str, kind: str) -> Numbers:
 def detection(cases: Sequence[Case], methods: Sequence[str], resamples: int) -> tuple[list[dict[str, Any]], Areas]:
     """Return the rows of the detection table, and the areas behind them, by method, kind (or mean) and seed."""
     kinds = list(dict.fromkeys(kind for case in cases for kind in case.kinds))
-    averaged = list(dict.fromkeys(kind for case in cases for kind in case.averaged))
     found: dict[tuple[str, str], Numbers] = {}
     rows = []
     for method in (*methods, *PROBES):
@@ -141,14 +140,14 @@ def detection(cases: Sequence[Case], methods: Sequence[str], resamples: int) -> 
                     "stratified": average([stratified_area(frame, ["source", "bin"])["auroc"][0] for frame in frames]),
                     "clean": sum(table["clean"] for table in tables),
                     "corrupted": sum(table["corrupted"] for table in tables),
-                    "without": sum(unscored(case, method, kind) for case in of_kind),
+                    "without": sum(unscored(frame, method) for frame in frames),
                     **resampled(frames, resamples),
                 }
             )
         tested = [row for row in own if row["p"] is not None]
         for row, adjusted in zip(tested, holm(np.array([row["p"] for row in tested])) if tested else [], strict=True):
             row["holm"] = float(adjusted)
-        found[method, MEAN] = mean([found[method, kind] for kind in averaged])
+        found[method, MEAN] = mean([found[method, kind] for kind in averaged(cases)])
         rows += [*own, {"method": method, "kind": MEAN, "auroc": interval(found[method, MEAN])} | EMPTY]
     return rows, found
 
@@ -196,10 +195,9 @@ def ranked(frames: Sequence[pl.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.n
     return together["rank"].to_numpy(), together["corrupted"].to_numpy(), strata
 
 
-def unscored(case: Case, method: str, kind: str) -> int:
-    """Return how many of the examples of a kind a method gives no score; of a probe, those that it could not judge."""
-    frame = scored(case, method, kind).filter(pl.col("kind") == kind)
-    return frame["score" if method in PROBES else method].null_count()
+def unscored(frame: pl.DataFrame, method: str) -> int:
+    """Return how many corrupted examples a method gives no score; of a probe, those that it could not judge."""
+    return frame.filter(pl.col("kind") != CLEAN)["score" if method in PROBES else method].null_count()
 
 
 def average(values: Iterable[float | None]) -> float | None:
@@ -271,15 +269,18 @@ def precision(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
 def rejections(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
     """Return which share of the clean, the hard and the easy examples is lost where a share of the noise is found."""
 
-    def lost(method: str, column: str, recall: float) -> dict[str, float | None]:
-        return interval(by_seed(cases, lambda case: false_rejection(scored(case, method), [recall])[column][0]))
+    def of_method(method: str) -> list[dict[str, Any]]:
+        tables = {id(case): false_rejection(scored(case, method), RECALLS) for case in cases}
 
-    return [
-        {"method": method, "recall": recall}
-        | {column: lost(method, column, recall) for column in ("clean", "hard", "easy")}
-        for method in methods
-        for recall in RECALLS
-    ]
+        def lost(column: str, place: int) -> dict[str, float | None]:
+            return interval(by_seed(cases, lambda case: tables[id(case)][column][place]))
+
+        return [
+            {"method": method, "recall": recall, **{group: lost(group, place) for group in ("clean", "hard", "easy")}}
+            for place, recall in enumerate(RECALLS)
+        ]
+
+    return [row for method in methods for row in of_method(method)]
 
 
 def severities(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
@@ -312,7 +313,6 @@ def confounds(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
 
 def layers(cases: Sequence[Case]) -> list[dict]:
     """Return the mean area over kinds of each routed layer of the warmed routers alone."""
-    averaged = list(dict.fromkeys(kind for case in cases for kind in case.averaged))
     (scores,) = cases[0].examples["layer_scores"].drop_nulls().head(1).to_list()
     rows = []
     for layer in range(len(scores)):
@@ -320,7 +320,7 @@ def layers(cases: Sequence[Case]) -> list[dict]:
             replace(case, examples=case.examples.with_columns(layer=pl.col("layer_scores").list.get(layer)))
             for case in cases
         ]
-        numbers = mean([auroc(alone, "layer", kind) for kind in averaged])
+        numbers = mean([auroc(alone, "layer", kind) for kind in averaged(cases)])
         rows.append({"layer": layer, "method": "router", "auroc": interval(numbers)})
     return rows
 
@@ -335,20 +335,18 @@ def doses(cases: Sequence[Case], methods: Sequence[str]) -> list[dict]:
         noise: [case for case in cases if case.noise == noise]
         for noise in sorted({case.noise for case in cases} - {0.0})  # without noise there is nothing to find
     }
-    averaged = list(dict.fromkeys(kind for case in cases for kind in case.averaged))
     without = [
         kind
-        for kind in averaged
-        for own in by_noise.values()
-        if any(value is None for value in auroc(own, methods[0], kind).values())
+        for kind in averaged(cases)
+        if any(None in auroc(own, methods[0], kind).values() for own in by_noise.values())
     ]
     rows: list[dict[str, Any]] = []
     for noise, own in by_noise.items():
         for method in methods:
             kept = [precision_at(scored(case, method), [0.2])["kept_clean"][0] for case in own]
-            numbers = mean([auroc(own, method, kind) for kind in averaged if kind not in without])
+            numbers = mean([auroc(own, method, kind) for kind in averaged(cases) if kind not in without])
             row = {"noise": noise, "seeds": sorted({case.seed for case in own}), "method": method}
-            found = {"without": list(dict.fromkeys(without)), "auroc": interval(numbers), "kept_clean": average(kept)}
+            found = {"without": without, "auroc": interval(numbers), "kept_clean": average(kept)}
             rows.append(row | found)
     return rows
 
