@@ -50,7 +50,7 @@ def _scoring(full_size: bool, examples: Sequence[Encoded]) -> Case:
 
     def ours() -> list[list[float]]:
         suit_device(selector.model)  # as what is loaded
-        return measuring.signals(selector, examples, "response", token_budget=0)
+        return [signals for (signals,) in measuring.readings(selector, examples, ["signals"], token_budget=0)]
 
     def theirs() -> list[list[float]]:
         selector.model.set_experts_implementation(experts)

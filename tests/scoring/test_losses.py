@@ -48,7 +48,8 @@ def test_a_sketch_keeps_distances_and_is_of_the_response_alone(selector, convers
     """Against the inputs that a warm-up's trash cans read, of the same layer."""
     examples = encode(conversations, selector.tokenizer, 60)
     layers = len(selector.trash_can.routers)
-    inputs = torch.tensor(measuring.inputs(selector, examples, 100)).view(len(examples), layers, -1)[:, layers // 2]
+    read = torch.tensor(measuring.readings(selector, examples, ["inputs"], 100))
+    inputs = read.view(len(examples), layers, -1)[:, layers // 2]
     model, pad = random_model("Olmoe"), selector.tokenizer.pad_token_id
     found = losses.nats_end_and_sketch(model, pad, examples, 100)
     both = losses.nats_and_end(model, pad, examples, 100)

@@ -17,10 +17,8 @@ def measured(selector, examples, budget):
     return torch.tensor(
         [
             [*signals, *inputs, *usage, nats, alone]
-            for signals, inputs, usage, nats, alone in zip(
-                measuring.signals(selector, examples, "response", budget),
-                measuring.inputs(selector, examples, budget),
-                measuring.usage(selector, examples, budget),
+            for (signals, inputs, usage), nats, alone in zip(
+                measuring.readings(selector, examples, ["signals", "inputs", "usage"], budget),
                 losses.nats(selector.model, pad, examples, budget),
                 losses.nats_alone(selector.model, pad, START, examples, budget),
                 strict=True,
@@ -43,9 +41,7 @@ def test_nothing_depends_on_batches_or_order(family, tokenizer, conversations):
 def test_a_signal_is_the_mean_log_odds_of_the_response_tokens(selector, conversations):
     """Against the definition, computed from the router's weights and what the router reads."""
     (example,) = encode(conversations[:1], selector.tokenizer, 60)
-    (by_layer,) = measuring.signals(selector, [example], "response", 100)
-    (everywhere,) = measuring.signals(selector, [example], "all", 100)
-    (used,) = measuring.usage(selector, [example], 100)
+    ((by_layer, everywhere, used),) = measuring.readings(selector, [example], ["signals", "signals_all", "usage"], 100)
     read = {}
     for name, router in selector.trash_can.routers.items():
         router.register_forward_pre_hook(lambda _, inputs, name=name: read.__setitem__(name, inputs[0].view(-1, 32)))
@@ -76,7 +72,7 @@ def test_padding_never_reaches_a_signal(selector, conversations):
 def test_the_inputs_are_what_the_routers_multiply(selector, conversations):
     """Of one response token the logits of the first router follow from the inputs and its rows."""
     (example,) = encode([[conversations[0][0], {"role": "assistant", "content": ""}]], selector.tokenizer, 60)
-    (inputs,) = measuring.inputs(selector, [example], 100)
+    ((inputs,),) = measuring.readings(selector, [example], ["inputs"], 100)
     name, router = next(iter(selector.trash_can.routers.items()))
     rows = router.get_parameter("weight")  # (E, D)
     found = rows @ torch.tensor(inputs[: rows.shape[1]])
@@ -85,3 +81,17 @@ def test_the_inputs_are_what_the_routers_multiply(selector, conversations):
     expected = selector.trash_can.routing[name].quality_logits[torch.tensor(example.response)]  # (1, E)
     assert sum(example.response) == 1
     assert torch.allclose(found, expected[0], atol=1e-5)
+
+
+def test_all_readings_come_from_one_pass(selector, conversations):
+    """And each is what it is alone, last digit included."""
+    examples = encode(conversations, selector.tokenizer, 60)
+    passes = []
+    selector.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))
+    names = list(measuring.READINGS)
+    together = measuring.readings(selector, examples, names, 10_000)
+    assert len(passes) == 1
+    for place, name in enumerate(names):
+        alone = measuring.readings(selector, examples, [name], 10_000)
+        assert [row[place] for row in together] == [value for (value,) in alone]
+    assert len({str(value) for value in together[0]}) == len(names)

@@ -97,7 +97,7 @@ def test_the_contrast_is_that_of_the_quality_scores(selector, conversations):
     both = pairs(selector, conversations)
     found, shares, _ = contrasted(selector, [both])
     means = [
-        torch.tensor(measuring.signals(selector, encoded, "response", 1)).mean(dim=1)
+        torch.tensor(measuring.readings(selector, encoded, ["signals"], 1)).squeeze(1).mean(dim=1)
         for encoded in ([pair.example for pair in both], [pair.twin for pair in both])
     ]
     expected = (1 + (1.0 - (means[0] - means[1])).exp()).log().mean()

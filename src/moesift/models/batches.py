@@ -1,7 +1,7 @@
 """Examples of unlike length to padded batches."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,19 +94,19 @@ def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def per_example(
-    measure: Callable[[Batch], Tensor],
+    measure: Callable[[Batch], Iterable[Any]],
     examples: Sequence[Encoded],
     pad_id: int,
     token_budget: int,
     device: torch.device,
     name: str,
 ) -> list[Any]:
-    """Return what `measure` gives for each example, in their order: the rows of its tensor, (B, ...), as numbers.
+    """Return what `measure` gives for each example, in their order.
 
     A batch that does not fit into a GPU's memory is halved until it does.
 
     Args:
-        measure: called with each padded batch, on `device`.
+        measure: called with each padded batch, on `device`; returns what holds numbers for each example of it.
         token_budget: tokens in a batch, padding included; 0 leaves it to the kind of device.
         name: of what is measured, for the progress that is shown.
 
@@ -116,7 +116,7 @@ def per_example(
 
     def halved(indices: list[int]) -> list[Any]:
         try:
-            return measure(collate([examples[index] for index in indices], pad_id).to(device)).tolist()
+            return list(measure(collate([examples[index] for index in indices], pad_id).to(device)))
         except torch.OutOfMemoryError:
             if len(indices) == 1:
                 raise

@@ -1,7 +1,7 @@
 """The loss of a model on each of many examples."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ SKETCH = 128  # numbers that a sketch has
 def nats(model: PreTrainedModel, pad_id: int, examples: Sequence[Encoded], token_budget: int) -> list[float]:
     """Return the cross-entropy of each example's response tokens, summed, in nats."""
 
-    def measure(batch: Batch) -> Tensor:
-        return response_nats_in_chunks(model, batch)  # (B,)
+    def measure(batch: Batch) -> list[float]:
+        return response_nats_in_chunks(model, batch).tolist()
 
     return per_example(measure, examples, pad_id, token_budget, model.device, "loss")
 
@@ -31,8 +31,9 @@ def nats_and_end(
 ) -> list[tuple[float, float]]:
     """Return the same, and the cross-entropy of the last response token alone, from one pass."""
 
-    def measure(batch: Batch) -> Tensor:
-        return _nats_and_end(model, batch)
+    def measure(batch: Batch) -> Iterator[tuple[float, float]]:
+        nats, end = _nats_and_end(model, batch)
+        return zip(nats.tolist(), end.tolist(), strict=True)
 
     return per_example(measure, examples, pad_id, token_budget, model.device, "loss")
 
@@ -51,21 +52,21 @@ def nats_end_and_sketch(
     """
     with middle_inputs(model) as read:
 
-        def measure(batch: Batch) -> Tensor:
-            nats = _nats_and_end(model, batch)  # (B, 2)
+        def measure(batch: Batch) -> Iterator[tuple[float, float, list[float]]]:
+            nats, end = _nats_and_end(model, batch)
             mean = mean_over(read().float(), batch.response.float())  # (B, D)
-            return torch.cat([nats, mean @ _projection(mean.shape[1], mean.device)], dim=1)  # (B, 2 + SKETCH)
+            sketch = mean @ _projection(mean.shape[1], mean.device)  # (B, SKETCH)
+            return zip(nats.tolist(), end.tolist(), sketch.tolist(), strict=True)
 
-        found = per_example(measure, examples, pad_id, token_budget, model.device, "loss")
-    return [(nats, end, sketch) for nats, end, *sketch in found]
+        return per_example(measure, examples, pad_id, token_budget, model.device, "loss")
 
 
-def _nats_and_end(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Return the cross-entropy of the response tokens, summed, and of the last of them, (B, 2)."""
+def _nats_and_end(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy of the response tokens, summed, (B,), and of the last of them, (B,)."""
     nats = token_nats_in_chunks(model, batch)  # (B, T-1)
     places = torch.arange(nats.shape[1], device=nats.device)  # (T-1,)
     last = (places * batch.predicted[:, 1:]).argmax(dim=1, keepdim=True)  # (B, 1)
-    return torch.cat([nats.sum(dim=1, keepdim=True), nats.gather(1, last)], dim=1)
+    return nats.sum(dim=1), nats.gather(1, last).squeeze(1)
 
 
 @functools.cache  # every batch is projected alike

@@ -1,7 +1,7 @@
 """What the routers of a selector say of each of many examples; the head never runs."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,55 +11,35 @@ from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import Routing
 
-
-@torch.inference_mode()
-def signals(
-    selector: Selector, examples: Sequence[Encoded], tokens: Literal["response", "all"], token_budget: int
-) -> list[list[float]]:
-    """Return each routed layer's mean log odds s of each example, over response tokens or all."""
-
-    def measure(batch: Batch) -> Tensor:
-        counted = (batch.response if tokens == "response" else batch.real).float()  # (B, T)
-
-        def mean(routing: Routing) -> Tensor:
-            return (routing.signal.view_as(counted) * counted).sum(dim=1) / counted.sum(dim=1)  # (B,)
-
-        return torch.stack(selector.trash_can.read(batch.ids, mean), dim=1)  # (B, L)
-
-    pad_id = selector.tokenizer.pad_token_id
-    return per_example(measure, examples, pad_id, token_budget, selector.model.device, "signals")
+# What is kept of a layer's routing, of each example: a mean over its response tokens, or over all.
+READINGS: dict[str, Callable[[Routing, Batch], Tensor]] = {
+    # the log odds s, (B, 1)
+    "signals": lambda routing, batch: mean_over(routing.signal, batch.response.float()),
+    "signals_all": lambda routing, batch: mean_over(routing.signal, batch.real.float()),
+    # what the router reads, (B, D)
+    "inputs": lambda routing, batch: mean_over(routing.inputs, batch.response.float()),
+    # the softmax over the E quality experts, (B, E): two examples that are sent to the same experts are near each other
+    "usage": lambda routing, batch: mean_over(routing.quality_logits.softmax(dim=-1), batch.response.float()),
+}
 
 
 @torch.inference_mode()
-def inputs(selector: Selector, examples: Sequence[Encoded], token_budget: int) -> list[list[float]]:
-    """Return what each routed layer's router reads of each example: L * D numbers, means over its response tokens."""
+def readings(
+    selector: Selector, examples: Sequence[Encoded], quantities: Sequence[str], token_budget: int
+) -> list[tuple[list[float], ...]]:
+    """Return quantities of each example, all from one pass: of each the numbers of one routed layer after the other.
 
-    def measure(batch: Batch) -> Tensor:
-        counted = batch.response.float()  # (B, T)
-
-        def mean(routing: Routing) -> Tensor:
-            return mean_over(routing.inputs, counted)  # (B, D)
-
-        return torch.cat(selector.trash_can.read(batch.ids, mean), dim=1)  # (B, L * D)
-
-    pad_id = selector.tokenizer.pad_token_id
-    return per_example(measure, examples, pad_id, token_budget, selector.model.device, "inputs")
-
-
-@torch.inference_mode()
-def usage(selector: Selector, examples: Sequence[Encoded], token_budget: int) -> list[list[float]]:
-    """Return how each example uses the experts: each routed layer's mean softmax over its E quality experts.
-
-    L * E numbers, over the response tokens. Two examples that are sent to the same experts are near each other.
+    Args:
+        quantities: names in READINGS.
+        token_budget: tokens in a batch, padding included; 0 leaves it to the kind of device.
     """
 
-    def measure(batch: Batch) -> Tensor:
-        counted = batch.response.float()  # (B, T)
+    def measure(batch: Batch) -> Iterator[tuple[Any, ...]]:
+        def of(routing: Routing) -> list[Tensor]:
+            return [READINGS[name](routing, batch) for name in quantities]
 
-        def mean(routing: Routing) -> Tensor:
-            return mean_over(routing.quality_logits.softmax(dim=-1), counted)  # (B, E)
-
-        return torch.cat(selector.trash_can.read(batch.ids, mean), dim=1)  # (B, L * E)
+        by_quantity = zip(*selector.trash_can.read(batch.ids, of), strict=True)  # of each, L tensors (B, 1, D or E)
+        return zip(*(torch.cat(layers, dim=1).tolist() for layers in by_quantity), strict=True)
 
     pad_id = selector.tokenizer.pad_token_id
-    return per_example(measure, examples, pad_id, token_budget, selector.model.device, "usage")
+    return per_example(measure, examples, pad_id, token_budget, selector.model.device, ", ".join(quantities))

@@ -1,6 +1,7 @@
 """Measure what the methods read of one shard of the pool, by the selector as it came or by epochs of its warm-up."""
 
 import argparse
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -157,10 +158,7 @@ def readers(
             selector = checkpoints.load(folder)
         else:
             checkpoints.turn_to(selector, folder)  # the frozen weights, nearly all, are read once
-        yield (
-            selector.tokenizer,
-            {(f"{epoch}.{name}",): of_warm_up(selector, name, token_budget) for name in of_epoch},
-        )
+        yield selector.tokenizer, of_warm_up(selector, epoch, of_epoch, token_budget)
 
 
 def as_it_came(model: str, quantities: Sequence[str], token_budget: int) -> tuple[PreTrainedTokenizerFast, Measures]:
@@ -185,24 +183,27 @@ def as_it_came(model: str, quantities: Sequence[str], token_budget: int) -> tupl
     return tokenizer, measures
 
 
-def of_warm_up(selector: Selector, quantity: str, token_budget: int) -> Measure:
-    """Return what measures a quantity with an epoch of the warm-up."""
-    if quantity in GATES:
+def of_warm_up(selector: Selector, epoch: str, quantities: Sequence[str], token_budget: int) -> Measures:
+    """Return what measures the quantities with an epoch of the warm-up: what its routers say in one pass."""
+    measures: dict[tuple[str, ...], Measure] = {}
+    if read := [name for name in quantities if name in measuring.READINGS]:
 
-        def nats(examples: Sequence[Encoded]) -> list[float]:
-            own, selector.trash_can.gate = selector.trash_can.gate, GATES[quantity]
-            found = losses.nats(selector.model, selector.tokenizer.pad_token_id, examples, token_budget)
-            selector.trash_can.gate = own
-            return found
+        def readings(examples: Sequence[Encoded]) -> list[Any]:
+            found = measuring.readings(selector, examples, read, token_budget)
+            return found if len(read) > 1 else [value for (value,) in found]
 
-        return nats
-    measures: dict[str, Measure] = {
-        "signals": lambda examples: measuring.signals(selector, examples, "response", token_budget),
-        "signals_all": lambda examples: measuring.signals(selector, examples, "all", token_budget),
-        "usage": lambda examples: measuring.usage(selector, examples, token_budget),
-        "inputs": lambda examples: measuring.inputs(selector, examples, token_budget),
-    }
-    return measures[quantity]
+        measures[tuple(f"{epoch}.{name}" for name in read)] = readings
+
+    def nats(gate: Gate, examples: Sequence[Encoded]) -> list[float]:
+        own, selector.trash_can.gate = selector.trash_can.gate, gate
+        found = losses.nats(selector.model, selector.tokenizer.pad_token_id, examples, token_budget)
+        selector.trash_can.gate = own
+        return found
+
+    for name in quantities:
+        if name in GATES:
+            measures[f"{epoch}.{name}",] = functools.partial(nats, GATES[name])
+    return measures
 
 
 def _kind(column: str) -> pl.DataType:
