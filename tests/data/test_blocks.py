@@ -1,6 +1,6 @@
 import polars as pl
 
-from moesift.data.blocks import side_by_side, write_blocks
+from moesift.data.blocks import blocks_of, side_by_side, write_blocks
 
 
 def test_blocks_come_back_as_one_frame(tmp_path):
@@ -9,6 +9,17 @@ def test_blocks_come_back_as_one_frame(tmp_path):
     assert pl.read_parquet(tmp_path / "all.parquet").equals(frame)
     write_blocks(iter([frame[:0]]), tmp_path / "none.parquet")
     assert pl.read_parquet(tmp_path / "none.parquet").schema == frame.schema
+
+
+def test_a_frame_goes_in_blocks_that_are_its_rows(tmp_path):
+    frame = pl.DataFrame({"turns": [[{"role": "user"}], [], None, [{"role": "a"}, {"role": "b"}]], "n": [1, 2, 3, 4]})
+    blocks = list(blocks_of(frame.filter(pl.col("n") > 1), 2))
+    assert [block.height for block in blocks] == [2, 1]
+    assert pl.concat(blocks).equals(frame[1:])
+    (none,) = blocks_of(frame[:0], 2)
+    assert none.schema == frame.schema
+    write_blocks(blocks_of(frame, 3), tmp_path / "all.parquet")
+    assert pl.read_parquet(tmp_path / "all.parquet").equals(frame)
 
 
 def test_files_of_the_same_rows_are_put_side_by_side(tmp_path):

@@ -498,7 +498,7 @@ def test_every_line_of_any_file_is_accounted_for(tmp_path, written):
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"\n".join([A, *written]))
     content = path.read_bytes()
-    rows = {"hard": read_source(Source(name="hard", path=str(path)), 0, tmp_path)}
+    rows = {"hard": list(read_source(Source(name="hard", path=str(path)), 0, tmp_path))}
     assert [row.index for row in rows["hard"]] == [n for n, line in enumerate(content.split(b"\n")) if line.strip()]
     examples, rejected = to_examples(rows, {"hard": "auto"})
     assert sorted([*examples["source_index"], *rejected["row"]]) == [row.index for row in rows["hard"]]
@@ -530,7 +530,7 @@ def test_a_damaged_file_is_rows_or_one_error(tmp_path, name, changes, kept):
     (tmp_path / name).write_bytes(content[: round(kept * len(content))] if not changes else content)
     member = {"member": "a.jsonl"} if name == "x.zip" else {}
     try:
-        rows = read_source(Source(name="hard", hub=str(tmp_path), file=name, **member), 0, tmp_path)
+        rows = list(read_source(Source(name="hard", hub=str(tmp_path), file=name, **member), 0, tmp_path))
     except SourceError as error:
         rows, said = [], str(error)
     else:

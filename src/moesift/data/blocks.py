@@ -17,6 +17,15 @@ def write_blocks(blocks: Iterator[pl.DataFrame], path: Path) -> None:
             writer.write_table(block.to_arrow())
 
 
+def blocks_of(frame: pl.DataFrame, rows: int) -> Iterator[pl.DataFrame]:
+    """Yield a frame in blocks of at most `rows` rows, at least one.
+
+    They are copies: who writes a slice converts all of the columns that it is a slice of.
+    """
+    for start in range(0, max(1, frame.height), rows):
+        yield frame[start : start + rows].select(pl.all().gather(pl.int_range(pl.len())))
+
+
 def side_by_side(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
     """Yield the columns of files that `write_blocks` was given blocks of the same rows for, block by block."""
     with contextlib.ExitStack() as stack:

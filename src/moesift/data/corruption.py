@@ -33,11 +33,14 @@ def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[Corruption], s
     Raises:
         UserError: the kinds apply to too few examples.
     """
+    wanted = round(share * len(examples))
+    if not wanted:  # the pools that are large are not spoilt, and need not be Python objects
+        clean = {"corruption": pl.lit(CLEAN), "severity": pl.lit(None, pl.Float64), "finished": pl.lit(True)}
+        return examples.with_columns(**clean)
     rng = random.Random(f"corrupt-{seed}")
     given = _given(examples)
     options = [applicable(example, kinds) for example in given]
     corruptible = [row for row, fitting in enumerate(options) if fitting]
-    wanted = round(share * len(examples))
     if wanted > len(corruptible):
         raise UserError(
             f"corrupt: {wanted} of {len(examples)} examples are to be corrupted, but {', '.join(kinds) or 'no kind'} "

@@ -1,11 +1,12 @@
 """From the rows of the sources to pool and held-out examples, with every row accounted for."""
 
 import hashlib
+import itertools
 import json
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -31,37 +32,43 @@ COLUMNS = ("id", *EXAMPLE)
 # Rows of a row group of the pool's file. Who measures 256 of them reads the whole group, so that groups of polars' own
 # size, a quarter million, would be read a thousand times.
 ROW_GROUP = 4096
+BLOCK = 4096  # rows that are Python objects at once
+WHOLE, INSTRUCTION = slice(None), slice(-1)  # turns of an example
 REASON_LENGTH = 500  # characters of a reason that are kept: it may quote the row
 PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+)\b"  # ids and numbers, which do not tell kinds of reasons apart
 CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept
 
 
-def to_examples(rows: Mapping[str, Sequence[Row]], formats: Mapping[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def to_examples(rows: Mapping[str, Iterable[Row]], formats: Mapping[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the examples (columns of EXAMPLE) and the rejected rows (columns of REJECTED), in the order of the rows.
+
+    Rows are read a block at a time: as Python objects they take several times the memory of the frame.
 
     Both arguments go by the name of the source.
 
     Raises:
         UserError: no row became an example.
     """
-    examples, rejected = [], []
+    examples, rejected = [pl.DataFrame(schema=EXAMPLE)], []
     for source, given in rows.items():
-        for row in given:
-            try:
-                if row.reason is not None:
-                    raise Rejected(row.reason)
-                messages = to_messages(row.content, formats[source])
-            except Rejected as reason:
-                rejected.append((source, row.index, _printable(str(reason))))
-            else:
-                examples.append((source, row.index, messages, list(row.choices), CLEAN, None, True))
-    if not examples:
+        coming = iter(given)
+        while block := list(itertools.islice(coming, BLOCK)):
+            usable = []
+            for row in block:
+                try:
+                    if row.reason is not None:
+                        raise Rejected(row.reason)
+                    messages = to_messages(row.content, formats[source])
+                except Rejected as reason:
+                    rejected.append((source, row.index, _printable(str(reason))))
+                else:
+                    usable.append((source, row.index, messages, list(row.choices), CLEAN, None, True))
+            examples.append(pl.DataFrame(usable, schema=EXAMPLE, orient="row"))
+    found = pl.concat(examples)
+    if found.is_empty():
         counts = [f"{count} x {reason}" for reason, count in frequent_reasons([reason for *_, reason in rejected], 3)]
         raise UserError("\n  ".join([f"no row of {', '.join(rows)} can be used", *(counts or ["there are no rows"])]))
-    return (
-        pl.DataFrame(examples, schema=EXAMPLE, orient="row"),
-        pl.DataFrame(rejected, schema=REJECTED, orient="row"),
-    )
+    return found, pl.DataFrame(rejected, schema=REJECTED, orient="row")
 
 
 def content_id(messages: Sequence[Message]) -> str:
@@ -70,23 +77,30 @@ def content_id(messages: Sequence[Message]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def content_ids(examples: pl.DataFrame, turns: slice = WHOLE) -> pl.Series:
+    """Return the content id of each example, or of some of its turns."""
+    blocks = (block["messages"].to_list() for block in examples.select("messages").iter_slices(BLOCK))
+    ids = [pl.Series([content_id(messages[turns]) for messages in block], dtype=pl.String) for block in blocks]
+    return pl.concat([pl.Series("id", dtype=pl.String), *ids])
+
+
 def deduplicated(examples: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the examples with their `id`, each content once, and the rejected rest (columns of REJECTED).
 
     Of equal examples a clean one is kept before a corrupted one, and then the first.
     """
-    ids = [content_id(messages) for messages in examples["messages"].to_list()]
-    ranked = (
-        examples.with_columns(pl.Series("id", ids, dtype=pl.String))
-        .with_row_index("place")
-        .sort(pl.col("corruption") != CLEAN, maintain_order=True)
+    ids = content_ids(examples)
+    ranked = examples.select(corrupted=pl.col("corruption") != CLEAN).with_columns(ids).with_row_index("place")
+    kept = (
+        ranked.sort("corrupted", maintain_order=True)
         .with_columns(kept=pl.col("id").is_first_distinct())
-        .sort("place")
+        .sort("place")["kept"]
     )
-    repeated = ranked.filter(~pl.col("kept")).select(
+    examples = examples.with_columns(ids)
+    repeated = examples.filter(~kept).select(
         "source", row="source_index", reason=pl.concat_str(pl.lit("duplicate of "), "id")
     )
-    return ranked.filter("kept").drop("place", "kept"), repeated
+    return examples.filter(kept), repeated
 
 
 def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -98,16 +112,14 @@ def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame
     Raises:
         UserError: there are too few such examples, or none would be left for the pool.
     """
-    instructions = [content_id(messages[:-1]) for messages in examples["messages"].to_list()]
-    counts = Counter(instructions)
-    unshared = [place for place, instruction in enumerate(instructions) if counts[instruction] == 1]
+    unshared = content_ids(examples, INSTRUCTION).is_unique().arg_true()
     if heldout > len(unshared) or heldout >= len(examples):
         raise UserError(
             f"heldout: {heldout} examples are asked for, but the pool has {len(examples)} in all, of which "
             f"{len(unshared)} share their instruction with no other; ask for fewer or read more rows"
         )
-    drawn = set(random.Random(f"heldout-{seed}").sample(unshared, heldout))
-    is_drawn = pl.Series([place in drawn for place in range(len(examples))], dtype=pl.Boolean)
+    drawn = unshared.gather(random.Random(f"heldout-{seed}").sample(range(len(unshared)), heldout))
+    is_drawn = pl.int_range(pl.len()).is_in(drawn.implode())
     return examples.filter(~is_drawn), examples.filter(is_drawn)
 
 
@@ -121,10 +133,21 @@ def warmup_examples(pool: pl.DataFrame, count: int | None, seed: int) -> pl.Data
     return pool if count is None or count >= pool.height else pool.sample(count, seed=seed)
 
 
-def with_content(rejected: pl.DataFrame, rows: Mapping[str, Sequence[Row]]) -> pl.DataFrame:
-    """Return the rejected rows with `content`, the beginning of the row as it was read, as JSON where it was JSON."""
-    read = {source: {row.index: row.content for row in given} for source, given in rows.items()}
-    content = [_as_text(read[source][row]) for source, row in rejected.select("source", "row").iter_rows()]
+def with_content(rejected: pl.DataFrame, rows: Mapping[str, Iterable[Row]]) -> pl.DataFrame:
+    """Return the rejected rows with `content`, the beginning of the row as it was read, as JSON where it was JSON.
+
+    Args:
+        rejected: columns of REJECTED.
+        rows: of each source, read once more.
+    """
+    wanted = {source: set(own["row"]) for (source,), own in rejected.group_by("source")}
+    read = {
+        (source, row.index): _as_text(row.content)
+        for source, own in wanted.items()
+        for row in rows[source]
+        if row.index in own
+    }
+    content = [read[place] for place in rejected.select("source", "row").iter_rows()]
     return rejected.with_columns(pl.Series("content", content, dtype=pl.String))
 
 

