@@ -106,7 +106,10 @@ def main() -> None:
             written = columns if by_model else [*EXAMPLE, *columns]
             by_model.append(part.with_name(f"{part.name}.{len(by_model)}"))
             write_blocks((chunk.select(written) for chunk in parts(tokenizer, measures, columns)), by_model[-1])
-        write_blocks(side_by_side(by_model), part)
+        if len(by_model) == 1:
+            by_model[0].rename(part)
+        else:
+            write_blocks(side_by_side(by_model), part)
     print(f"{', '.join(args.quantities)} of {sum(sizes)} examples, {tokens} tokens, {rate()}")
 
 
