@@ -2,7 +2,7 @@
 
 python -m benchmarks.plan [--shards 100 1000] [--rounds 3] [--out results/plan.json]
 
-Eight methods and five seeds: what a plan costs over the plain one is moesift's own.
+The configuration's methods and five seeds: what a plan costs over the plain one is moesift's own.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def jobs_of(shards: int) -> int:
 
 
 def settings(shards: int) -> list[str]:
-    """Return what differs from config/config.yaml, whose methods are eight."""
+    """Return what differs from config/config.yaml."""
     return [f"throughput={{'shards': {shards}}}", f"seeds={SEEDS}", "experiment=benchmark_of_the_plan"]
 
 

@@ -38,6 +38,8 @@ def test_the_default_is_valid():
 
 def test_one_ratio_or_several_and_text_from_the_command_line():
     assert validated(changed(select__ratio=0.2)).select.ratio == [0.2]
+    assert validated(changed(select__ratio=0.7, select__reject=0.3)).select.ratio == [0.7]
+    assert validated(changed(select__ratio=1, select__reject=None)).select.ratio == [1]
     assert validated(changed(select__ratio="0.2")).select.ratio == [0.2]  # --config passes nested values as text
 
 
@@ -59,6 +61,7 @@ def test_one_ratio_or_several_and_text_from_the_command_line():
         ({"select__quota": {"arc_easy": 0.5, "other": 0.5}}, "select.quota: no source is called other"),
         ({"select__quota": {"arc_easy": 0.5, "piqa": 0.4}}, "select.quota: the shares must sum to 1"),
         ({"select__diversity": 0.5}, "select.diversity"),
+        ({"select__ratio": [0.1, 0.6]}, "select.ratio: 0.6 of the pool is more than the 0.5 that `reject` leaves"),
         ({"selector__upcycle": {"experts": 8}}, "selector.upcycle.experts_per_token: is missing"),
         (
             {"selector__upcycle": {"experts": 2, "experts_per_token": 3, "seed": 0}},

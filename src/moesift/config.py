@@ -305,7 +305,8 @@ class Select(Section):
     """Which part of the ranking is kept."""
 
     ratio: Annotated[list[Ratio], BeforeValidator(_listed), Field(min_length=1), Unique] = Field(
-        description="share of the pool that is kept, the best first; one number or several"
+        description="share of the pool that is kept: the best, or, with `reject`, a random part of what that leaves; "
+        "one number or several"
     )
     format: Literal["parquet", "jsonl"] = Field(description="jsonl writes the selection a second time, as JSON lines")
     drop_top: Share = Field(description="share of the ranking that is left out from its top")
@@ -325,6 +326,16 @@ class Select(Section):
     diversity: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
         description="candidates for each example that is kept; those that use the experts most unlike each other stay"
     )
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        most = max(self.ratio)
+        if self.reject is not None and most > 1 - self.reject and not math.isclose(most, 1 - self.reject):
+            raise ValueError(
+                f"ratio: {most:g} of the pool is more than the {1 - self.reject:g} that `reject` leaves; keep less, "
+                "reject less, or rank, with `reject: null`"
+            )
+        return self
 
 
 class Target(Section):
@@ -558,16 +569,17 @@ class Config(Section):
             if unknown or not math.isclose(sum(self.select.quota.values()), 1):
                 wrong = f"no source is called {', '.join(sorted(unknown))}" if unknown else "the shares must sum to 1"
                 raise ValueError(f"select.quota: {wrong}")
+        asked = {*self.methods, *(self.study.methods if self.study is not None else [])}
         if self.warmup.objective == "contrastive":
             if self.warmup.expert_role == "partition":
                 raise ValueError(
                     "warmup.expert_role: contrastive trains appended trash-can experts; partition has none"
                 )
-            if "reducible" in self.methods:
+            if "reducible" in asked:
                 raise ValueError(
                     "methods: reducible needs a warm-up that lowers the loss; contrastive leaves it as it is"
                 )
-        if "reducible" in self.methods and self.warmup.examples is None:
+        if "reducible" in asked and self.warmup.examples is None:
             raise ValueError(
                 "warmup.examples: null trains on the whole pool, but reducible scores only what was not trained on; "
                 "give a number, or leave reducible out of methods"

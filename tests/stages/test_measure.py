@@ -93,6 +93,15 @@ def test_an_example_cut_before_its_response_keeps_its_place(tmp_path, monkeypatc
     assert found.row(1)[2:] == (0, None)
 
 
+@pytest.mark.parametrize("quantities", ["nats+nats_end", "epoch-0.signals+epoch-0.usage"])
+def test_a_chunk_of_which_nothing_can_be_measured_has_its_rows(tmp_path, monkeypatch, pool, epoch, quantities):
+    """The second example, cut before its response, is a chunk of its own."""
+    monkeypatch.setattr(shards, "CHUNK", 1)
+    (found,) = measured(tmp_path, monkeypatch, tmp_path if "epoch" in quantities else epoch, quantities)
+    for name in quantities.split("+"):
+        assert [value is None for value in found[name]] == [n == 1 for n in range(30)]
+
+
 def test_the_last_token_is_measured_in_the_pass_of_all(tmp_path, monkeypatch, selector, pool, epoch):
     (found,) = measured(tmp_path, monkeypatch, epoch, "nats+nats_end+nats_alone")
     assert found.columns == ["id", "source", "n_tokens", "nats", "nats_end", "nats_alone"]

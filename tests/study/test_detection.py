@@ -11,7 +11,6 @@ from moesift.study.detection import (
     false_rejection,
     length_bins,
     length_correlation,
-    oracle_gap,
     precision_at,
     severity_correlation,
     source_variance,
@@ -217,15 +216,6 @@ def test_ties_with_the_threshold_are_rejected_and_a_recall_is_met_exactly_where_
     for wrong in (0.0, 1.1, float("nan")):
         with pytest.raises(ValueError, match=r"in \(0, 1\], not"):
             false_rejection(tied, [wrong])
-
-
-def test_the_share_of_the_gap_to_the_oracle():
-    assert oracle_gap(1.5, 2.0, 1.0, least=0.01) == 0.5  # losses
-    assert oracle_gap(0.25, 0.5, 0.75, least=0.01) == -1.0  # accuracies, worse than random
-    assert oracle_gap(1.5, 2.0, 1.995, least=0.01) is None
-    assert oracle_gap(1.5, 2.0, 2.0, least=0.0) is None
-    with pytest.raises(ValueError, match="finite numbers, not nan"):
-        oracle_gap(float("nan"), 2.0, 1.0, least=0.01)
 
 
 @pytest.mark.parametrize(

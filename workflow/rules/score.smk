@@ -54,6 +54,17 @@ def epochs_of(wildcards):
     return sorted(epochs, key=lambda epoch: int(epoch.removeprefix("epoch-")))
 
 
+def made_for_epochs(wildcards):
+    """Return what a measurement by epochs waits for.
+
+    The last one is made after the pool and the earlier ones, and again when one of them is, so it stands for all of
+    them; but the untrained one is made of the selector alone.
+    """
+    last = epochs_of(wildcards)[-1]
+    pool = [f"{RESULTS}/data/pool.parquet"] if last == "epoch-0" else []
+    return [f"{RESULTS}/warmup/{wildcards.reader}/{last}", *pool]
+
+
 rule measure_selector:
     input:
         model=model("selector"),
@@ -96,8 +107,7 @@ use rule measure_selector as measure_tokens with:
 
 use rule measure_selector as measure_epochs with:
     input:
-        # It is made after the pool and the earlier epochs, and again when one of them is, so it stands for all of them.
-        last=lambda wildcards: f"{RESULTS}/warmup/{wildcards.reader}/{epochs_of(wildcards)[-1]}",
+        made_for_epochs,
     output:
         temp(f"{MEASUREMENT}.shards/{{scatteritem}}.parquet"),
     log:

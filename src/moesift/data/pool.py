@@ -29,8 +29,8 @@ EXAMPLE = {
 REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 
 COLUMNS = ("id", *EXAMPLE)
-# Rows of a row group of the pool's file. Who measures 256 of them reads the whole group, so that groups of polars' own
-# size, a quarter million, would be read a thousand times.
+# Rows of a row group of the pool's file. Who measures a chunk of them reads the whole group, so that groups of polars'
+# own size, a quarter million, would be read hundreds of times.
 ROW_GROUP = 4096
 BLOCK = 4096  # rows that are Python objects at once
 WHOLE, INSTRUCTION = slice(None), slice(-1)  # turns of an example

@@ -135,7 +135,8 @@ def measured(chunk: pl.DataFrame, examples: Sequence[Encoded], measures: Measure
     columns = [pl.Series("n_tokens", [example.predicted for example in examples], dtype=pl.Int64)]
     for names, measure in measures.items():
         found = measure([examples[index] for index in usable])
-        for name, of_usable in zip(names, zip(*found, strict=True) if len(names) > 1 else [found], strict=False):
+        by_name = [found] if len(names) == 1 else list(zip(*found, strict=True)) or [()] * len(names)
+        for name, of_usable in zip(names, by_name, strict=True):
             values: list[Any] = [None] * len(examples)
             for index, value in zip(usable, of_usable, strict=True):
                 values[index] = value

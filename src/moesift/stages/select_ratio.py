@@ -39,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
 
     # Of the pool only what is kept is ever in memory with its text, of the scores three numbers an example.
-    pool = pl.scan_parquet(args.pool).select("id", "source", "source_index", "messages")
+    pool = pl.scan_parquet(args.pool).select("id", "source", "source_index", "messages", "finished")
     all_of = dict(pool.group_by("source").len().sort("source").collect(engine="streaming").iter_rows())
     # Of the whole pool, so that every method keeps equally many, whatever it cannot score.
     size = sum(all_of.values())

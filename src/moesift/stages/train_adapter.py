@@ -53,8 +53,11 @@ def main() -> None:
     if args.recompute:
         checkpoint_activations(model)
     model = add_lora(model, args.lora_rank, args.lora_alpha, args.lora_dropout, args.lora_targets)
-    messages = pl.read_parquet(args.selection)["messages"].to_list()
-    examples = [example for example in encode_responses(messages, tokenizer, args.max_length) if example is not None]
+    selection = pl.read_parquet(args.selection, columns=["messages", "finished"])
+    encoded = encode_responses(
+        selection["messages"].to_list(), tokenizer, args.max_length, selection["finished"].to_list()
+    )
+    examples = [example for example in encoded if example is not None]
     batches = [
         batch
         for epoch in range(args.epochs)
@@ -69,7 +72,7 @@ def main() -> None:
         made = {
             "settings": {key: value for key, value in vars(args).items() if key not in ELSEWHERE},
             "examples": len(examples),
-            "left_out": len(messages) - len(examples),
+            "left_out": len(encoded) - len(examples),
             "steps": len(batches),
             "nats_per_step": losses,
             "processes": accelerator.num_processes,

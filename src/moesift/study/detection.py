@@ -217,30 +217,6 @@ def false_rejection(frame: pl.DataFrame, recalls: Sequence[float]) -> pl.DataFra
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Float64), orient="row")
 
 
-def oracle_gap(selected: float, random: float, oracle: float, least: float) -> float | None:
-    """Return the share (S - R) / (O - R) of the gap from random selection to the oracle's that a selection closes.
-
-    1 is as good as leaving out exactly the corrupted examples, 0 as random; below 0 is worse than random. It is the
-    same of losses and of accuracies, as the sign cancels.
-
-    Args:
-        selected: S, the outcome of the selection.
-        random: R, of a random one.
-        oracle: O, of the oracle's.
-        least: a gap |O - R| that is not above it is noise to divide by.
-
-    Returns:
-        None where the gap is too small.
-
-    Raises:
-        ValueError: an outcome is not a finite number.
-    """
-    if not np.isfinite([selected, random, oracle]).all():
-        raise ValueError(f"outcomes are finite numbers, not {selected}, {random} and {oracle}")
-    gap = oracle - random
-    return (selected - random) / gap if abs(gap) > least else None
-
-
 def _scored(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the examples that have a score, as a floating-point number."""
     return frame.with_columns(pl.col("score").cast(pl.Float64)).filter(pl.col("score").is_finite())
