@@ -19,7 +19,7 @@ from snakemake.exceptions import WorkflowError
 
 from moesift.config import EMBEDDED, HUB, SMOLLM2, WHEEL, ConfigError, repeated_keys, validated
 from moesift.flags import arguments
-from moesift.scoring.measurements import READS, USAGE, Measured, planned
+from moesift.scoring.measurements import READS, USAGE, Measured, planned, what_is_read
 from moesift.provenance import digest
 
 
@@ -48,10 +48,10 @@ RATIOS = [f"{ratio:g}" for ratio in CONFIG.select.ratio]
 # What every compared number is made of: one point of this grid.
 RUNS = {"method": CONFIG.methods, "ratio": RATIOS, "seed": CONFIG.seeds}
 
-# Methods that read the selector as it came need no warm-up, and do with a dense one.
-WARMED = CONFIG.select.diversity is not None or any(
-    reads.model != "selector" for method in CONFIG.methods for reads in READS[method]
-)
+# What the methods and the selection read of the pool. Where it is the selector as it came alone, there is no warm-up,
+# and a dense one will do.
+READ = what_is_read(CONFIG.methods, CONFIG.select.diversity is not None)
+WARMED = any(reads.model != "selector" for reads in READ)
 
 
 def live_view(run):

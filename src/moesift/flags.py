@@ -22,7 +22,7 @@ def arguments(section: Section, *names: str) -> str:
     """Return `--name value` for the named keys of a section, quoted for a shell."""
     words = []
     for name, value in section.model_dump(include=set(names), mode="json").items():
-        words += [_flag(name), value if isinstance(value, str) else json.dumps(value)]
+        words += [_flag(name), value if _is_plain(value) else json.dumps(value)]
     return shlex.join(words)
 
 
@@ -50,6 +50,14 @@ def _reader(field: FieldInfo) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text}: is neither JSON nor YAML: {error}") from None
 
     return read
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value is text that is read as what it is; a folder may be called 2024."""
+    try:
+        return isinstance(value, str) and _value(value) == value
+    except yaml.YAMLError:
+        return False
 
 
 def _value(text: str) -> Any:

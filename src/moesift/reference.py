@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from typing_extensions import TypeIs
 
-from moesift.config import Claim, Config, Section, Source, Study, Task, TaskSize, Upcycle
+from moesift.config import Claim, Config, Doses, Human, Section, Source, Study, Task, TaskSize, Upcycle
 
 OPENING = """# Configuration
 
@@ -43,7 +43,7 @@ def reference(default: dict[str, Any]) -> str:
                 if key.startswith(f"{name}."):
                     opening = f"`{key}`" if item is Upcycle else f"Each of `{key}`"
                     parts += [f"\n{opening}: {item.__doc__}\n", *_table(item, None, prefix="")]
-    for item, key in ((Study, "study"), (Claim, "study.claim")):
+    for item, key in ((Study, "study"), (Claim, "study.claim"), (Doses, "study.doses"), (Human, "study.human")):
         parts += [f"\n## {key}\n" if item is Study else f"\n`{key}`: {item.__doc__}\n"]
         parts += [f"{item.__doc__}\n"] if item is Study else []
         parts += _table(item, None, prefix=f"{key}.")

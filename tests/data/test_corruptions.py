@@ -49,6 +49,8 @@ def test_a_wrong_number_is_a_near_miss_of_the_last_number():
     }
     assert outcomes("wrong_number", given("3")) <= {str(n) for n in range(13) if n != 3}  # never below zero
     assert outcomes("wrong_number", given("1.50 m")) <= {f"{n / 100:.2f} m" for n in range(141, 160) if n != 150}
+    long = 10**19
+    assert outcomes("wrong_number", given(str(long))) <= {str(n) for n in range(long - 9, long + 10) if n != long}
     assert outcomes("wrong_number", given("$1,999")) <= {f"${n:,}" for n in range(1990, 2009) if n != 1999}
 
 

@@ -341,7 +341,7 @@ def test_what_is_no_file_is_refused(tmp_path, make, named, message):
 def test_a_folder_for_a_file_of_a_data_set_is_one_error(tmp_path):
     (tmp_path / "x.jsonl").mkdir()
     with pytest.raises(SourceError, match=r"x.jsonl cannot be read: .*Is a directory"):
-        read_source(Source(name="hard", hub=str(tmp_path), file="x.jsonl"), 0, tmp_path)
+        list(read_source(Source(name="hard", hub=str(tmp_path), file="x.jsonl"), 0, tmp_path))
 
 
 @pytest.fixture
@@ -366,7 +366,7 @@ def test_without_permission_a_source_is_one_error(tmp_path_factory, request):
     folder.chmod(0o755 if os.geteuid() else 0)
     request.getfixturevalue("unprivileged")
     with pytest.raises(SourceError, match=r"x.jsonl cannot be read: .*Permission denied"):
-        read_source(source, 0, folder)
+        list(read_source(source, 0, folder))
     if os.getuid() == 0:  # a closed folder does not even say whether the file is there
         with pytest.raises(ValidationError, match="is not a file"):
             Source(name="hard", path=str(path))
@@ -401,7 +401,7 @@ def test_a_zip_with_a_password_is_one_error(tmp_path):
         content[content.index(mark) + flags] |= 1  # says that the entry is encrypted
     (tmp_path / "x.zip").write_bytes(content)
     with pytest.raises(SourceError, match=r"x.zip cannot be read as .zip: .*password required"):
-        read_source(Source(name="hard", hub=str(tmp_path), file="x.zip", member="a.jsonl"), 0, tmp_path)
+        list(read_source(Source(name="hard", hub=str(tmp_path), file="x.zip", member="a.jsonl"), 0, tmp_path))
 
 
 class Writes:
@@ -423,10 +423,10 @@ def test_no_code_of_a_data_set_is_run(tmp_path, monkeypatch):
     (folder / "set.py").write_text(f"import os\nos.mkdir({str(trace)!r})\n")
     (folder / "train.pkl").write_bytes(pickle.dumps(Writes(trace)))
     with pytest.raises(SourceError, match=r"set, split train, cannot be loaded as a data set of the hub: "):
-        read_source(Source(name="hard", hub=str(folder)), 0, tmp_path)
+        list(read_source(Source(name="hard", hub=str(folder)), 0, tmp_path))
     for name in ("train.pkl", "set.py"):
         with pytest.raises(SourceError, match=f"{name} should end in one of .jsonl"):
-            read_source(Source(name="hard", hub=str(folder), file=name), 0, tmp_path)
+            list(read_source(Source(name="hard", hub=str(folder), file=name), 0, tmp_path))
     assert not trace.exists()
     pickle.loads((folder / "train.pkl").read_bytes())  # so it would have been seen
     assert trace.exists()

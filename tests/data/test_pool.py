@@ -146,6 +146,19 @@ def test_rejected_rows_keep_the_beginning_of_what_was_read():
     assert content == ['{"x', '{"text": "ä"}', '{"text": "?"}', "x" * 2000]
 
 
+def test_a_source_that_changed_meanwhile_is_named():
+    rejected = pl.DataFrame({"source": ["a", "a"], "row": [0, 3], "reason": ["r"] * 2})
+    with pytest.raises(UserError, match="a, row 3 is not there when it is read a second time"):
+        with_content(rejected, {"a": [Row(0, {"text": "q"})]})
+
+
+def test_only_sources_with_rejected_rows_are_read_again():
+    rejected = pl.DataFrame({"source": ["a"], "row": [0], "reason": ["r"]})
+    unread = iter([Row(0, {})])
+    assert with_content(rejected, {"a": [Row(0, {"text": "q"})], "b": unread})["content"].to_list() == ['{"text": "q"}']
+    assert next(unread)
+
+
 def test_reasons_differ_by_more_than_numbers():
     reasons = ["duplicate of 0123456789abcdef", "line 3 is not JSON", "duplicate of fedcba9876543210"]
     assert frequent_reasons(reasons, 5) == [("duplicate of …", 2), ("line … is not JSON", 1)]

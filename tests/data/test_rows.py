@@ -2,6 +2,8 @@ import gzip
 import io
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from moesift.data.rows import Row, SourceError, parsed
@@ -59,6 +61,17 @@ def test_parquet():
 def test_an_unreadable_file_is_one_error_that_names_it(name, content, message):
     with pytest.raises(SourceError, match=message):
         read(name, content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"), [(pa.timestamp("s"), 300_000_000_000), (pa.timestamp("s", tz="Mars/Olympus"), 0)]
+)
+def test_a_date_that_python_cannot_hold_is_one_error(kind, wrong):
+    """Of a column that nobody asked for, too."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"prompt": ["a"], "created": pa.array([wrong], kind)}), file)
+    with pytest.raises(SourceError, match=r"x\.parquet cannot be read as \.parquet: "):
+        read("x.parquet", file.getvalue())
 
 
 def test_what_is_broken_further_on_is_met_there():

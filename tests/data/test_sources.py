@@ -3,6 +3,8 @@ import json
 import zipfile
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from moesift.config import Source
@@ -108,13 +110,13 @@ def test_one_file_of_a_repository_and_one_of_a_zip(repository, tmp_path):
 )
 def test_what_is_not_in_a_repository_is_one_error(repository, tmp_path, file, message):
     with pytest.raises(SourceError, match=message):
-        read_source(Source(name="s", hub=str(repository), **file), 0, tmp_path)
+        list(read_source(Source(name="s", hub=str(repository), **file), 0, tmp_path))
 
 
 def test_a_broken_zip_is_one_error(repository, tmp_path):
     (repository / "all.zip").write_bytes(b"PK not a zip")
     with pytest.raises(SourceError, match=r"all.zip cannot be read as .zip: File is not a zip file"):
-        read_source(Source(name="s", hub=str(repository), file="all.zip", member="a.jsonl"), 0, tmp_path)
+        list(read_source(Source(name="s", hub=str(repository), file="all.zip", member="a.jsonl"), 0, tmp_path))
 
 
 def test_a_file_of_the_hub_is_downloaded_at_its_revision(repository, tmp_path, monkeypatch):
@@ -136,12 +138,12 @@ def test_a_hub_out_of_reach_is_one_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
     with pytest.raises(SourceError, match=r"owner/less_data: one.jsonl cannot be had from the hub: no route"):
-        read_source(Source(name="s", hub="owner/less_data", file="one.jsonl"), 0, tmp_path)
+        list(read_source(Source(name="s", hub="owner/less_data", file="one.jsonl"), 0, tmp_path))
 
 
 def test_a_missing_split_is_one_error(on_hub, tmp_path):
     with pytest.raises(SourceError, match=r"set, split test, cannot be loaded .*Unknown split"):
-        read_source(Source(name="s", hub=str(on_hub), split="test"), 0, tmp_path)
+        list(read_source(Source(name="s", hub=str(on_hub), split="test"), 0, tmp_path))
 
 
 def sampled(path, most):
@@ -174,6 +176,26 @@ def test_a_sample_of_a_parquet_is_from_all_its_row_groups(tmp_path):
     rows, height = sampled(path, 40)
     assert height == 1000
     assert [row.content["number"] // 50 for row in rows[::5]] == [0, 2, 5, 7, 10, 12, 15, 17]
+
+
+def test_a_sample_of_a_parquet_passes_over_groups_without_rows(tmp_path):
+    path = tmp_path / "groups.parquet"
+    rows = pa.table({"number": [1, 2, 3]})
+    with pq.ParquetWriter(path, rows.schema) as writer:
+        for table in (rows, rows[:0], rows[:2]):
+            writer.write_table(table)
+    found, height = sampled(path, 40)
+    assert ([row.content["number"] for row in found], height) == ([1, 2, 3, 1, 2], 5)
+    with pq.ParquetWriter(path, rows.schema) as writer:
+        writer.write_table(rows[:0])
+    with pytest.raises(SourceError, match="there are no rows in"):
+        sampled(path, 40)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_sample(tmp_path):
+    (tmp_path / "marked.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n')
+    rows, _ = sampled(tmp_path / "marked.jsonl", 5)
+    assert [row.content for row in rows] == [{"a": 1}, {"a": 2}]
 
 
 def test_a_sample_of_a_data_set_is_its_first_rows(tmp_path):

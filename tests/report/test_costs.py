@@ -72,6 +72,16 @@ def test_methods_that_read_the_same_share_the_pass():
         "nats_shut with last",
     ]
     assert passes("random", "length") == []
+    assert passes("typical_inputs") == ["nats, nats_end, sketch with selector", "nats_alone with selector"]
+
+
+def test_a_selection_that_is_to_be_diverse_reads_the_routers():
+    diverse = {"select": {"ratio": [0.1], "diversity": 2}}
+    found = works(configured(methods=["nll"], **diverse), MOE, DENSE, POOL)
+    assert [work.what for work in found if work.stage == "score"] == ["nats with selector", "usage with last"]
+    assert "warm up" in {work.stage for work in found}
+    (both,) = [w.what for w in works(configured(methods=["router"], **diverse), MOE, DENSE, POOL) if w.stage == "score"]
+    assert both == "signals, usage with last"
 
 
 def test_without_a_method_that_reads_the_routers_there_is_no_warm_up():

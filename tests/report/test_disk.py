@@ -44,6 +44,13 @@ def test_a_contrast_trains_the_trash_cans_alone_and_models_made_here_count():
     assert (sizes["selector, made here"], sizes["target, made here"]) == (10000, 6000)
 
 
+def test_what_is_wide_counts_by_its_width():
+    config = configured(methods=["typical_inputs"], select={"ratio": [0.1], "diversity": 2})
+    sizes = {item.what: item.bytes for item in written(config, MOE, DENSE, POOL)}
+    assert sizes["usage with last, and its shards"] == 2 * 1000 * (40 + 4 * 4 * 8)  # 8 experts in 4 layers
+    assert sizes["sketch with selector, and its shards"] == 2 * 1000 * (40 + 4 * 128)
+
+
 def test_without_a_method_of_the_routers_there_is_no_warm_up():
     stages = {item.stage for item in written(configured(methods=["nll", "random"]), MOE, DENSE, POOL)}
     assert "warm up" not in stages

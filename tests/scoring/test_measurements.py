@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 
 from moesift.config import Method
-from moesift.scoring.measurements import READS, planned
+from moesift.scoring.measurements import READS, USAGE, Measured, by_pass, planned, what_is_read
 
 
 def test_every_method_says_what_it_reads():
@@ -31,3 +31,16 @@ def test_what_was_measured_is_not_measured_again(made, wanted, names):
     assert planned(made, wanted) == names
     # The plan of a run stays the same while it goes on.
     assert planned([*made, *sorted(set(names.values()) - set(made))], wanted) == names
+
+
+def test_what_one_pass_gives_is_read_in_one():
+    first, last = (Measured("signals", model) for model in ("first", "last"))
+    assert what_is_read(["router", "router_untrained"], diverse=True) == {first, last, USAGE}
+    assert by_pass([USAGE, last, first, last]) == [(first,), (last, USAGE)]
+    read = what_is_read(["typical_pmi", "reducible", "length"], diverse=False)
+    assert [(group[0].model, *(one.quantity for one in group)) for group in by_pass(read)] == [
+        ("first", "nats"),
+        ("last", "nats"),
+        ("selector", "nats", "nats_end"),
+        ("selector", "nats_alone"),
+    ]

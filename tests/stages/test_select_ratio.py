@@ -16,7 +16,7 @@ def folder(tmp_path):
     texts = [f"{words} {words}", f"{words} {words} more", *(f"text number {n}" for n in range(8))]
     sources = ["a"] * 6 + ["b"] * 4
     pool = pl.DataFrame({"id": ids, "source": sources, "source_index": range(10), "messages": map(talk, texts)})
-    pool.write_parquet(tmp_path / "pool.parquet")
+    pool.with_columns(finished=pl.col("source_index") != 1).write_parquet(tmp_path / "pool.parquet")
     score = [None if n == 3 else 10.0 - n for n in range(10)]
     reason = ["too long" if n == 3 else None for n in range(10)]
     pl.DataFrame({"id": ids, "source": sources, "score": score, "reason": reason}).write_parquet(
@@ -40,7 +40,8 @@ def selected(folder, monkeypatch, ratio=0.3, **settings):
     monkeypatch.setattr("sys.argv", ["select_ratio", *words])
     select_ratio.main()
     best, dropped = pl.read_parquet("best.parquet"), pl.read_parquet("dropped.parquet")
-    assert best.columns == ["id", "rank", "score", "source", "source_index", "messages"]
+    assert best.columns == ["id", "rank", "score", "source", "source_index", "messages", "finished"]
+    assert best["finished"].to_list() == (best["source_index"] != 1).to_list()
     assert best["rank"].to_list() == list(range(1, best.height + 1))
     return best["id"].to_list(), dict(dropped.select("id", "reason").iter_rows())
 

@@ -29,6 +29,9 @@ def pair(number):
     return one
 
 
+BLANK = {f"{side} Instruction": " " for side in ("Raw", "Revised")}
+
+
 @pytest.mark.parametrize(("name", "packed"), [("pairs.json", bytes), ("pairs.json.gz", gzip.compress)])
 def test_pairs_are_scored_side_by_side(made, tmp_path, monkeypatch, name, packed):
     pool = pl.read_parquet(made(packed(json.dumps([pair(0), pair(1)]).encode()), name))
@@ -56,6 +59,13 @@ def test_pairs_are_scored_side_by_side(made, tmp_path, monkeypatch, name, packed
         (b"[{", "pairs.json", "cannot be read as JSON"),
         (b"[]", "pairs.json.gz", "cannot be read as JSON"),
         (b"{}", "pairs.json", "must be a list of pairs, not dict"),
+        (gzip.compress(b"[]" * 99)[:-12] + b"\xff" * 12, "pairs.json.gz", "cannot be read as JSON"),
+        (b"[" * 100_000, "pairs.json", "cannot be read as JSON"),
+        (
+            json.dumps([pair(0), pair(1) | BLANK]).encode(),
+            "pairs.json",
+            "a turn of user is blank: .*'instruction': ' '",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(made, content, name, message):

@@ -13,6 +13,8 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from moesift.models.batches import shuffled_batches
+from moesift.models.chat import encode
 from moesift.models.embedded import dense_config
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,8 @@ def selection(tmp_path_factory):
         [{"role": "user", "content": f"which {n * 'the '}?"}, {"role": "assistant", "content": answer}]
         for n, answer in enumerate(answers)
     ]
-    pl.DataFrame({"id": [str(n) for n in range(9)], "messages": messages}).write_parquet(path)
+    finished = [n % 3 > 0 for n in range(9)]
+    pl.DataFrame({"id": [str(n) for n in range(9)], "messages": messages, "finished": finished}).write_parquet(path)
     return path
 
 
@@ -107,6 +110,26 @@ def test_one_process_learns_and_saves_what_made_it(alone, target):
     assert not (alone / "README.md").exists()  # peft's empty form
     targets = {name.split(".")[-3] for name in load_file(alone / "adapter_model.safetensors")}
     assert targets == {"q_proj", "down_proj"}
+
+
+def test_the_first_loss_is_that_of_the_target_as_it_came(alone, target, selection, tokenizer):
+    """By plain transformers, from the responses as the selection has them: with an end where they are finished."""
+    rows = pl.read_parquet(selection)
+    (batch, *_) = shuffled_batches(rows.height, 4, seed=0, epoch=0)
+    model = AutoModelForCausalLM.from_pretrained(target)
+
+    def loss(finished) -> float:
+        nats = tokens = 0
+        for index in batch:
+            (example,) = encode([rows["messages"][index].to_list()], tokenizer, 64, [finished[index]])
+            ids, response = torch.tensor([example.ids]), torch.tensor([example.response])
+            with torch.no_grad():
+                nats += model(ids, labels=ids.masked_fill(~response, -100)).loss.item() * response.sum().item()
+            tokens += response.sum().item()
+        return nats / tokens
+
+    assert losses(alone)[0] == pytest.approx(loss(rows["finished"].to_list()), abs=1e-5)
+    assert losses(alone)[0] != pytest.approx(loss([True] * 9), abs=1e-4)
 
 
 def test_the_same_seed_gives_the_same_adapter(python, alone, target, selection, tmp_path):

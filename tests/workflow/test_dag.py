@@ -1,5 +1,7 @@
 """What a change reruns: exactly what depends on it."""
 
+import re
+
 import pytest
 import yaml
 
@@ -121,6 +123,14 @@ def test_a_plan_grows_by_shards_and_seeds_and_not_by_methods(checkout):
     assert jobs["merge_shards"] == 3 + 1
     fewer = checkout.planned("score", "--configfile", checkout.configured("large", **large | {"methods": ["router"]}))
     assert fewer["measure_epochs"] == 3 * 50
+
+
+def test_the_untrained_routers_wait_for_the_pool(checkout):
+    """Their epoch is made of the selector alone, so that nothing else would make them wait."""
+    changed = checkout.configured("untrained", methods=["router_untrained", "random"])
+    dry = checkout.snakemake("-n", "score", "--configfile", changed).stdout
+    (job,) = re.findall(r"rule measure_epochs:\n    input: (.*)\n", dry)[:1]
+    assert job == "results/tiny/warmup/seed-0/epoch-0, results/tiny/data/pool.parquet"
 
 
 def test_methods_of_the_selector_alone_need_no_warm_up(checkout):

@@ -36,12 +36,6 @@ def measured(reads, folder, everything):
     return measurements(folder, wanted)[column(reads)], column(reads)
 
 
-# What the methods and the selection read.
-READ = {reads for method in CONFIG.methods for reads in READS[method]}
-if CONFIG.select.diversity is not None:
-    READ.add(USAGE)
-
-
 def read(reads, seed):
     """Return the parquet that holds a quantity of a seed, and its column."""
     folder = "selector" if reads.model == "selector" else f"seed-{seed}"

@@ -32,7 +32,7 @@ DUPLICATES = (
 )
 # What the probe is made from, and what it and the methods read.
 INPUTS = Measured("inputs", "first")
-STUDY_READ = {INPUTS, *(reads for method in CONFIG.study.methods for reads in READS[method])}
+STUDY_READ = {INPUTS, *what_is_read(CONFIG.study.methods, diverse=False)}
 
 
 wildcard_constraints:
@@ -347,7 +347,7 @@ if CONFIG.study.human is not None:
         params:
             measured=study_measured(HUMAN),
             flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "")
-            .replace(f"{RESULTS}/data", HUMAN)
+            .replace(f"{RESULTS}/data", CASE)  # what the warm-up trained on is of its case
             .format(**JUDGE),
             code=digest("score"),
 

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
 
 from moesift.config import Corruption
@@ -75,7 +76,7 @@ def wrong_number(given: Given, rng: random.Random) -> Spoilt:
     *_, last = NUMBER.finditer(given.response)
     written = last.group()
     decimals = len(written.partition(".")[2])
-    value, miss = float(written.replace(",", "")), rng.randint(1, 9) / 10**decimals
+    value, miss = Decimal(written.replace(",", "")), Decimal(rng.randint(1, 9)).scaleb(-decimals)
     missed = value - miss if value > miss and rng.random() < 0.5 else value + miss
     shown = f"{missed:{',' if ',' in written else ''}.{decimals}f}"
     return _answered(given, given.response[: last.start()] + shown + given.response[last.end() :])

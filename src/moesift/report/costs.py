@@ -10,7 +10,7 @@ from moesift.config import Config, Throughput
 from moesift.models.batches import TOKENS
 from moesift.models.routers import expert_roles
 from moesift.models.shapes import Shape
-from moesift.scoring.measurements import READS
+from moesift.scoring.measurements import by_pass, what_is_read
 from moesift.training.objectives import CHUNK
 
 COMPUTED_IN = torch.bfloat16  # what accelerate trains in on a GPU, unless its file says otherwise
@@ -91,9 +91,9 @@ def router_parameters(shape: Shape, config: Config) -> tuple[int, int]:
 def works(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[Work]:
     """Return what there is to compute, in the order of the stages. Padding is not counted, nor attention's T^2."""
     seeds = len(config.seeds)
-    passes = sorted({reads for method in config.methods for reads in READS[method] if reads.quantity != "tokens"})
+    passes = by_pass(what_is_read(config.methods, config.select.diversity is not None))
     found = []
-    if any(reads.model != "selector" for reads in passes):
+    if any(reads.model != "selector" for reads, *_ in passes):
         examples = min(config.warmup.examples or pool.examples, pool.examples)
         contrastive = config.warmup.objective == "contrastive"
         twins = 2 if contrastive else 1  # each example takes its twin along
@@ -107,15 +107,15 @@ def works(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[Wo
                 forward(selector, head=False) if contrastive else frozen_training(selector),
             )
         )
-    for reads in passes:
-        head = reads.quantity.startswith("nats")
+    for together in passes:
+        quantities, model = [reads.quantity for reads in together], together[0].model
         found.append(
             Work(
                 "score",
-                f"{reads.quantity} with {reads.model}",
-                1 if reads.model == "selector" else seeds,
+                f"{', '.join(quantities)} with {model}",
+                1 if model == "selector" else seeds,
                 pool.examples * pool.selector_tokens,
-                forward(selector, head),
+                forward(selector, head=any(name.startswith("nats") for name in quantities)),
             )
         )
     runs = len(config.methods) * seeds

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.models.shapes import Shape
 from moesift.report.costs import Pool, lora_parameters, router_parameters
-from moesift.scoring.measurements import READS
+from moesift.scoring.losses import SKETCH
+from moesift.scoring.measurements import what_is_read
 
 KEY = 40  # bytes of an example's id, source and token count in a parquet
 ANSWER = 60  # bytes of a question in the parquet of an evaluation, a metric at a time
@@ -30,7 +31,7 @@ class Written:
 def written(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[Written]:
     """Return what a run writes, in the order of the stages; logs, tokenizers and the report are left out as small."""
     seeds, runs = len(config.seeds), len(config.methods) * len(config.seeds)
-    passes = sorted({reads for method in config.methods for reads in READS[method]})
+    read = sorted(what_is_read(config.methods, config.select.diversity is not None))
     found = [
         Written("prepare", "pool and held-out examples", 1, (pool.examples + config.data.heldout) * pool.bytes),
         *(
@@ -42,7 +43,7 @@ def written(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[
             if model in (EMBEDDED, SMOLLM2) or (role == "selector" and config.selector.upcycle)
         ),
     ]
-    if any(reads.model != "selector" for reads in passes) or config.select.diversity:
+    if any(reads.model != "selector" for reads in read):
         own, trash = router_parameters(selector, config)
         trained = trash if config.warmup.objective == "contrastive" else own + trash
         epoch = FLOAT * (own + trash) + 2 * FLOAT * trained  # the routers, and Adam's two moments
@@ -54,8 +55,8 @@ def written(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[
             Written("warm up", "states of a running epoch", seeds, state),
         ]
     layers, experts = selector.routed, selector.experts
-    widths = {"signals": DOUBLE * layers, "usage": FLOAT * layers * experts}
-    for reads in passes:
+    widths = {"signals": DOUBLE * layers, "usage": FLOAT * layers * experts, "sketch": FLOAT * SKETCH}
+    for reads in read:
         times = 1 if reads.model == "selector" else seeds
         # Twice: the shards, which are removed once they are merged.
         size = 2 * pool.examples * (KEY + widths.get(reads.quantity, DOUBLE))

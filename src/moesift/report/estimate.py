@@ -140,8 +140,8 @@ def _memory_lines(config: Config, selector: Shape, target: Shape) -> list[str]:
 
 
 def _beside_less(config: Config, found: Sequence[Work], hours: Sequence[float], hardware: Hardware) -> list[str]:
-    own = {"warm up", "signals with last"}
-    selecting = sum(spent for work, spent in zip(found, hours, strict=True) if {work.stage, work.what} & own)
+    own = [work.stage == "warm up" or (work.what.startswith("signals") and "with last" in work.what) for work in found]
+    selecting = sum(spent for spent, counts in zip(hours, own, strict=True) if counts)
     less = LESS_A100_HOURS * A100_TFLOPS / hardware.tflops
     return [
         "",

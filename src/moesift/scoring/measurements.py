@@ -43,6 +43,24 @@ READS: dict[Method, tuple[Measured, ...]] = {
 # What a selection that is to be diverse looks at.
 USAGE = Measured("usage", "last")
 
+# Quantities that one forward pass gives together; each of the others takes one of its own.
+TOGETHER = (("nats", "nats_end", "sketch"), ("signals", "signals_all", "inputs", "usage"))
+
+
+def what_is_read(methods: Iterable[Method], diverse: bool) -> set[Measured]:
+    """Return what methods read of the pool, and a selection, if it is to be diverse."""
+    return {reads for method in methods for reads in READS[method]} | ({USAGE} if diverse else set())
+
+
+def by_pass(read: Iterable[Measured]) -> list[tuple[Measured, ...]]:
+    """Return what is read, parted into forward passes; the response tokens are counted in any, and need none."""
+    passes: dict[tuple[str, tuple[str, ...]], list[Measured]] = {}
+    for one in sorted(set(read)):
+        if one.quantity != TOKENS:
+            together = next((group for group in TOGETHER if one.quantity in group), (one.quantity,))
+            passes.setdefault((one.model, together), []).append(one)
+    return [tuple(group) for group in passes.values()]
+
 
 def planned(made: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
     """Return the measurement that each wanted quantity of a reader is taken from.

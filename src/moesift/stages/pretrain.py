@@ -77,7 +77,8 @@ def model(args: argparse.Namespace) -> None:
         raise UserError(f"embedded.tokens: {args.tokens} is more than the {len(stream)} tokens of embedded.corpus")
     sequences = embedded.windows(stream[: args.tokens], WINDOW, args.seed)  # (windows, WINDOW)
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
-    steps = len(sequences) // BATCH
+    if (steps := len(sequences) // BATCH) == 0:
+        raise UserError(f"embedded.tokens: {args.tokens} make no step; at least {BATCH * WINDOW} are needed")
     sizes, losses = [BATCH * WINDOW] * steps, list[float]()
     for step in progress.steps(range(steps), sizes, "pretrain", told=lambda: f"{losses[-1]:.3f} nats"):
         optimizer.param_groups[0]["lr"] = args.learning_rate * rise_and_cosine(step, steps, 0.05)

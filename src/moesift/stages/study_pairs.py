@@ -9,8 +9,9 @@ import polars as pl
 
 from moesift import config, flags
 from moesift.data.corruption import CLEAN
-from moesift.data.formats import to_messages
+from moesift.data.formats import Rejected, to_messages
 from moesift.data.pool import COLUMNS, EXAMPLE, ROW_GROUP
+from moesift.data.rows import UNREADABLE
 from moesift.errors import UserError, run
 from moesift.files import whole
 from moesift.study.human import SOURCE, alpaca
@@ -27,15 +28,18 @@ def main() -> None:
     try:
         content = Path(args.path).read_bytes()
         rows = json.loads(gzip.decompress(content) if args.path.endswith(".gz") else content)
-    except (OSError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{args.path}: cannot be read as JSON: {error}") from error
     if not isinstance(rows, list):
         raise UserError(f"{args.path}: must be a list of pairs, not {type(rows).__name__}")
-    examples = [
-        (f"{number:05}-{side}", SOURCE, number, to_messages(row, "alpaca"), [], CLEAN, None, True)
-        for number, pair in enumerate(alpaca(rows, args.pairs, args.seed, args.path))
-        for side, row in pair.items()
-    ]
+    examples = []
+    for number, pair in enumerate(alpaca(rows, args.pairs, args.seed, args.path)):
+        for side, row in pair.items():
+            try:
+                messages = to_messages(row, "alpaca")
+            except Rejected as reason:
+                raise UserError(f"{args.path}: {reason}: {str(row)[:200]}") from None
+            examples.append((f"{number:05}-{side}", SOURCE, number, messages, [], CLEAN, None, True))
     pool = pl.DataFrame(examples, schema={"id": pl.String, **EXAMPLE}, orient="row")
     with whole(args.out) as part:
         pool.select(COLUMNS).write_parquet(part, row_group_size=ROW_GROUP)

@@ -63,9 +63,8 @@ def main() -> None:
         for epoch in range(args.epochs)
         for batch in shuffled_batches(len(examples), args.batch_size, args.seed, epoch)
     ]
-    started = time.monotonic()
     with live.view(args.live if accelerator.is_main_process else None) as show:
-        model, losses = tune(accelerator, model, examples, batches, tokenizer.pad_token_id, args, show)
+        model, losses, seconds = tune(accelerator, model, examples, batches, tokenizer.pad_token_id, args, show)
 
     weights = accelerator.get_state_dict(model)  # gathers what ZeRO-3 has spread over the processes
     if accelerator.is_main_process:
@@ -77,7 +76,7 @@ def main() -> None:
             "nats_per_step": losses,
             "processes": accelerator.num_processes,
             "distributed": accelerator.distributed_type.value,
-            "seconds": time.monotonic() - started,
+            "seconds": seconds,
             "versions": versions(),
         }
         with whole(args.out) as part:
@@ -97,30 +96,34 @@ def tune(
     pad_id: int,
     args: argparse.Namespace,
     show: live.Show,
-) -> tuple[torch.nn.Module, list[float]]:
-    """Train the parameters that require gradients; return the prepared model and each step's nats per response token.
+) -> tuple[torch.nn.Module, list[float], float]:
+    """Train the parameters that require gradients.
 
     Within a step each response token weighs the same, in whichever pass and process it is computed. Where a process
     holds the whole model, a training that was killed goes on from its last state.
+
+    Returns:
+        The prepared model, each step's nats per response token, and the seconds that all steps took, also those before
+        the job was killed.
     """
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer = torch.optim.AdamW(named.values(), lr=args.learning_rate, weight_decay=0.0)
     lengths = [len(example.ids) for example in examples]
     made_by = {key: value for key, value in vars(args).items() if key not in ELSEWHERE}
     job = state.fingerprint(made_by | {"code": digest("train_adapter")}, [example.ids for example in examples])
-    losses: list[float] = []
+    losses, before = list[float](), 0.0
     replicated = kind(accelerator) in REPLICATED
     if accelerator.is_main_process:
         state.claim(args.state)
     if replicated and (reached := state.newest(args.state, job)) is not None:
-        losses = reached.told
+        losses, before = reached.told["nats"], reached.told["seconds"]
         state.set_values(reached.tensors, named)
         state.set_moments(reached.tensors, optimizer, named)
         print(f"goes on after {len(losses)} of {len(batches)} steps, from {args.state}")
     model, optimizer = accelerator.prepare(model.train(), optimizer)
     # FSDP2 has put others in the place of the named ones, which then have no gradients.
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    saved = time.monotonic()
+    started = saved = time.monotonic()
     sizes = [sum(lengths[index] for index in batch) for batch in batches]
     left = progress.steps(
         batches,
@@ -157,9 +160,10 @@ def tune(
         show(step, {"nats per token": losses[-1], "learning rate": rate, "tokens per second": speed})
         if replicated and accelerator.is_main_process and time.monotonic() - saved >= args.save_every:
             tensors = state.values(named) | state.moments(optimizer, named)
-            state.save(args.state, job, state.State(step + 1, tensors, losses))
+            said = {"nats": losses, "seconds": before + time.monotonic() - started}
+            state.save(args.state, job, state.State(step + 1, tensors, said))
             saved = time.monotonic()
-    return model, losses
+    return model, losses, before + time.monotonic() - started
 
 
 if __name__ == "__main__":

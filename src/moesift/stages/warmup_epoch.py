@@ -128,6 +128,7 @@ def main() -> None:
     def told() -> str:
         return ", ".join(f"{name} {records[-1][name]:.3f}" for name in named)
 
+    reused = len(records)  # steps of a job that was killed
     started = saved = time.monotonic()
     with live.view(args.live if main else None) as show:
         name = f"warm-up epoch {args.epoch}"
@@ -189,7 +190,7 @@ def main() -> None:
         with whole(args.out) as part:
             checkpoints.save(selector, part, args.previous, to_tensors(progress) | state.moments(optimizer, trained))
         state.remove(args.state)
-        speed = sum(sizes) / (time.monotonic() - started)
+        speed = sum(sizes[reused:]) / (time.monotonic() - started)
         print(f"{len(samples)} of {pool.height} examples, {speed:,.0f} tokens/s; at the end {told()}")
     accelerator.end_training()
 
