@@ -14,7 +14,7 @@ SMALLER = {
     "embedded": {"corpus": ["winogrande"], "vocabulary": 400, "tokens": 30000},
     "study": {
         "test_seeds": [1],
-        "methods": ["router", "nll", "typical_pmi", "length"],
+        "methods": ["router", "nll", "typical_inputs", "length"],
         "baselines": ["length", "nll"],
         "sanity": [],
         "halves": [["wrong_choice", "repeated"], ["swapped_alike", "truncated"]],
@@ -54,7 +54,7 @@ def test_the_study_is_whole(folder):
     assert part["seeds"] == [1]
     rows = {(row["method"], row["kind"]): row for row in part["detection"]}
     kinds = {"wrong_choice", "repeated", "swapped_alike", "truncated", "perturbed_instruction", "mean"}
-    methods = {"router", "nll", "typical_pmi", "length", "probe_kind", "probe_source"}
+    methods = {"router", "nll", "typical_inputs", "length", "probe_kind", "probe_source"}
     assert set(rows) == {(method, kind) for method in methods for kind in kinds}
     for (method, kind), row in rows.items():
         if method == "probe_source":  # there is one source, and so no other to learn from
