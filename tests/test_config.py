@@ -103,6 +103,27 @@ def test_a_mistake_is_named_by_its_path(keys, line):
     assert [found for found in str(caught.value).splitlines() if found.startswith(line)], str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("noise", 0.1234567, "study.noise: 0.1234567 cannot name a folder; give at most six digits"),
+        ("noise", 0.00001, "study.noise: 1e-05 cannot name a folder"),
+        ("methods", [*get_args(Method)], "methods: reducible needs a warm-up that lowers the loss"),
+    ],
+)
+def test_a_mistake_in_the_study_is_named(key, value, line):
+    study = yaml.safe_load(Path("config/study.yaml").read_text())
+    sections = {
+        name: DEFAULT[name] | value for name, value in study.items() if isinstance(value, dict) and DEFAULT[name]
+    }
+    config = copy.deepcopy(DEFAULT | study | sections)
+    assert validated(config).study is not None
+    config["study"][key] = value
+    with pytest.raises(ConfigError) as caught:
+        validated(config)
+    assert line in str(caught.value)
+
+
 def test_every_mistake_is_listed():
     with pytest.raises(ConfigError) as caught:
         validated(changed(select__ratio=2, warmup__epochs=0, throughput__shard=4))

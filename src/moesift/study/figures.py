@@ -72,7 +72,7 @@ def auroc(part: Mapping[str, Any], left_out: Sequence[str] = ()) -> Figure | Non
         )
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
-        axes.tick_params(axis="x", labelsize=9)
+        axes.tick_params(axis="x", labelsize=9 if len(columns) < 10 else 7.5)  # of long names side by side
         axes.spines[["left", "bottom"]].set_visible(False)
         if ceilings:
             where = (columns[ceilings[0]] + right) / 2
