@@ -2,7 +2,7 @@
 
 python -m benchmarks.plan [--shards 100 1000] [--rounds 3] [--out results/plan.json]
 
-The configuration's methods and five seeds: what a plan costs over the plain one is moesift's own.
+Ten methods and five seeds: what a plan costs over the plain one is moesift's own.
 """
 
 import argparse
@@ -18,6 +18,10 @@ from benchmarks.selection import Took, took
 
 ROOT = Path(__file__).parents[1]
 SEEDS = [0, 1, 2, 3, 4]
+METHODS = [
+    *("router", "router_untrained", "expert_gain", "reducible", "nll", "ifd", "likelihood_pmi", "typical_pmi"),
+    *("length", "random"),
+]
 PLAIN = """
 rule all:
     input: expand("{number}.out", number=range(JOBS))
@@ -43,7 +47,8 @@ def jobs_of(shards: int) -> int:
 
 def settings(shards: int) -> list[str]:
     """Return what differs from config/config.yaml."""
-    return [f"throughput={{'shards': {shards}}}", f"seeds={SEEDS}", "experiment=benchmark_of_the_plan"]
+    larger = [f"throughput={{'shards': {shards}}}", f"seeds={SEEDS}", f"methods={METHODS}"]
+    return [*larger, "experiment=benchmark_of_the_plan"]
 
 
 def main() -> None:
