@@ -19,8 +19,16 @@ from benchmarks.selection import Took, took
 ROOT = Path(__file__).parents[1]
 SEEDS = [0, 1, 2, 3, 4]
 METHODS = [
-    *("router", "router_untrained", "expert_gain", "reducible", "nll", "ifd", "likelihood_pmi", "typical_pmi"),
-    *("length", "random"),
+    "router",
+    "router_untrained",
+    "expert_gain",
+    "reducible",
+    "nll",
+    "ifd",
+    "likelihood_pmi",
+    "typical_pmi",
+    "length",
+    "random",
 ]
 PLAIN = """
 rule all:

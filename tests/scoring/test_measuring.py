@@ -7,6 +7,7 @@ from moesift.models.chat import encode
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import TrashCan
 from moesift.scoring import losses, measuring
+from moesift.scoring.measurements import TOGETHER
 
 START = 7
 
@@ -84,7 +85,8 @@ def test_the_inputs_are_what_the_routers_multiply(selector, conversations):
 
 
 def test_all_readings_come_from_one_pass(selector, conversations):
-    """And each is what it is alone, last digit included."""
+    """And each is what it is alone, last digit included; what costs are counted from says so too."""
+    assert set(measuring.READINGS) in map(set, TOGETHER)
     examples = encode(conversations, selector.tokenizer, 60)
     passes = []
     selector.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))

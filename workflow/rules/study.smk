@@ -77,6 +77,11 @@ def study_measurements(case):
     )
 
 
+def study_flags(method, **case):
+    """Return what a method needs beside what it reads, of a case: what its warm-up trained on is in its pool."""
+    return METHOD_FLAGS.get(method, "").replace(f"{RESULTS}/data", CASE).format(**case)
+
+
 use rule prepare as study_pool with:
     output:
         pool=ensure(f"{CASE}/pool.parquet", non_empty=True),
@@ -210,9 +215,7 @@ use rule score_method as study_score with:
         f"{CASE}/benchmarks/score-{{method}}.tsv"
     params:
         measured=study_measured(CASE),
-        flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "")
-        .replace(f"{RESULTS}/data", CASE)
-        .format(**wildcards),
+        flags=lambda wildcards: study_flags(**wildcards),
         code=digest("score"),
 
 
@@ -346,9 +349,7 @@ if CONFIG.study.human is not None:
             f"{HUMAN}/benchmarks/score-{{method}}.tsv"
         params:
             measured=study_measured(HUMAN),
-            flags=lambda wildcards: METHOD_FLAGS.get(wildcards.method, "")
-            .replace(f"{RESULTS}/data", CASE)  # what the warm-up trained on is of its case
-            .format(**JUDGE),
+            flags=lambda wildcards: study_flags(wildcards.method, **JUDGE),
             code=digest("score"),
 
     rule study_human:

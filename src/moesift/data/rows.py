@@ -90,16 +90,16 @@ def _unzipped(opened: Open) -> Generator[gzip.GzipFile]:
 
 def json_line(index: int, line: bytes) -> Row:
     """Return the row that a line of JSON is, or the reason why it is none."""
-    text = line.decode(errors="replace")
     try:
         content = json.loads(line.decode(), object_pairs_hook=_object)
+        if isinstance(content, Mapping):
+            return Row(index, content)
+        why = "not a JSON object"
     except UnicodeDecodeError as error:
-        return Row(index, text, reason=f"line {index + 1} is not UTF-8: {error.reason} at byte {error.start}")
+        why = f"not UTF-8: {error.reason} at byte {error.start}"
     except (ValueError, RecursionError) as error:
-        return Row(index, text, reason=f"line {index + 1} is not JSON: {error}")
-    if not isinstance(content, Mapping):
-        return Row(index, text, reason=f"line {index + 1} is not a JSON object")
-    return Row(index, content)
+        why = f"not JSON: {error}"
+    return Row(index, line.decode(errors="replace"), reason=f"line {index + 1} is {why}")
 
 
 def _json_array(opened: Open) -> Rows:
@@ -138,8 +138,15 @@ def _parquet(opened: Open) -> Rows:
 # What the readers of broken archives and tables raise; the last two of a date after the year 9999 and of a time zone
 # that nobody knows.
 UNREADABLE = (
-    *(OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError, ArrowException),
-    *(OverflowError, KeyError),
+    OSError,
+    EOFError,
+    ValueError,
+    RecursionError,
+    zlib.error,
+    lzma.LZMAError,
+    ArrowException,
+    OverflowError,
+    KeyError,
 )
 
 _READERS: dict[str, Callable[[Open], Rows]] = {

@@ -3,7 +3,7 @@
 import argparse
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +40,7 @@ QUANTITIES: dict[str, pl.DataType] = {
 GATES: dict[str, Gate] = {"nats": "learned", "nats_open": "open", "nats_shut": "shut"}
 
 Made = TypeVar("Made")
-Measure = Callable[[Sequence[Encoded]], list[Any]]
+Measure = Callable[[Sequence[Encoded]], Iterable[tuple[Any, ...]]]  # of each example a value for each column
 Measures = Mapping[tuple[str, ...], Measure]  # by the names of the columns that it fills in one pass
 
 
@@ -135,7 +135,7 @@ def measured(chunk: pl.DataFrame, examples: Sequence[Encoded], measures: Measure
     columns = [pl.Series("n_tokens", [example.predicted for example in examples], dtype=pl.Int64)]
     for names, measure in measures.items():
         found = measure([examples[index] for index in usable])
-        by_name = [found] if len(names) == 1 else list(zip(*found, strict=True)) or [()] * len(names)
+        by_name = list(zip(*found, strict=True)) or [()] * len(names)  # nothing may be usable
         for name, of_usable in zip(names, by_name, strict=True):
             values: list[Any] = [None] * len(examples)
             for index, value in zip(usable, of_usable, strict=True):
@@ -181,9 +181,11 @@ def as_it_came(model: str, quantities: Sequence[str], token_budget: int) -> tupl
     elif "nats_end" in quantities:
         measures["nats", "nats_end"] = lambda examples: losses.nats_and_end(loaded, pad, examples, token_budget)
     elif "nats" in quantities:
-        measures["nats",] = lambda examples: losses.nats(loaded, pad, examples, token_budget)
+        measures["nats",] = lambda examples: zip(losses.nats(loaded, pad, examples, token_budget), strict=True)
     if "nats_alone" in quantities:
-        measures["nats_alone",] = lambda examples: losses.nats_alone(loaded, pad, start, examples, token_budget)
+        measures["nats_alone",] = lambda examples: zip(
+            losses.nats_alone(loaded, pad, start, examples, token_budget), strict=True
+        )
     return tokenizer, measures
 
 
@@ -191,18 +193,15 @@ def of_warm_up(selector: Selector, epoch: str, quantities: Sequence[str], token_
     """Return what measures the quantities with an epoch of the warm-up: what its routers say in one pass."""
     measures: dict[tuple[str, ...], Measure] = {}
     if read := [name for name in quantities if name in measuring.READINGS]:
+        measures[tuple(f"{epoch}.{name}" for name in read)] = lambda examples: measuring.readings(
+            selector, examples, read, token_budget
+        )
 
-        def readings(examples: Sequence[Encoded]) -> list[Any]:
-            found = measuring.readings(selector, examples, read, token_budget)
-            return found if len(read) > 1 else [value for (value,) in found]
-
-        measures[tuple(f"{epoch}.{name}" for name in read)] = readings
-
-    def nats(gate: Gate, examples: Sequence[Encoded]) -> list[float]:
+    def nats(gate: Gate, examples: Sequence[Encoded]) -> Iterable[tuple[float]]:
         own, selector.trash_can.gate = selector.trash_can.gate, gate
         found = losses.nats(selector.model, selector.tokenizer.pad_token_id, examples, token_budget)
         selector.trash_can.gate = own
-        return found
+        return zip(found, strict=True)
 
     for name in quantities:
         if name in GATES:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from moesift import config, flags
-from moesift.data.blocks import write_blocks
+from moesift.data.blocks import blocks_of, write_blocks
 from moesift.errors import run
 from moesift.files import parquet, whole
 from moesift.scoring import ids
@@ -78,9 +78,8 @@ def main() -> None:
     with whole(args.out) as part:
         selection.write_parquet(part)
     # In digits the ids of half a large pool take gigabytes.
-    blocks = (dropped[start : start + BLOCK] for start in range(0, max(1, dropped.height), BLOCK))
     with whole(args.dropped) as part:
-        write_blocks((block.with_columns(ids.digits(block["id"])) for block in blocks), part)
+        write_blocks((block.with_columns(ids.digits(block["id"])) for block in blocks_of(dropped, BLOCK)), part)
     if args.format == "jsonl":
         with whole(args.out.with_suffix(".jsonl")) as part:
             selection.write_ndjson(part)
