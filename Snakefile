@@ -5,22 +5,22 @@ snakemake -n                     what would run, and why
 snakemake select --cores all     up to the selected parquet (likewise warmup, score, train, evaluate, report)
 snakemake --cores all --configfile config/mine.yaml
 snakemake archive --cores all    one zip with settings, results and report, for who wants to check them
-snakemake study --cores all --configfile config/study.yaml     what the scores are worth, with labels and intervals
 """
 
-import functools
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from moesift.config import EMBEDDED, HUB, SMOLLM2, WHEEL, ConfigError, repeated_keys, validated
-from moesift.flags import arguments
-from moesift.scoring.measurements import READS, USAGE, Measured, planned, what_is_read
+from moesift.config import EMBEDDED, HUB, SMOLLM2, WHEEL
+from moesift.fields import ConfigError
+from moesift.flags import keys
+from moesift.methods import Column
+from moesift.plan import TARGET_TOKENS, USAGE, describe, files_of, parameters_json, passes_of, planned
 from moesift.provenance import digest
+from moesift.validation import repeated_keys, validated
 
 
 configfile: "config/config.yaml"
@@ -28,10 +28,11 @@ configfile: "config/config.yaml"
 
 for file in workflow.configfiles:
     if repeated := repeated_keys(Path(file).read_text(encoding="utf-8")):
-        raise WorkflowError(f"{file}: a key stands twice in its section; keep one of\n" + "\n".join(repeated))
+        raise WorkflowError(f"{file}: duplicate keys in a section; keep one of\n" + "\n".join(repeated))
 
 try:
     CONFIG = validated(config)
+    PLAN = planned(CONFIG)
 except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
 
@@ -44,14 +45,13 @@ LAUNCHED = (
     " --config {params.accelerate:q}"
 )
 RESULTS = f"results/{CONFIG.experiment}"
-RATIOS = [f"{ratio:g}" for ratio in CONFIG.select.ratio]
-# What every compared number is made of: one point of this grid.
-RUNS = {"method": CONFIG.methods, "ratio": RATIOS, "seed": CONFIG.seeds}
+SELECTION = f"{RESULTS}/selected/{{method}}/{{budget}}/seed-{{seed}}.parquet"
+ADAPTER = f"{RESULTS}/adapters/{{method}}/{{budget}}/seed-{{seed}}"
 
-# What the methods and the selection read of the pool. Where it is the selector as it came alone, there is no warm-up,
-# and a dense one will do.
-READ = what_is_read(CONFIG.methods, CONFIG.select.diversity is not None)
-WARMED = any(reads.model != "selector" for reads in READ)
+
+def of_runs(path):
+    """Return a path of every run that is compared."""
+    return [path.format(**run._asdict()) for run in PLAN.runs]
 
 
 def live_view(run):
@@ -64,8 +64,8 @@ if CONFIG.throughput.gpus == 0:
 
 
 wildcard_constraints:
-    method="[a-z_]+",
-    ratio="[0-9.e-]+",
+    method="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    budget="(ratio|tokens)-[0-9.e-]+",
     seed="[0-9]+",  # so that seed-0.dropped.parquet is no seed
     epoch="[1-9][0-9]*",
 
@@ -77,23 +77,17 @@ scattergather:
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/warmup.smk"
+include: "workflow/rules/passes.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/select.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/archive.smk"
 include: "workflow/rules/check.smk"
-
-
-if CONFIG.study is not None:
-
-    include: "workflow/rules/study.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.report.output,
-        rules.selection_cards.output,
-        rules.adapter_cards.output,
+        rules.cards.output,

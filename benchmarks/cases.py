@@ -13,9 +13,9 @@ from moesift.models.experts import suit_device
 from moesift.models.routers import freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.report.costs import forward
-from moesift.scoring import measuring
+from moesift.passes import routing
 from moesift.training import warmup
-from moesift.training.objectives import response_nats
+from moesift.models.losses import response_nll
 
 BATCH = 16  # examples of a batch of the plain code, and of an optimizer step of the warm-up and the training
 MICRO_BATCH = 4
@@ -118,7 +118,7 @@ def training_step(full_size: bool) -> Case:
             for part in micro_batches(range(start, start + BATCH), lengths, MICRO_BATCH, process=0, processes=1):
                 padded = collate([examples[index] for index in part], given.PAD).to(model.device)
                 logits = model(padded.ids, use_cache=False, logits_to_keep=padded.predicting).logits  # (B, P, V)
-                loss = response_nats(logits, padded).sum() / predicted
+                loss = response_nll(logits, padded).sum() / predicted
                 loss.backward()
                 nats += loss.item()
         return nats

@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from moesift.models import embedded
+from moesift.demo import embedded
 from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
 from moesift.models.loading import device

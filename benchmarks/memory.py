@@ -59,7 +59,7 @@ def measured(folder: Path, threads: int) -> Took:
     words: list[object] = ["--quantities", f"epoch-0.{QUANTITY}", "--model", folder, "--pool", folder / "pool.parquet"]
     words += ["--out", folder / "measured.parquet", "--shard", "1-of-1"]
     words += ["--threads", threads, "--token-budget", 0, "--max-length", LONGEST]
-    return run("moesift.stages.measure", *words)
+    return run("moesift.stages.run_pass", *words)
 
 
 def main() -> None:

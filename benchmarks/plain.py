@@ -31,7 +31,7 @@ def scores(selector: Selector, examples: Sequence[Encoded], batch_size: int) -> 
     for start in range(0, len(examples), batch_size):
         ids, attention, response = padded(examples[start : start + batch_size], 1, selector.model.device)
         selector.model(ids, attention_mask=attention, output_router_logits=True)
-        signals = selector.trash_can.signals(ids.shape)  # (L, B, T)
+        signals = selector.trash_can.log_odds(ids.shape)  # (L, B, T)
         means = (signals * response).sum(dim=2) / response.sum(dim=1)  # (L, B)
         found += means.T.tolist()
     return found
@@ -87,7 +87,7 @@ def warmup_step(
         loss = F.cross_entropy(
             output.logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
         )
-        signals = selector.trash_can.signals(ids.shape)  # (L, B, T)
+        signals = selector.trash_can.log_odds(ids.shape)  # (L, B, T)
         counted = response.clone()
         counted[:, 0] = False
         share = (torch.sigmoid(-signals) * counted).sum(dim=(1, 2)) / tokens  # (L,)

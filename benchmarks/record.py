@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from moesift.files import whole
+from moesift.files import atomic_write
 from moesift.provenance import commit, machine, versions
 
 
@@ -16,5 +16,5 @@ def begun() -> dict[str, Any]:
 def write(found: dict[str, Any], path: Path | None) -> None:
     """Write a record, if there is where to."""
     if path is not None:
-        with whole(path) as part:
+        with atomic_write(path) as part:
             part.write_text(json.dumps(found, indent=2) + "\n")

@@ -26,7 +26,7 @@ import polars as pl
 from benchmarks import record
 from moesift.data.blocks import write_blocks
 from moesift.data.pool import MESSAGES, ROW_GROUP
-from moesift.scoring.shards import CHUNK
+from moesift.passes.shards import CHUNK
 
 SOURCES = [f"source_{number}" for number in range(7)]
 RATIO = 0.05
@@ -111,7 +111,7 @@ def compared(folder: Path, shards: int, rounds: int) -> dict[str, list[Took]]:
     for _ in range(rounds):
         words = ["--shards", folder, "--of", shards, "--pool", folder / "pool.parquet", "--out", merged]
         chain = {
-            "merge": run("moesift.stages.merge_shards", *words),
+            "merge": run("moesift.stages.merge_pass", *words),
             "score": run("moesift.stages.score", "nll", "--measured", merged, "nats", "--out", scores),
             "select, the best": select(folder, {}),
         }
@@ -134,7 +134,7 @@ def select(folder: Path, rules: Mapping[str, object]) -> Took:
     none = {"format": "parquet", "drop-top": 0, "quota": "null", "reject": "null", "diversity": "null"}
     for rule, value in (none | rules).items():
         words += [f"--{rule}", value]
-    return run("moesift.stages.select_ratio", *words)
+    return run("moesift.stages.select", *words)
 
 
 def stages(folder: Path, shards: int, rounds: int, skipped: Sequence[str]) -> Iterator[tuple[str, list[Took]]]:

@@ -5,7 +5,7 @@ from given.models import random_model
 from given.preloaded import preloaded
 from transformers import PreTrainedTokenizerFast
 
-from moesift.models import embedded
+from moesift.demo import embedded
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import TrashCan
 

@@ -18,14 +18,14 @@ def names(folder: Path) -> list[str]:
 
 
 def failing(path: Path, error: Exception) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text("half")
         raise error
 
 
 def test_a_file_has_its_name_when_it_is_whole(tmp_path):
     (tmp_path / "kept").write_text("before")
-    with whole(tmp_path / "kept") as part:
+    with atomic_write(tmp_path / "kept") as part:
         part.write_text("half")
         assert (tmp_path / "kept").read_text() == "before"
     assert (tmp_path / "kept").read_text() == "half"
@@ -35,7 +35,7 @@ def test_a_file_has_its_name_when_it_is_whole(tmp_path):
 def test_a_folder_replaces_the_one_that_was_there(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old").touch()
-    with whole(tmp_path / "model") as part:
+    with atomic_write(tmp_path / "model") as part:
         part.mkdir()
         (part / "new").write_text("weights")
     assert names(tmp_path) == ["model", "new"]
@@ -74,8 +74,8 @@ def test_a_full_disk_elsewhere_is_one_message(capsys):
 
 def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_left_alone(tmp_path):
     writing = (
-        "import os, signal, sys; from pathlib import Path; from moesift.files import whole\n"
-        f"with whole(Path({str(tmp_path / 'file')!r})) as part:\n"
+        "import os, signal, sys; from pathlib import Path; from moesift.files import atomic_write\n"
+        f"with atomic_write(Path({str(tmp_path / 'file')!r})) as part:\n"
         "    part.write_text('half'); print('written', flush=True)\n"
         "    os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n"
     )
@@ -85,13 +85,13 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_left_alone(tmp_p
     assert dead.wait() == -signal.SIGKILL
     assert alive.stdout.readline() == b"written\n"
     assert names(tmp_path).count("file") == 2
-    with whole(tmp_path / "file") as part:
+    with atomic_write(tmp_path / "file") as part:
         part.write_text("whole")
     assert names(tmp_path).count("file") == 2  # what the living one writes, and ours
     assert (tmp_path / "file").read_text() == "whole"
     alive.kill()
     alive.communicate()
-    with whole(tmp_path / "file") as part:
+    with atomic_write(tmp_path / "file") as part:
         part.write_text("again")
     assert names(tmp_path) == ["file"]
 
@@ -102,7 +102,7 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.fcntl, "flock", flock)
     (tmp_path / ".file.left.part").mkdir()
-    with whole(tmp_path / "file") as part:
+    with atomic_write(tmp_path / "file") as part:
         part.write_text("whole")
     assert names(tmp_path) == [".file.left.part", "file", "lock"]  # whose it is cannot be told
 

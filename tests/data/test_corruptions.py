@@ -15,8 +15,8 @@ def given(response, choices=(), alike=(), own=(), foreign=()):
 
 
 def made(kind, example, seed=0):
-    spoilt = MAKE[kind](example, random.Random(seed))
-    return spoilt.turns[-1]["content"]
+    corrupted = MAKE[kind](example, random.Random(seed))
+    return corrupted.turns[-1]["content"]
 
 
 def outcomes(kind, example):
@@ -63,30 +63,30 @@ def test_shuffling_keeps_the_words_and_the_white_space_and_changes_the_order():
 def test_noise_replaces_a_share_of_the_words(kind, replaced, severity):
     words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     for seed in range(20):
-        spoilt = MAKE[kind](given(" ".join(words), own=["x y", "one"]), random.Random(seed))
-        after = spoilt.turns[-1]["content"].split()
+        corrupted = MAKE[kind](given(" ".join(words), own=["x y", "one"]), random.Random(seed))
+        after = corrupted.turns[-1]["content"].split()
         changed = [new for new, old in zip(after, words, strict=True) if new != old]
         assert len(changed) == replaced
         assert set(changed) <= {"x", "y", "one"}
-        assert spoilt.severity == severity
+        assert corrupted.severity == severity
 
 
 @pytest.mark.parametrize(("kind", "finished"), [("truncated", True), ("unfinished", False)])
 def test_a_cut_keeps_20_to_60_percent_of_the_words(kind, finished):
     kept = {" a b", " a b\nc", " a b\nc  d", " a b\nc  d e", " a b\nc  d e f"}
     assert outcomes(kind, given(" a b\nc  d e f g h i j")) == kept
-    spoilt = MAKE[kind](given("a b c d e f g h i j"), random.Random(1))
-    assert spoilt.finished == finished
-    assert spoilt.severity == pytest.approx(1 - len(spoilt.turns[-1]["content"].split()) / 10)
+    corrupted = MAKE[kind](given("a b c d e f g h i j"), random.Random(1))
+    assert corrupted.finished == finished
+    assert corrupted.severity == pytest.approx(1 - len(corrupted.turns[-1]["content"].split()) / 10)
     assert made(kind, given("one two")) == "one"
 
 
 def test_repetition_loops_the_last_words_to_the_old_length():
     assert outcomes("repeated", given("a b c d")) == {"a a a a", "a b b b", "a b a b"}
     assert outcomes("repeated", given("a b b b")) == {"a a a a", "a b a b"}  # and never the response itself
-    spoilt = MAKE["repeated"](given("a b c d e f g h i j k l"), random.Random(0))
-    before, after = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"], spoilt.turns[-1]["content"].split()
-    start = round(12 * (1 - spoilt.severity))
+    corrupted = MAKE["repeated"](given("a b c d e f g h i j k l"), random.Random(0))
+    before, after = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"], corrupted.turns[-1]["content"].split()
+    start = round(12 * (1 - corrupted.severity))
     assert len(after) == 12
     assert after[:start] == before[:start]
     assert set(after[start:]) <= set(before[max(0, start - 4) : start])
@@ -102,10 +102,10 @@ def test_an_empty_response_a_refusal_and_gibberish():
 
 
 def test_the_negative_control_spoils_the_instruction_alone():
-    spoilt = MAKE["perturbed_instruction"](given("four"), random.Random(0))
-    assert spoilt.turns[-1] == {"role": "assistant", "content": "four"}
-    assert spoilt.turns[0]["content"] != ASKED[0]["content"]
-    assert sorted(spoilt.turns[0]["content"].split()) == sorted(ASKED[0]["content"].split())
+    corrupted = MAKE["perturbed_instruction"](given("four"), random.Random(0))
+    assert corrupted.turns[-1] == {"role": "assistant", "content": "four"}
+    assert corrupted.turns[0]["content"] != ASKED[0]["content"]
+    assert sorted(corrupted.turns[0]["content"].split()) == sorted(ASKED[0]["content"].split())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from moesift.config import Source
-from moesift.data import wheel
+from moesift.demo import wheel
 from moesift.data.rows import Row, SourceError
 from moesift.data.sources import read_source, sample_source
 

@@ -74,7 +74,7 @@ def evaluation(method, ratio, seed, nats, accuracy=0.25, versions=(("torch", "2"
         "method": method,
         "ratio": ratio,
         "seed": seed,
-        "heldout": {"nats_per_token": nats, "stderr": 0.02, "tokens": 900, "examples": 30},
+        "heldout": {"nll_per_token": nats, "stderr": 0.02, "tokens": 900, "examples": 30},
         "tasks": {
             "mmlu": {"metrics": {"acc": accuracy, "acc_stderr": 0.01}, **SIZE, "shares": SHARES},
             "mmlu_law": {"metrics": {"acc": 0.9, "acc_stderr": 0.01}, **SIZE, "questions": 2, "of": 2},

@@ -16,7 +16,7 @@ from moesift.models.chat import (
     responses_alone,
     with_template,
 )
-from moesift.models.embedded import train_tokenizer
+from moesift.demo.embedded import train_tokenizer
 
 TURNS = [
     {"role": "system", "content": "be brief"},

@@ -43,7 +43,7 @@ def test_an_epoch_gives_the_same_numbers_in_moesift_and_the_same_routers_in_tran
     loaded = checkpoints.load(tmp_path / "epoch-1")
     assert torch.equal(loaded.model(IDS).logits, selector.model(IDS).logits)
     for name, routing in selector.trash_can.routing.items():
-        assert torch.equal(loaded.trash_can.routing[name].signal, routing.signal)
+        assert torch.equal(loaded.trash_can.routing[name].signal, routing.log_odds)
 
     plain, report = AutoModelForCausalLM.from_pretrained(tmp_path / "epoch-1", output_loading_info=True)
     assert not any(report.values())
@@ -127,7 +127,7 @@ def test_a_partition_comes_back_as_a_partition(tokenizer, tmp_path):
     loaded = checkpoints.load(tmp_path / "epoch-0")
     assert loaded.trash_can.roles == selector.trash_can.roles
     assert torch.equal(loaded.model(IDS).logits, selector.model(IDS).logits)
-    assert torch.equal(loaded.trash_can.signals(IDS.shape), selector.trash_can.signals(IDS.shape))
+    assert torch.equal(loaded.trash_can.log_odds(IDS.shape), selector.trash_can.log_odds(IDS.shape))
 
 
 def test_an_open_gate_stays_open(tokenizer, tmp_path):

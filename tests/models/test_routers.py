@@ -78,19 +78,19 @@ def test_reading_stops_at_the_last_router_and_reads_the_same_in_any_family(famil
     *_, last = trash_can.routers
     for name in ("lm_head", last.rpartition(".")[0]):
         model.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
-    read = trash_can.read(IDS, lambda routing: routing.signal.clone())
+    read = trash_can.read(IDS, lambda routing: routing.log_odds.clone())
     assert not ran
     assert not trash_can.routing
     model(IDS)
     assert len(ran) == 2
-    assert torch.equal(torch.stack(read).view(-1, *IDS.shape), trash_can.signals(IDS.shape))
+    assert torch.equal(torch.stack(read).view(-1, *IDS.shape), trash_can.log_odds(IDS.shape))
 
 
 def test_a_router_that_did_not_run_is_no_silence():
     trash_can = TrashCan(random_model("Olmoe"), 0.5, "appended", seed=0)
     trash_can.routers["beside"] = torch.nn.Linear(1, 1)
     with pytest.raises(RuntimeError, match=r"2 of 3 routers ran"):
-        trash_can.read(IDS, lambda routing: routing.signal)
+        trash_can.read(IDS, lambda routing: routing.log_odds)
 
 
 def test_without_renormalisation_the_keep_share_is_a_softmax_over_all_experts():
@@ -128,7 +128,7 @@ def test_gradient_checkpointing_gives_the_same_gradients_in_any_family(family):
         model.train()  # transformers checkpoints in train mode only
         torch.manual_seed(0)  # PhiMoE draws experts in train mode
         loss = model(IDS, labels=IDS, use_cache=False).loss
-        (loss + trash_can.signals(IDS.shape).mean()).backward()
+        (loss + trash_can.log_odds(IDS.shape).mean()).backward()
         gradients.append([parameter.grad for parameter in trash_can.parameters().values()])
     for plain, checkpointed in zip(*gradients, strict=True):
         assert plain.abs().max() > 0

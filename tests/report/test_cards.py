@@ -82,7 +82,7 @@ def test_a_selections_card_says_how_it_was_made_and_from_what():
     assert "moesift 0.1.0, commit abc1234+; torch 2.15.0." in lines
     card = "\n".join(lines)
     assert "Of a pool of 11,000 instruction examples, the 10% that" in card
-    assert "30% of the pool was spoilt on purpose" in card
+    assert "30% of the pool was corrupted on purpose" in card
     assert "the lowest 50% by that score were rejected" in card
     settings = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
     assert settings["warmup"] == {"epochs": 2}
@@ -92,7 +92,7 @@ def test_a_selections_card_says_how_it_was_made_and_from_what():
 
 def test_what_is_not_so_is_not_said():
     card = selection_card(data={**DATA, "corrupt": 0}, select={"reject": None})
-    assert "spoilt" not in card
+    assert "corrupted" not in card
     assert "rejected" not in card
     assert "The best come first." in card
 
@@ -122,7 +122,7 @@ def evaluation(method, nats, accuracy):
         "method": method,
         "ratio": 0.1,
         "seed": 3,
-        "heldout": {"nats_per_token": nats, "stderr": 0.031},
+        "heldout": {"nll_per_token": nats, "stderr": 0.031},
         "tasks": {"boolq": {"metrics": {"acc": accuracy, "acc_stderr": 0.02}}, "gsm8k": {"metrics": {"exact": 0.5}}},
         "made_from": {"training": training, "evaluation": {"tasks": [{"name": "boolq"}, {"name": "gsm8k"}]}},
     }
@@ -138,7 +138,7 @@ def test_the_hub_reads_an_adapters_card():
     assert card.data.library_name == "peft"
     assert card.data.base_model is None
     assert [(one.dataset_name, one.metric_type, one.metric_value) for one in card.data.eval_results] == [
-        ("heldout", "nats_per_token", 4.8391),
+        ("heldout", "nll_per_token", 4.8391),
         ("boolq", "acc", 0.25),
         ("gsm8k", "exact", 0.5),
     ]

@@ -89,10 +89,10 @@ def test_without_a_method_that_reads_the_routers_there_is_no_warm_up():
 
 
 def test_twins_double_the_warm_up():
-    plain, twins = (
+    plain, negatives = (
         works(configured(warmup={"objective": objective}), MOE, DENSE, POOL)[0] for objective in ("lm", "contrastive")
     )
-    assert twins.tokens == 2 * plain.tokens
+    assert negatives.tokens == 2 * plain.tokens
     # the pool has 1,000 examples, fewer than the default 2,000
     assert plain.tokens == 2 * 1000 * 20
 

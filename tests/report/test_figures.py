@@ -132,7 +132,7 @@ def test_axes_are_named_with_their_units():
 
 def test_without_a_budget_the_contrast_is_drawn_instead():
     drawn = texts(routers.warmup_curves(CURVES.rename({"nats": "contrast"}), None))
-    assert {"trash share of tokens", "contrast of twins (nats; mean of 10 steps)"} <= set(drawn)
+    assert {"trash share of tokens", "contrast of negatives (nats; mean of 10 steps)"} <= set(drawn)
     assert not any("target" in text or "multiplier" in text for text in drawn)
 
 

@@ -101,7 +101,7 @@ EVALUATION = {
     "method": "router",
     "ratio": 0.1,
     "seed": 3,
-    "heldout": {"nats_per_token": 2.5, "stderr": 0.1, "tokens": 100, "examples": 10},
+    "heldout": {"nll_per_token": 2.5, "stderr": 0.1, "tokens": 100, "examples": 10},
     "tasks": {
         "mmlu": {"metrics": {"acc": 0.25, "acc_stderr": 0.01}, "questions": 9, "version": 2},
         "mmlu_law": {"metrics": {"acc": 0.0}, "questions": 9, "version": 2},
@@ -121,7 +121,7 @@ def test_outcomes_take_the_tasks_asked_for():
 
 
 def test_a_diverged_run_is_named():
-    diverged = EVALUATION | {"heldout": {"nats_per_token": float("nan"), "stderr": 0.1}}
+    diverged = EVALUATION | {"heldout": {"nll_per_token": float("nan"), "stderr": 0.1}}
     with pytest.raises(UserError, match=r"\('router', 0.1, 3\) is nan: its tuning diverged"):
         outcomes([diverged], [])
 

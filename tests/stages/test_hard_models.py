@@ -27,7 +27,7 @@ class Writes:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, tokenizer):
+def atomic_write(tmp_path_factory, tokenizer):
     folder = tmp_path_factory.mktemp("whole") / "moe"
     random_model("Olmoe").save_pretrained(folder)
     tokenizer.save_pretrained(folder)

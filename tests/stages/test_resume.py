@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM
 
 from moesift.models import checkpoints
-from moesift.models.embedded import dense_config
+from moesift.demo.embedded import dense_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +54,7 @@ WARMUP = {
     "--dual-rate": 0.05,
     "--damping": 2.0,
     "--margin": 1.0,
-    "--twins": "[swapped_response]",
+    "--negatives": "[swapped_response]",
 }
 ADAPTER = {
     **TRAIN,
@@ -126,7 +126,7 @@ def done(command) -> str:
 def losses_of(out) -> list[float]:
     """Return the loss of each step, as the stage has kept it."""
     if (out / "training.json").exists():
-        return json.loads((out / "training.json").read_text())["nats_per_step"]
+        return json.loads((out / "training.json").read_text())["nll_per_step"]
     return [json.loads(line)["nats"] for line in Path(f"{out}.jsonl").read_text().splitlines()]
 
 

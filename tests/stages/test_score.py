@@ -3,8 +3,8 @@ import polars as pl
 import pytest
 
 from moesift.errors import UserError
-from moesift.scoring.scores import NO_RESPONSE
-from moesift.scoring.typicality import LEAST, typical_inputs
+from moesift.methods.table import NO_RESPONSE
+from moesift.methods.typicality import LEAST, typical_inputs
 from moesift.stages import score
 
 SIGNALS = pl.Series([[1.0, 3.0], [5.0, 1.0], None], dtype=pl.List(pl.Float64))

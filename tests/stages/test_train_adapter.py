@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from moesift.models.batches import shuffled_batches
 from moesift.models.chat import encode
-from moesift.models.embedded import dense_config
+from moesift.demo.embedded import dense_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,13 +98,13 @@ def alone(python, target, selection, tmp_path_factory):
 
 
 def losses(adapter) -> list[float]:
-    return json.loads((adapter / "training.json").read_text())["nats_per_step"]
+    return json.loads((adapter / "training.json").read_text())["nll_per_step"]
 
 
 def test_one_process_learns_and_saves_what_made_it(alone, target):
     made = json.loads((alone / "training.json").read_text())
     assert (made["examples"], made["left_out"], made["steps"], made["processes"]) == (9, 0, 6, 1)
-    assert made["nats_per_step"][-1] < made["nats_per_step"][0] - 0.1
+    assert made["nll_per_step"][-1] < made["nll_per_step"][0] - 0.1
     assert made["settings"]["learning_rate"] == 0.01
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(target), alone)
     assert not (alone / "README.md").exists()  # peft's empty form

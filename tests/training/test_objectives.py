@@ -7,16 +7,8 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from moesift.models.batches import Batch
 from moesift.models.routers import Routing
-from moesift.training.objectives import (
-    ascend,
-    contrast,
-    load_balance,
-    nats_in_chunks,
-    prices,
-    response_nats,
-    response_nats_in_chunks,
-    trash_shares,
-)
+from moesift.models.losses import nll_in_chunks, response_nll, response_nll_in_chunks
+from moesift.training.objectives import dual_update, contrast, load_balance, penalties, trash_shares
 
 # Two examples: three tokens of which the last two are a response, and one token with padding.
 BATCH = Batch(
@@ -31,7 +23,7 @@ def test_only_response_tokens_cost_and_each_is_predicted_from_the_token_before()
     logits[0, 0] = torch.tensor([0.0, math.log(2.0), 0.0])  # at token 0, for token 1: p = 2 / 4
     logits[0, 1] = torch.tensor([0.0, 0.0, math.log(6.0)])  # at token 1, for token 2: p = 6 / 8
     logits[0, 2] = 99.0  # predicts nothing that is here
-    nats = response_nats(logits, BATCH)
+    nats = response_nll(logits, BATCH)
     assert nats.tolist() == pytest.approx([math.log(2) + math.log(8 / 6), 0.0])
 
 
@@ -39,9 +31,9 @@ def test_the_head_may_run_on_the_last_positions_alone():
     logits = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(0))
     late = Batch(BATCH.ids, BATCH.real, torch.tensor([[False, False, True], [False, False, False]]))
     assert (BATCH.predicting, late.predicting) == (3, 2)
-    assert torch.equal(response_nats(logits[:, -2:], late), response_nats(logits, late))
+    assert torch.equal(response_nll(logits[:, -2:], late), response_nll(logits, late))
     nowhere = Batch(BATCH.ids[:, :1], BATCH.real[:, :1], torch.tensor([[False], [False]]))
-    assert response_nats(logits[:, : nowhere.predicting], nowhere).tolist() == [0.0, 0.0]
+    assert response_nll(logits[:, : nowhere.predicting], nowhere).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 5, 100])
@@ -58,7 +50,7 @@ def test_chunks_are_the_whole_with_its_gradients(chunk):
         seen.append(len(part))
         return part @ head.T
 
-    found = nats_in_chunks(parted, targets, logits, chunk)
+    found = nll_in_chunks(parted, targets, logits, chunk)
     assert torch.allclose(found, expected, atol=1e-6)
     assert max(seen) <= chunk
     assert sum(seen) == 5
@@ -69,11 +61,11 @@ def test_chunks_are_the_whole_with_its_gradients(chunk):
 
 def test_chunks_need_neither_gradients_nor_tokens():
     with torch.inference_mode():
-        assert nats_in_chunks(
+        assert nll_in_chunks(
             torch.zeros(3, 2), torch.tensor([0, 1, 1]), lambda part: part, 2
         ).tolist() == pytest.approx([math.log(2)] * 3)
     nothing = torch.zeros(0, 2, requires_grad=True)
-    nats_in_chunks(nothing, torch.zeros(0, dtype=torch.int64), lambda part: part, 2).sum().backward()
+    nll_in_chunks(nothing, torch.zeros(0, dtype=torch.int64), lambda part: part, 2).sum().backward()
     assert nothing.grad.shape == (0, 2)
 
 
@@ -85,8 +77,8 @@ def test_the_loss_of_a_model_is_that_of_its_logits():
         response=torch.tensor([[False, True, True, True], [True, True, False, False]]),
     )
     with torch.no_grad():
-        whole = response_nats(model(batch.ids, attention_mask=batch.real).logits, batch)
-        assert torch.allclose(response_nats_in_chunks(model, batch), whole, atol=1e-5)
+        whole = response_nll(model(batch.ids, attention_mask=batch.real).logits, batch)
+        assert torch.allclose(response_nll_in_chunks(model, batch), whole, atol=1e-5)
 
 
 def test_the_contrast_is_a_soft_margin():
@@ -127,10 +119,10 @@ def test_the_load_balance_of_an_example_knows_neither_padding_nor_neighbours():
 
 
 def test_dual_ascent_pays_and_charges():
-    after = ascend(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.1]), target=0.3, rate=0.5)
+    after = dual_update(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.1]), target=0.3, rate=0.5)
     assert after.tolist() == pytest.approx([0.1, 0.9])
 
 
 def test_the_price_answers_a_miss_at_once():
-    now = prices(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.1]), target=0.3, damping=2.0)
+    now = penalties(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.1]), target=0.3, damping=2.0)
     assert now.tolist() == pytest.approx([0.4, 0.6])

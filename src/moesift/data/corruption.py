@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from moesift.config import Corruption
-from moesift.data.corruptions import MAKE, WORD, Given, Spoilt, applicable
+from moesift.data.corruptions import MAKE, WORD, Given, Corrupted, applicable
 from moesift.errors import UserError
 
 CLEAN = "clean"
@@ -34,7 +34,7 @@ def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[Corruption], s
         UserError: the kinds apply to too few examples.
     """
     wanted = round(share * len(examples))
-    if not wanted:  # the pools that are large are not spoilt, and need not be Python objects
+    if not wanted:  # the pools that are large are not corrupted, and need not be Python objects
         clean = {"corruption": pl.lit(CLEAN), "severity": pl.lit(None, pl.Float64), "finished": pl.lit(True)}
         return examples.with_columns(**clean)
     rng = random.Random(f"corrupt-{seed}")
@@ -61,18 +61,18 @@ def corrupt(examples: pl.DataFrame, share: float, kinds: Sequence[Corruption], s
     )
 
 
-def twins(examples: pl.DataFrame, kinds: Sequence[Corruption], seed: str) -> list[Spoilt | None]:
-    """Return a corrupted twin of each example, None where no kind applies to it.
+def negatives(examples: pl.DataFrame, kinds: Sequence[Corruption], seed: str) -> list[Corrupted | None]:
+    """Return a corrupted negative of each example, None where no kind applies to it.
 
     Args:
         examples: as for `corrupt`; kinds are used as equally as there.
         kinds: names from `config.Corruption`.
-        seed: the same seed gives the same twins.
+        seed: the same seed gives the same negatives.
     """
     given = _given(examples)
     options = [applicable(example, kinds) for example in given]
-    rng = random.Random(f"twins-{seed}")
-    found: list[Spoilt | None] = [None] * len(examples)
+    rng = random.Random(f"negatives-{seed}")
+    found: list[Corrupted | None] = [None] * len(examples)
     used: Counter[Corruption] = Counter()
     # Every example is to have one: those that fewest kinds apply to come first, each with the kind used least so far.
     for row in sorted(range(len(examples)), key=lambda row: len(options[row])):

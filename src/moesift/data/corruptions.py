@@ -39,11 +39,11 @@ class Given:
 
     @property
     def response(self) -> str:
-        """The text that is spoilt."""
+        """The text that is corrupted."""
         return self.turns[-1]["content"]
 
 
-class Spoilt(NamedTuple):
+class Corrupted(NamedTuple):
     """What an example became."""
 
     turns: list[Message]
@@ -51,27 +51,27 @@ class Spoilt(NamedTuple):
     finished: bool  # whether the response ends: without it, its end token is left out
 
 
-def swapped_alike(given: Given, rng: random.Random) -> Spoilt:
+def swapped_alike(given: Given, rng: random.Random) -> Corrupted:
     """The response of another example of the same source and length: source, length and style say nothing."""
     return _answered(given, _another(given, given.alike, rng))
 
 
-def swapped_response(given: Given, rng: random.Random) -> Spoilt:
+def swapped_response(given: Given, rng: random.Random) -> Corrupted:
     """The response of another example of the same source."""
     return _answered(given, _another(given, given.own, rng))
 
 
-def swapped_across(given: Given, rng: random.Random) -> Spoilt:
+def swapped_across(given: Given, rng: random.Random) -> Corrupted:
     """The response of an example of another source."""
     return _answered(given, _another(given, given.foreign, rng))
 
 
-def wrong_choice(given: Given, rng: random.Random) -> Spoilt:
+def wrong_choice(given: Given, rng: random.Random) -> Corrupted:
     """Another choice of the same question."""
     return _answered(given, _another(given, given.choices, rng))
 
 
-def wrong_number(given: Given, rng: random.Random) -> Spoilt:
+def wrong_number(given: Given, rng: random.Random) -> Corrupted:
     """The same response with its last number missed by 1 to 9, as a slip of arithmetic would."""
     *_, last = NUMBER.finditer(given.response)
     written = last.group()
@@ -82,16 +82,16 @@ def wrong_number(given: Given, rng: random.Random) -> Spoilt:
     return _answered(given, given.response[: last.start()] + shown + given.response[last.end() :])
 
 
-def shuffled_words(given: Given, rng: random.Random) -> Spoilt:
+def shuffled_words(given: Given, rng: random.Random) -> Corrupted:
     """The same words in another order, white space in place."""
     words = WORD.findall(given.response)
     return _answered(given, _reworded(given.response, _reordered(words, rng)))
 
 
-def noised_words(share: float) -> Callable[[Given, random.Random], Spoilt]:
+def noised_words(share: float) -> Callable[[Given, random.Random], Corrupted]:
     """The response with a share of its words, one at least, replaced by words of other responses of its source."""
 
-    def noised(given: Given, rng: random.Random) -> Spoilt:
+    def noised(given: Given, rng: random.Random) -> Corrupted:
         words = WORD.findall(given.response)
         places = rng.sample(range(len(words)), max(1, round(share * len(words))))
         for place in places:
@@ -101,19 +101,19 @@ def noised_words(share: float) -> Callable[[Given, random.Random], Spoilt]:
     return noised
 
 
-def truncated(given: Given, rng: random.Random) -> Spoilt:
+def truncated(given: Given, rng: random.Random) -> Corrupted:
     """The first 20 to 60% of the words, one at least, as if that were all."""
     cut, severity = _cut(given.response, rng)
     return _answered(given, cut, severity)
 
 
-def unfinished(given: Given, rng: random.Random) -> Spoilt:
+def unfinished(given: Given, rng: random.Random) -> Corrupted:
     """The first 20 to 60% of the words, one at least, and no end token: what a limit of length leaves."""
     cut, severity = _cut(given.response, rng)
     return _answered(given, cut, severity)._replace(finished=False)
 
 
-def repeated(given: Given, rng: random.Random) -> Spoilt:
+def repeated(given: Given, rng: random.Random) -> Corrupted:
     """The response up to one of its words, and from there the last 1 to 4 words over and over, to its old length.
 
     What a model that fell into a loop writes; as long as before, so that length says nothing.
@@ -128,31 +128,31 @@ def repeated(given: Given, rng: random.Random) -> Spoilt:
     return _answered(given, _reworded(given.response, looped), 1 - start / len(words))
 
 
-def empty(given: Given, rng: random.Random) -> Spoilt:
+def empty(given: Given, rng: random.Random) -> Corrupted:
     """Nothing but the end token."""
     return _answered(given, "")
 
 
-def refusal(given: Given, rng: random.Random) -> Spoilt:
+def refusal(given: Given, rng: random.Random) -> Corrupted:
     """A refusal of a sound question."""
     return _answered(given, rng.choice(REFUSALS))
 
 
-def gibberish(given: Given, rng: random.Random) -> Spoilt:
+def gibberish(given: Given, rng: random.Random) -> Corrupted:
     """Random letters in the place of each word's; a check of the machinery: whoever misses it has no signal."""
     words = ["".join(rng.choices(LETTERS, k=len(word))) for word in WORD.findall(given.response)]
     return _answered(given, _reworded(given.response, words))
 
 
-def perturbed_instruction(given: Given, rng: random.Random) -> Spoilt:
+def perturbed_instruction(given: Given, rng: random.Random) -> Corrupted:
     """The instruction's words in another order before the sound response: the negative control, which may even help."""
     asked = given.turns[-2]
     shuffled = _reordered(WORD.findall(asked["content"]), rng)
     turns = [*given.turns[:-2], {**asked, "content": _reworded(asked["content"], shuffled)}, given.turns[-1]]
-    return Spoilt(turns, 1.0, finished=True)
+    return Corrupted(turns, 1.0, finished=True)
 
 
-MAKE: dict[Corruption, Callable[[Given, random.Random], Spoilt]] = {
+MAKE: dict[Corruption, Callable[[Given, random.Random], Corrupted]] = {
     "swapped_alike": swapped_alike,
     "swapped_response": swapped_response,
     "swapped_across": swapped_across,
@@ -206,8 +206,8 @@ def applicable(given: Given, kinds: Sequence[Corruption]) -> list[Corruption]:
     return [kind for kind in kinds if applies(kind)]
 
 
-def _answered(given: Given, response: str, severity: float = 1.0) -> Spoilt:
-    return Spoilt([*given.turns[:-1], {**given.turns[-1], "content": response}], severity, finished=True)
+def _answered(given: Given, response: str, severity: float = 1.0) -> Corrupted:
+    return Corrupted([*given.turns[:-1], {**given.turns[-1], "content": response}], severity, finished=True)
 
 
 def _another(given: Given, responses: Sequence[str], rng: random.Random) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from pyarrow import parquet
 
 from moesift.config import Source
-from moesift.data import wheel
+from moesift.demo import wheel
 from moesift.data.rows import BYTE_ORDER_MARK, UNREADABLE, Row, Rows, SourceError, json_line, parsed
 
 GROUPS = 8  # row groups of a parquet file that a sample is taken from

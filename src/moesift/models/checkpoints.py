@@ -66,11 +66,11 @@ def load(folder: Path) -> Selector:
         selector = attach(str(folder), **settings)
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise _incomplete(folder, error) from error
-    turn_to(selector, folder)
+    load_router_weights(selector, folder)
     return selector
 
 
-def turn_to(selector: Selector, folder: Path) -> None:
+def load_router_weights(selector: Selector, folder: Path) -> None:
     """Give a selector the routers and trash rows of another epoch of its warm-up; all else is the same in every epoch.
 
     Raises:

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedToken
 
 from moesift.config import EMBEDDED, SMOLLM2, Upcycle
 from moesift.errors import UserError
-from moesift.models import embedded
+from moesift.demo import embedded
 from moesift.models.loading import load_config, load_tokenizer, require_safetensors
 from moesift.models.routers import UPCYCLE, has_routers
 from moesift.models.shapes import Shape, shape_of

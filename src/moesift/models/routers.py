@@ -6,8 +6,7 @@ tokens, E experts and K the experts that run. `weights` multiply the experts' ou
 forward hook on the router is enough to gate the experts: nothing else of a family needs to be known.
 """
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -49,7 +48,7 @@ class Routing:
     """What one routed layer decided for N tokens in the last forward pass."""
 
     quality_logits: Tensor  # (N, number of quality experts) float32
-    signal: Tensor  # (N,) float32, log odds of the quality experts against the trash cans; see `log_odds`
+    log_odds: Tensor  # (N,) float32, log odds of the quality experts against the trash cans; see `log_odds`
     experts: Tensor  # (N, K) int64, the model's own experts that ran
     inputs: Tensor  # (N, D) float32, what the router read
 
@@ -115,29 +114,6 @@ def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
     if not routers:
         raise UserError(f"{type(model).__name__} ({model.name_or_path or 'no path'}) has no routers; {UPCYCLE}")
     return routers
-
-
-@contextmanager
-def middle_inputs(model: PreTrainedModel) -> Generator[Callable[[], Tensor]]:
-    """Listen to what the router in the middle of a model reads.
-
-    Yields:
-        A function that returns what it read in the last forward pass, of N = B * T tokens, in the dtype of the model.
-
-    Raises:
-        UserError: the model has no router.
-    """
-    routers = list(find_routers(model).values())
-    read: list[Tensor] = []
-
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        read[:] = inputs[:1]
-
-    handle = routers[len(routers) // 2].register_forward_pre_hook(hook)
-    try:
-        yield lambda: read[0]
-    finally:
-        handle.remove()
 
 
 class _Enough(Exception):
@@ -241,7 +217,7 @@ class TrashCan:
         """Return the appended router rows alone, by their names in the model; none where the role is `partition`."""
         return {name: parameter for name, parameter in self.parameters().items() if name.endswith(TRASH_ROWS)}
 
-    def signals(self, shape: torch.Size) -> Tensor:
+    def log_odds(self, shape: torch.Size) -> Tensor:
         """Return the log odds of the last forward pass, (L, *shape) float32, layers in model order."""
         return torch.stack([self.routing[name].signal.view(shape) for name in self.routers])
 

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from moesift.files import whole
+from moesift.files import atomic_write
 
 SUMS = "SHA256SUMS"  # what `sha256sum -c` reads
 STAMP = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can say: the same content makes the same bytes
@@ -20,7 +20,7 @@ def pack(out: Path, folder: str, files: Mapping[str, Path | bytes]) -> None:
         files: by their paths in the folder, where they are now or what is in them.
     """
     sums = []
-    with whole(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(files.items()):
             read = content.read_bytes() if isinstance(content, Path) else content
             sums.append(f"{hashlib.sha256(read).hexdigest()}  {name}\n")

@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
 from moesift.config import Data
-from moesift.data import wheel
+from moesift.demo import wheel
 from moesift.report.metrics import RANDOM, main_metric
 
 UNKNOWN = "unknown"  # the hub's own word for a licence that nobody has stated
@@ -178,7 +178,7 @@ def _measured(
     evaluation: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]], task: str | None
 ) -> dict[str, Any]:
     """Return a row of the table of results: a metric of a task, of None the held-out loss, of all that stand there."""
-    metric = "nats_per_token" if task is None else main_metric(evaluation["tasks"][task]["metrics"])
+    metric = "nll_per_token" if task is None else main_metric(evaluation["tasks"][task]["metrics"])
     values = []
     for one in (evaluation, *others.values()):
         found = one["heldout"] if task is None else one["tasks"][task]["metrics"]

@@ -11,7 +11,7 @@ from moesift.models.batches import TOKENS
 from moesift.models.routers import expert_roles
 from moesift.models.shapes import Shape
 from moesift.scoring.measurements import by_pass, what_is_read
-from moesift.training.objectives import CHUNK
+from moesift.models.losses import CHUNK
 
 COMPUTED_IN = torch.bfloat16  # what accelerate trains in on a GPU, unless its file says otherwise
 
@@ -96,13 +96,13 @@ def works(config: Config, selector: Shape, target: Shape, pool: Pool) -> list[Wo
     if any(reads.model != "selector" for reads, *_ in passes):
         examples = min(config.warmup.examples or pool.examples, pool.examples)
         contrastive = config.warmup.objective == "contrastive"
-        twins = 2 if contrastive else 1  # each example takes its twin along
+        negatives = 2 if contrastive else 1  # each example takes its negative along
         found.append(
             Work(
                 "warm up",
-                f"{config.warmup.epochs} epochs of {examples:,} examples" + (" and their twins" if twins == 2 else ""),
+                f"{config.warmup.epochs} epochs of {examples:,} examples" + (" and their negatives" if negatives == 2 else ""),
                 seeds,
-                config.warmup.epochs * examples * twins * pool.selector_tokens,
+                config.warmup.epochs * examples * negatives * pool.selector_tokens,
                 # The contrast needs no gradient of the model, and no logits.
                 forward(selector, head=False) if contrastive else frozen_training(selector),
             )

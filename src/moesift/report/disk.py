@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.models.shapes import Shape
 from moesift.report.costs import Pool, lora_parameters, router_parameters
-from moesift.scoring.losses import SKETCH
+from moesift.passes.likelihood import SKETCH
 from moesift.scoring.measurements import what_is_read
 
 KEY = 40  # bytes of an example's id, source and token count in a parquet

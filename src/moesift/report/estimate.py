@@ -20,7 +20,7 @@ from moesift.report.costs import (
     peak,
     works,
 )
-from moesift.training.objectives import CHUNK
+from moesift.models.losses import CHUNK
 
 GIB = 2**30
 LESS_A100_HOURS = 54  # what LESS (arXiv 2402.04333) is said to take to select from its mixture of 270k examples

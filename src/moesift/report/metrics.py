@@ -144,9 +144,9 @@ def outcomes(evaluations: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> 
     for evaluation in evaluations:
         run = (evaluation["method"], evaluation["ratio"], evaluation["seed"])
         heldout = evaluation["heldout"]
-        if not np.isfinite(heldout["nats_per_token"]):
-            raise UserError(f"the held-out loss of {run} is {heldout['nats_per_token']}: its tuning diverged")
-        rows.append((*run, HELDOUT, heldout["nats_per_token"], heldout["stderr"]))
+        if not np.isfinite(heldout["nll_per_token"]):
+            raise UserError(f"the held-out loss of {run} is {heldout['nll_per_token']}: its tuning diverged")
+        rows.append((*run, HELDOUT, heldout["nll_per_token"], heldout["stderr"]))
         for task in tasks:
             metrics = evaluation["tasks"][task]["metrics"]
             metric = main_metric(metrics)

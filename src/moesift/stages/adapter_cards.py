@@ -8,7 +8,7 @@ import polars as pl
 
 from moesift.config import Data
 from moesift.errors import run
-from moesift.files import parquet, whole
+from moesift.files import atomic_write, parquet
 from moesift.provenance import commit
 from moesift.report.cards import adapter_card, origins
 from moesift.report.metrics import RANDOM
@@ -37,7 +37,7 @@ def main() -> None:
         by_source = dict(pl.read_parquet(selection, columns=["source"])["source"].value_counts().iter_rows())
         on_hub = not Path(evaluation["made_from"]["model"]).is_dir()
         card = adapter_card(evaluation, others, by_source, sources, args.config, of_moesift, on_hub)
-        with whole(adapter.parent / "README.md") as part:
+        with atomic_write(adapter.parent / "README.md") as part:
             part.write_text(card)
     print(f"{len(evaluations)} cards")
 

@@ -18,10 +18,10 @@ import torch
 import yaml
 
 from moesift.config import EMBEDDED, HUB, Config, Source, Task
-from moesift.data.evaluation_sets import reader
+from moesift.demo.evaluation_sets import reader
 from moesift.data.pool import COLUMNS, EXAMPLE, deduplicated, frequent_reasons, to_examples
 from moesift.data.sources import sample_source
-from moesift.data.wheel import default_cache
+from moesift.demo.wheel import default_cache
 from moesift.errors import UserError, run
 from moesift.evaluation import look_up, refuse_unknown
 from moesift.gpus import devices

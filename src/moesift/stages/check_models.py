@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from moesift.errors import run
-from moesift.files import whole
+from moesift.files import atomic_write
 from moesift.models.inspection import described, require_routers
 
 
@@ -24,7 +24,7 @@ def main() -> None:
         "target": described("target.model", args.target),
     }
     require_routers(args.selector, bool(found["selector"]["routers"]), args.upcycled, args.routed)
-    with whole(args.out) as part:
+    with atomic_write(args.out) as part:
         part.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found))
 

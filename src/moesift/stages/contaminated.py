@@ -10,7 +10,7 @@ from moesift.data.decontamination import contaminated
 from moesift.data.pool import texts
 from moesift.errors import run
 from moesift.evaluation import read_questions
-from moesift.files import parquet, whole
+from moesift.files import atomic_write, parquet
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     pool = pl.read_parquet(args.pool, columns=["id", "messages"])
     questions = read_questions(args.tasks, args.tasks_folder)
     found = contaminated(pool["id"].to_list(), texts(pool), questions, args.decontaminate)
-    with whole(args.out) as part:
+    with atomic_write(args.out) as part:
         found.write_parquet(part)
     print(f"{found['id'].n_unique()} of {pool.height} examples share a run of words with {len(questions)} questions")
 

@@ -11,7 +11,7 @@ from peft import PeftModel
 from moesift import config, flags, progress
 from moesift.errors import UserError, run
 from moesift.evaluation import QUESTIONS, heldout_loss, heldout_losses, run_tasks
-from moesift.files import parquet, whole
+from moesift.files import atomic_write, parquet
 from moesift.models.chat import encode_responses
 from moesift.models.loading import load_model, require_complete
 from moesift.provenance import commit, machine, versions
@@ -68,9 +68,9 @@ def main() -> None:
     held_out = nats.with_columns(doc_id=pl.Series(list(examples)), doc_hash=heldout["id"].gather(list(examples)))
     by_example = held_out.unpivot(["nats", "tokens"], index=["doc_id", "doc_hash"], variable_name="metric")
     both = pl.concat([by_example.with_columns(task=pl.lit("heldout")), found.questions], how="diagonal_relaxed")
-    with whole(args.questions) as part:
+    with atomic_write(args.questions) as part:
         both.select(*QUESTIONS).write_parquet(part)
-    with whole(args.out) as part:
+    with atomic_write(args.out) as part:
         part.write_text(json.dumps(measured, indent=2) + "\n")
     print(json.dumps(measured["heldout"]))
 

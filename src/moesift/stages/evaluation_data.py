@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from moesift import config, flags
-from moesift.data.evaluation_sets import reader
+from moesift.demo.evaluation_sets import reader
 from moesift.errors import run
 from moesift.evaluation import localise_tasks
 

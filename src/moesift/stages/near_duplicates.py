@@ -9,7 +9,7 @@ from moesift import config, flags
 from moesift.data.near_duplicates import near_duplicates
 from moesift.data.pool import texts
 from moesift.errors import run
-from moesift.files import parquet, whole
+from moesift.files import atomic_write, parquet
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
 
     pool = pl.read_parquet(args.pool, columns=["id", "messages"])
     pairs = near_duplicates(pool["id"].to_list(), texts(pool), args.near_duplicates)
-    with whole(args.out) as part:
+    with atomic_write(args.out) as part:
         pairs.write_parquet(part)
     print(f"{pairs.height} pairs of {pool.height} examples with a similarity of {args.near_duplicates:g} or more")
 

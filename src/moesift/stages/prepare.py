@@ -13,9 +13,9 @@ from moesift.data.corruption import corrupt
 from moesift.data.pool import COLUMNS, ROW_GROUP, deduplicated, frequent_reasons, split, to_examples, with_content
 from moesift.data.rows import Row
 from moesift.data.sources import read_source
-from moesift.data.wheel import default_cache
+from moesift.demo.wheel import default_cache
 from moesift.errors import run
-from moesift.files import whole
+from moesift.files import atomic_write
 
 
 def _arguments() -> argparse.Namespace:
@@ -47,7 +47,7 @@ def main() -> None:
         (args.heldout_out, heldout.select(COLUMNS)),
         (args.rejected, rejected),
     ):
-        with whole(path) as part:
+        with atomic_write(path) as part:
             write_blocks(blocks_of(frame, ROW_GROUP), part)
 
     print("read:", ", ".join(f"{source.name} {read[source.name]}" for source in args.sources))

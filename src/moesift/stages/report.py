@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from moesift.errors import UserError, run
-from moesift.files import parquet, whole
+from moesift.files import atomic_write, parquet
 from moesift.report import durations, keep_shares
 from moesift.report.examples import of_rankings
 from moesift.report.page import page, plots
@@ -71,9 +71,9 @@ def main() -> None:
     drawn = plots(comparison, args.config, pool, *first, every_curve, kept_by_layer)
     shown = of_rankings(*first, pool, args.config["methods"])
     took = durations.by_rule(jobs).to_dicts()
-    with whole(args.results) as part:
+    with atomic_write(args.results) as part:
         part.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    with whole(args.page) as part:
+    with atomic_write(args.page) as part:
         part.write_text(page(numbers, drawn, shown, took))
     print(args.page)
 

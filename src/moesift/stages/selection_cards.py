@@ -9,7 +9,7 @@ import polars as pl
 
 from moesift.config import Data
 from moesift.errors import run
-from moesift.files import parquet, whole
+from moesift.files import atomic_write, parquet
 from moesift.provenance import commit, versions
 from moesift.report.cards import Selected, origins, selection_card
 
@@ -35,7 +35,7 @@ def main() -> None:
         method, ratio = folder.parent.name, float(folder.name.removeprefix("ratio-"))
         selections = [selected(path) for path in paths]
         card = selection_card(method, ratio, selections, pool, sources, args.config, made_by)
-        with whole(folder / "README.md") as part:
+        with atomic_write(folder / "README.md") as part:
             part.write_text(card)
     print(f"{len(folders)} cards")
 

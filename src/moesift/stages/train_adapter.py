@@ -13,15 +13,15 @@ from transformers import set_seed
 
 from moesift import config, flags, live, progress
 from moesift.errors import run
-from moesift.files import parquet, whole
+from moesift.files import atomic_write, parquet
 from moesift.models.adapters import add_lora
 from moesift.models.batches import collate, micro_batches, shuffled_batches
 from moesift.models.chat import Encoded, encode_responses
 from moesift.models.loading import checkpoint_activations, load_model
 from moesift.provenance import digest, versions
 from moesift.training import state
-from moesift.training.launch import REPLICATED, kind, launched
-from moesift.training.objectives import response_nats
+from moesift.training.accelerator import REPLICATED, kind, launched
+from moesift.models.losses import response_nll
 from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
 
 # Of the flags, what makes no other result; the rest tells one job from another.
@@ -73,13 +73,13 @@ def main() -> None:
             "examples": len(examples),
             "left_out": len(encoded) - len(examples),
             "steps": len(batches),
-            "nats_per_step": losses,
+            "nll_per_step": losses,
             "processes": accelerator.num_processes,
             "distributed": accelerator.distributed_type.value,
             "seconds": seconds,
             "versions": versions(),
         }
-        with whole(args.out) as part:
+        with atomic_write(args.out) as part:
             accelerator.unwrap_model(model).save_pretrained(part, state_dict=weights)
             (part / "README.md").unlink()  # peft's empty form; `adapter_cards` writes the card
             (part / "training.json").write_text(json.dumps(made, indent=2, default=str) + "\n")
@@ -148,7 +148,7 @@ def tune(
             accelerator.sync_gradients = number == len(parts)
             with contextlib.nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
                 logits = model(padded.ids, use_cache=False, logits_to_keep=padded.predicting).logits  # (B, P, V)
-                loss = response_nats(logits, padded).sum() / tokens
+                loss = response_nll(logits, padded).sum() / tokens
                 # Gradients are averaged over processes, but this loss is a sum over them.
                 accelerator.backward(loss * accelerator.num_processes)
             nats += loss.detach()

@@ -7,7 +7,7 @@ import torch
 
 from moesift import config, flags
 from moesift.errors import UserError, run
-from moesift.files import whole
+from moesift.files import atomic_write
 from moesift.models.loading import load_model
 from moesift.models.upcycling import largest_difference, upcycled
 
@@ -34,7 +34,7 @@ def main() -> None:
             f"selector.upcycle: {args.model} and its upcycled model differ by {difference:.2g} of the largest logit, "
             "more than rounding explains: something of its architecture is not carried over"
         )
-    with whole(args.out) as part:
+    with atomic_write(args.out) as part:
         moe.save_pretrained(part)
         tokenizer.save_pretrained(part)
     dense_size, moe_size = (sum(parameter.numel() for parameter in model.parameters()) for model in (dense, moe))

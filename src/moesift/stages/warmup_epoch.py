@@ -3,9 +3,9 @@
 The loss of each objective:
 
 budget        CE(response) + alpha * load balance + sum over layers l of price_l * (trash share_l - rho). The signed
-              prices follow the trash shares of the step before by dual ascent, damped.
+              penalties follow the trash shares of the step before by dual ascent, damped.
 lm            CE(response) + alpha * load balance
-contrastive   softplus(margin - (S(x) - S(x'))) with S the quality score and x' the corrupted twin of x. The trash-can
+contrastive   softplus(margin - (S(x) - S(x'))) with S the quality score and x' the corrupted negative of x. The trash-can
               experts are left out of the model's own computation and their rows alone are trained.
 
 All terms are sums over examples, so the passes and processes that a step is divided into do not change it. Started by
@@ -25,10 +25,10 @@ import torch
 from transformers import PreTrainedTokenizerFast, set_seed
 
 from moesift import config, flags, live
-from moesift.data.corruption import twins
+from moesift.data.corruption import negatives
 from moesift.data.pool import warmup_examples
 from moesift.errors import UserError, run
-from moesift.files import parquet, whole
+from moesift.files import atomic_write, parquet
 from moesift.models import checkpoints
 from moesift.models.batches import micro_batches_by_tokens, shuffled_batches
 from moesift.models.chat import Encoded, encode, encode_responses
@@ -37,8 +37,8 @@ from moesift.models.routers import freeze_all_but
 from moesift.progress import steps
 from moesift.provenance import digest
 from moesift.training import state
-from moesift.training.launch import launched
-from moesift.training.objectives import ascend, prices
+from moesift.training.accelerator import launched
+from moesift.training.objectives import dual_update, penalties
 from moesift.training.schedule import MAX_GRADIENT_NORM
 from moesift.training.warmup import (
     Pair,
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--live", type=Path, help="folder for TensorBoard's event files; without it there are none")
     flags.add(parser, config.Data, "max_length")
     flags.add(parser, config.Warmup, "accelerate", "objective", "examples", "balance", "learning_rate", "batch_size")
-    flags.add(parser, config.Warmup, "trash_share", "dual_rate", "damping", "margin", "twins")
+    flags.add(parser, config.Warmup, "trash_share", "dual_rate", "damping", "margin", "negatives")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     accelerator = launched(Path(args.accelerate), args.micro_batch, replicated=True)
@@ -102,7 +102,7 @@ def main() -> None:
     encoded = encode_responses(
         pool["messages"].to_list(), selector.tokenizer, args.max_length, pool["finished"].to_list()
     )
-    given = twinned(pool, encoded, selector.tokenizer, args) if contrastive else encoded
+    given = paired(pool, encoded, selector.tokenizer, args) if contrastive else encoded
     ids, samples = zip(*((id, sample) for id, sample in zip(pool["id"], given, strict=True) if sample), strict=True)
     lengths = [len(sample.example.ids if contrastive else sample.ids) for sample in samples]
 
@@ -144,7 +144,7 @@ def main() -> None:
                 contrast, shares = accumulate_contrast(selector, step, parts, args.margin)
                 losses = {"contrast": contrast}
             else:
-                cost = prices(multipliers, progress.shares, args.trash_share, args.damping)
+                cost = penalties(multipliers, progress.shares, args.trash_share, args.damping)
                 if args.objective == "lm":
                     cost = torch.zeros(layers)
                 terms = accumulate_gradients(selector, step, parts, Weights(args.balance, cost))
@@ -175,7 +175,7 @@ def main() -> None:
             optimizer.step()
             optimizer.zero_grad()
             if args.objective == "budget":
-                multipliers = ascend(multipliers, shares, args.trash_share, args.dual_rate)
+                multipliers = dual_update(multipliers, shares, args.trash_share, args.dual_rate)
             progress = Progress(progress.steps + 1, multipliers, shares)
             speed = sizes[len(records) - 1] / (time.monotonic() - began)
             show(records[-1]["step"], numbers(records[-1]) | {"learning rate": rate, "tokens per second": speed})
@@ -185,9 +185,9 @@ def main() -> None:
                 saved = time.monotonic()
 
     if main:
-        with whole(args.log) as part:
+        with atomic_write(args.log) as part:
             part.write_text("".join(json.dumps(record) + "\n" for record in records))
-        with whole(args.out) as part:
+        with atomic_write(args.out) as part:
             checkpoints.save(selector, part, args.previous, to_tensors(progress) | state.moments(optimizer, trained))
         state.remove(args.state)
         speed = sum(sizes[reused:]) / (time.monotonic() - started)
@@ -202,29 +202,29 @@ def numbers(record: dict[str, Any]) -> dict[str, float]:
     return losses | shares | {"gradient norm": record["gradient_norm"]}
 
 
-def twinned(
+def paired(
     pool: pl.DataFrame,
     encoded: Sequence[Encoded | None],
     tokenizer: PreTrainedTokenizerFast,
     args: argparse.Namespace,
 ) -> list[Pair | None]:
-    """Return each example with its twin, None where either has nothing to score.
+    """Return each example with its negative, None where either has nothing to score.
 
     Raises:
-        UserError: no example has a twin.
+        UserError: no example has a negative.
     """
-    # New twins in every epoch, so that the routers do not learn them by heart.
-    spoilt = twins(pool, args.twins, f"{args.seed}-{args.epoch}")
+    # New negatives in every epoch, so that the routers do not learn them by heart.
+    corrupted = negatives(pool, args.negatives, f"{args.seed}-{args.epoch}")
     turns = [
-        twin.turns if twin else original for twin, original in zip(spoilt, pool["messages"].to_list(), strict=True)
+        negative.turns if negative else original for negative, original in zip(corrupted, pool["messages"].to_list(), strict=True)
     ]
-    again = encode(turns, tokenizer, args.max_length, [twin is None or twin.finished for twin in spoilt])
+    again = encode(turns, tokenizer, args.max_length, [negative is None or negative.finished for negative in corrupted])
     pairs = [
-        Pair(example, other) if twin and example and other.predicted else None
-        for example, other, twin in zip(encoded, again, spoilt, strict=True)
+        Pair(example, other) if negative and example and other.predicted else None
+        for example, other, negative in zip(encoded, again, corrupted, strict=True)
     ]
     if not any(pairs):
-        raise UserError(f"warmup.twins: {', '.join(args.twins)} can be made of no example of the pool")
+        raise UserError(f"warmup.negatives: {', '.join(args.negatives)} can be made of no example of the pool")
     return pairs
 
 

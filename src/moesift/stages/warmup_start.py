@@ -5,7 +5,7 @@ from pathlib import Path
 
 from moesift import config, flags
 from moesift.errors import run
-from moesift.files import whole
+from moesift.files import atomic_write
 from moesift.models import checkpoints
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     # The contrast is taken of the model as it is; the other objectives train it with its trash cans at work.
     gate = "open" if args.objective == "contrastive" else "learned"
     selector = checkpoints.attach(args.model, args.trash_ratio, args.expert_role, args.seed, gate)
-    with whole(args.out) as part:
+    with atomic_write(args.out) as part:
         checkpoints.save(selector, part, previous=None, optimizer={})
     roles = selector.trash_can.roles
     print(

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from moesift.errors import UserError, full_disk, is_full
-from moesift.files import LOCK, lock, whole
+from moesift.files import LOCK, atomic_write, lock
 
 KEPT = 2
 TENSORS = "tensors.safetensors"
@@ -76,7 +76,7 @@ def save(folder: Path, job: str, state: State) -> None:
         job: of `fingerprint`.
         state: `told` is anything that JSON can say.
     """
-    with whole(folder / f"step-{state.step}") as part:
+    with atomic_write(folder / f"step-{state.step}") as part:
         part.mkdir()
         save_file({name: value.contiguous() for name, value in state.tensors.items()}, part / TENSORS)
         (part / SETTINGS).write_text(json.dumps({"job": job, "told": state.told}) + "\n")

@@ -12,7 +12,8 @@ from moesift.models.batches import collate
 from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import Routing, log_odds
-from moesift.training.objectives import contrast, load_balance, response_nats_in_chunks, trash_shares
+from moesift.models.losses import response_nll_in_chunks
+from moesift.training.objectives import contrast, load_balance, trash_shares
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Weights:
     """
 
     balance: float  # alpha
-    prices: Tensor  # (L,)
+    penalties: Tensor  # (L,)
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,16 @@ def accumulate_gradients(
     tokens = sum(example.predicted for example in step)
     examples = len(step)
     routers = selector.trash_can.routers
-    prices = weights.prices.to(selector.model.device)
+    penalties = weights.penalties.to(selector.model.device)
     nats, balance, shares = 0.0, 0.0, torch.zeros(len(routers))
     for part in parts:
         batch = collate(part, selector.tokenizer.pad_token_id).to(selector.model.device)
-        part_nats = response_nats_in_chunks(selector.model, batch).sum() / tokens
-        signals = selector.trash_can.signals(batch.ids.shape)  # (L, B, T)
+        part_nats = response_nll_in_chunks(selector.model, batch).sum() / tokens
+        signals = selector.trash_can.log_odds(batch.ids.shape)  # (L, B, T)
         by_layer = [load_balance(selector.trash_can.routing[name], batch.real)[: len(part)] for name in routers]
         part_balance = torch.stack(by_layer).mean(dim=0).sum() / examples  # (L, B) -> ()
         part_shares = trash_shares(signals, batch.predicted) / tokens  # (L,)
-        (part_nats + weights.balance * part_balance + (prices * part_shares).sum()).backward()
+        (part_nats + weights.balance * part_balance + (penalties * part_shares).sum()).backward()
 
         nats += part_nats.item()
         balance += part_balance.item()
@@ -70,10 +71,10 @@ def accumulate_gradients(
 
 @dataclass(frozen=True)
 class Pair:
-    """An example and its corrupted twin."""
+    """An example and its corrupted negative."""
 
     example: Encoded
-    twin: Encoded
+    negative: Encoded
 
 
 def accumulate_contrast(
@@ -89,16 +90,16 @@ def accumulate_contrast(
     Args:
         step: the pairs of the step, on whichever process.
         parts: those of this process, in the parts of one pass each; a part may be empty.
-        margin: by how much an example is to lead its twin, in nats of log odds.
+        margin: by how much an example is to lead its negative, in nats of log odds.
 
     Returns:
         The contrast, mean over the pairs, and the mean trash share of the response tokens of both, (L,).
     """
     pairs = len(step)
-    tokens = sum(pair.example.predicted + pair.twin.predicted for pair in step)
+    tokens = sum(pair.example.predicted + pair.negative.predicted for pair in step)
     found, shares = 0.0, torch.zeros(len(selector.trash_can.routers))
     for part in filter(None, parts):
-        both = [pair.example for pair in part] + [pair.twin for pair in part]
+        both = [pair.example for pair in part] + [pair.negative for pair in part]
         batch = collate(both, selector.tokenizer.pad_token_id).to(selector.model.device)  # (2P, T)
         counted = batch.predicted.flatten()  # (N,)
 

@@ -44,7 +44,7 @@ def warmup_curves(curves: pl.DataFrame, target: float | None) -> str:
             shares.axhline(target, color=INK, linestyle="--", linewidth=1)
             driver[0].axhline(0, color=INK, linestyle="--", linewidth=1)
         titles = (
-            f"{'loss (nats per token' if lowered == 'nats' else 'contrast of twins (nats'}; mean of {SMOOTH} steps)",
+            f"{'loss (nats per token' if lowered == 'nats' else 'contrast of negatives (nats'}; mean of {SMOOTH} steps)",
             "trash share of tokens" + ("" if target is None else f" (target {target:g})"),
             "multiplier (nats per unit of share)",
         )

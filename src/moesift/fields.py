@@ -1,0 +1,88 @@
+"""The types that the keys of a configuration are made of. It imports nothing heavy."""
+
+import os
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+SHOWN = 200  # characters of a value that an error quotes
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message lists every error, each with the path of its key."""
+
+
+def _within(low: float, high: float, *, low_open: bool = False, high_open: bool = False) -> AfterValidator:
+    """Refuse numbers outside an interval, in the notation that the message shows."""
+    interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+
+    def check(value: float) -> float:
+        above = value > low if low_open else value >= low
+        below = value < high if high_open else value <= high
+        if not (above and below):
+            raise ValueError(f"{value:g} is not in {interval}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _name(value: str) -> str:
+    # Names become file names: nothing that climbs out of results/ or needs quoting.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value):
+        raise ValueError(
+            f"{value[:SHOWN]!r} is not a name: letters, digits, '_', '-' and '.', at most 100, beginning with a letter "
+            "or digit"
+        )
+    return value
+
+
+def _file(value: str) -> str:
+    if not os.path.isfile(value):
+        raise ValueError(f"{value} is not a file")
+    return value
+
+
+def _license(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}", value):
+        raise ValueError(f"{value[:SHOWN]!r} is no short name of a licence, such as apache-2.0, cc-by-4.0 or other")
+    return value
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
+        raise ValueError(f"{', '.join(repeated)} is listed more than once")
+    return values
+
+
+def as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, _within(0, 1, high_open=True)]
+OpenShare = Annotated[float, _within(0, 1, low_open=True, high_open=True)]
+Ratio = Annotated[float, _within(0, 1, low_open=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, AfterValidator(_name)]
+License = Annotated[str, AfterValidator(_license)]
+File = Annotated[str, AfterValidator(_file)]
+Unique = AfterValidator(_unique)
+
+
+class Section(BaseModel):
+    """Settings of one subject; a key that is not listed is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        for part in as_list(value):
+            if isinstance(part, bool):  # in YAML `on` and `yes` are true, and true would count as 1
+                raise ValueError("is true or false, and no setting is a switch; put a word of YAML's in quotes")
+            if isinstance(part, str) and part != part.encode(errors="replace").decode():
+                raise ValueError("has half a surrogate pair, which cannot be written as UTF-8")
+        return value

@@ -1,0 +1,68 @@
+"""What a method has to be compared with: chance, length, balance, the whole pool, and the labels of a corrupted one."""
+
+import numpy as np
+
+from moesift.fields import ConfigError
+from moesift.methods.declaration import METHODS, N_TOKENS, Column, Scores, method
+
+CLEAN = "clean"  # the label of an example that nothing was done to
+SOURCE = Column("pool", "source")
+
+
+@method(reads={"n_tokens": N_TOKENS}, caption="nothing: a seeded draw", source="baseline")
+def random(n_tokens: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return uniform random scores, (N,): selecting by them is random selection."""
+    return np.random.default_rng(seed).random(len(n_tokens))
+
+
+@method(
+    reads={"source": SOURCE},
+    caption="nothing: a seeded draw with as many examples of each source",
+    source="baseline",
+    ranks=True,
+)
+def balanced(source: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return scores by which each source has as many among the best, (N,), until it has no more."""
+    draw = np.random.default_rng(seed).permutation(len(source))
+    place = np.empty(len(source))
+    for name in np.unique(source):
+        rows = np.flatnonzero(source == name)
+        place[rows] = draw[rows].argsort().argsort()  # the place in its source's own order
+    return -(place + draw / len(source))  # of equal places the draw decides
+
+
+@method(reads={"n_tokens": N_TOKENS}, caption="response tokens", source="arXiv 2402.04833")
+def length(n_tokens: np.ndarray) -> np.ndarray:
+    """Return the response tokens of each example, (N,): the longest first is a strong baseline."""
+    return n_tokens.astype(float)
+
+
+@method(reads={"n_tokens": N_TOKENS}, caption="the whole pool", source="baseline", ranks=True, whole=True)
+def full(n_tokens: np.ndarray) -> np.ndarray:
+    """Return one score for all, (N,): the whole pool is kept, whatever the budget."""
+    return np.zeros(len(n_tokens))
+
+
+@method(
+    reads={"corruption": Column("pool", "corruption")},
+    caption="clean by its label: a seeded draw of what was not corrupted",
+    source="upper bound on corrupted pools",
+    ranks=True,
+)
+def oracle(corruption: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return random scores, (N,), those of clean examples above all others."""
+    return np.random.default_rng(seed).random(len(corruption)) + (corruption == CLEAN)
+
+
+def _of(parameters) -> dict[str, Column]:
+    if parameters.of not in METHODS or parameters.of == "bottom":
+        raise ConfigError(f"methods.bottom: of: unknown method {parameters.of}")
+    declared = METHODS[parameters.of]
+    return dict(declared.columns(declared.parameters()))
+
+
+@method(reads=_of, caption="the lowest ranked by the method `of`", source="control", ranks=True)
+def bottom(*, of: str = "nll", **columns: np.ndarray) -> Scores:
+    """Return the scores of another method, turned round, (N,)."""
+    found = METHODS[of].compute(**columns)
+    return (-found[0], found[1]) if isinstance(found, tuple) else -found

@@ -1,0 +1,112 @@
+"""What a method is: a pure function of columns of passes, with its declaration beside it. Nothing heavy is imported.
+
+    @method(
+        reads={"nll": Column("likelihood", "nll"), "n_tokens": N_TOKENS},
+        caption="what the model finds likely, per response token",
+        source="baseline",
+    )
+    def nll(nll, n_tokens):
+        return -nll / n_tokens
+
+The function takes an array a column, (N,) or (N, D), by the names of `reads`: of the N examples of the pool in its
+order, nan where nothing was measured. Parameters after a `*` are the method's own, with a type and a default: a
+configuration sets them, `{router: {layers: [2]}}`. One that is called `seed` is given the seed of the run. It returns
+scores, (N,), the higher the better, nan for none; or these and, by its reason, which examples it refuses, (N,) bool.
+
+To add a method is to add a function to a file of this folder. What must be measured for it, the tables of the docs and
+of the report and the checks of a configuration follow from the declaration.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationError, create_model
+
+from moesift.fields import ConfigError, Section
+from moesift.passes.columns import PASSES
+
+# `selector` and `target` are the models as they came, `untrained` and `warmed` the selector with trash-can experts
+# before the warm-up and after its last epoch.
+State = Literal["selector", "target", "untrained", "warmed"]
+Scores = np.ndarray | tuple[np.ndarray, Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True, order=True)
+class Column:
+    """A column of a pass, read by one state of a model; of the pass `pool` a column of the pool itself."""
+
+    pass_name: str
+    name: str
+    state: State = "selector"
+
+    def __post_init__(self) -> None:
+        """Refuse what no pass gives."""
+        if self.name not in PASSES.get(self.pass_name, {}):
+            raise ValueError(f"{self.pass_name} is no pass with a column {self.name}")
+
+
+N_TOKENS = Column("tokens", "n_tokens")
+Reads = Mapping[str, Column] | Callable[[Any], Mapping[str, Column]]  # the same for all, or by the parameters
+
+
+@dataclass(frozen=True)
+class Method:
+    """A declared method."""
+
+    name: str
+    compute: Callable[..., Scores]
+    reads: Reads
+    parameters: type[Section]
+    caption: str  # one line, as the rest of «the higher the score, the more …»
+    source: str  # a paper, or what it is beside those
+    ranks: bool  # it is kept as it ranks: `select.reject`, which is for scores of quality, does not apply
+    whole: bool  # it keeps the whole pool, whatever the budget
+
+    def columns(self, parameters: Section) -> Mapping[str, Column]:
+        """Return what it reads with these parameters, by argument."""
+        return self.reads(parameters) if callable(self.reads) else self.reads
+
+    @property
+    def needs_seed(self) -> bool:
+        """Whether it differs from seed to seed by itself."""
+        return "seed" in inspect.signature(self.compute).parameters
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(
+    *, reads: Reads, caption: str, source: str, ranks: bool = False, whole: bool = False
+) -> Callable[[Callable[..., Scores]], Callable[..., Scores]]:
+    """Declare a function as a method of its name."""
+
+    def declare(compute: Callable[..., Scores]) -> Callable[..., Scores]:
+        given = inspect.signature(compute).parameters.values()
+        columns = [one.name for one in given if one.kind is one.POSITIONAL_OR_KEYWORD]
+        if not callable(reads) and columns != list(reads):
+            raise TypeError(f"{compute.__name__} takes {columns}, but reads {list(reads)}")
+        own = {one.name: one for one in given if one.kind is one.KEYWORD_ONLY and one.name != "seed"}
+        fields: dict[str, Any] = {name: (one.annotation, one.default) for name, one in own.items()}
+        parameters = create_model(compute.__name__, __base__=Section, **fields)
+        name = compute.__name__
+        METHODS[name] = Method(name, compute, reads, parameters, caption, source, ranks, whole)
+        return compute
+
+    return declare
+
+
+def parameters_of(declared: Method, given: Mapping[str, Any]) -> Section:
+    """Return the parameters of a method, with its defaults for those that are not given.
+
+    Raises:
+        ConfigError: names the method and the parameter.
+    """
+    try:
+        return declared.parameters.model_validate(given)
+    except ValidationError as error:
+        known = ", ".join(declared.parameters.model_fields) or "none"
+        problems = [".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors()]
+        raise ConfigError(f"methods.{declared.name}: {'; '.join(problems)} (its parameters: {known})") from None

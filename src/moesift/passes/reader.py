@@ -1,0 +1,44 @@
+"""What reads a pool: a language model in one state, with its tokenizer."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from moesift.models import checkpoints
+from moesift.models.loading import load_model, load_tokenizer
+from moesift.models.routers import TrashCan
+
+Values = Mapping[str, Sequence[Any]]  # by column, one value an example; what a pass returns
+
+
+class Reader(NamedTuple):
+    """A model as it came, or an epoch of the warm-up with its trash-can experts attached."""
+
+    tokenizer: PreTrainedTokenizerFast
+    model: PreTrainedModel
+    trash_can: TrashCan | None
+
+
+class Tokenizer(NamedTuple):
+    """A reader of tokens alone."""
+
+    tokenizer: PreTrainedTokenizerFast
+
+
+def load(model: str, pass_name: str, is_epoch: bool) -> Reader | Tokenizer:
+    """Load what a pass is read by.
+
+    Args:
+        model: a directory or a name on the hub.
+        pass_name: `tokens` needs no weights.
+        is_epoch: the directory is an epoch of the warm-up, whose trash-can experts are to be attached.
+    """
+    if pass_name == "tokens":
+        return Tokenizer(load_tokenizer(model))
+    if is_epoch:
+        selector = checkpoints.load(Path(model))
+        return Reader(selector.tokenizer, selector.model, selector.trash_can)
+    loaded, tokenizer = load_model(model)
+    return Reader(tokenizer, loaded, None)

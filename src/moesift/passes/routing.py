@@ -1,0 +1,36 @@
+"""What the routers of a selector decide of each example; the head and the last experts never run."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from moesift.models.batches import Batch, mean_over, per_example
+from moesift.models.chat import Encoded
+from moesift.models.routers import Routing
+from moesift.passes.reader import Reader, Values
+
+COLUMNS = ("log_odds", "log_odds_all", "expert_usage")
+
+
+@torch.inference_mode()
+def read(reader: Reader, examples: Sequence[Encoded], token_budget: int) -> Values:
+    """Return the columns of the pass from one forward pass: of each the numbers of one routed layer after the other."""
+    trash_can = reader.trash_can
+    assert trash_can is not None
+
+    def measure(batch: Batch) -> Iterator[tuple[list[float], ...]]:
+        by_layer = trash_can.read(batch.ids, lambda routing: _of_layer(routing, batch))  # L times three tensors
+        columns = (torch.cat(layers, dim=1).tolist() for layers in zip(*by_layer, strict=True))
+        return zip(*columns, strict=True)
+
+    rows = per_example(measure, examples, reader.tokenizer.pad_token_id, token_budget, reader.model.device, "routing")
+    return dict(zip(COLUMNS, zip(*rows, strict=True) if rows else ((), (), ()), strict=True))
+
+
+def _of_layer(routing: Routing, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return one layer's mean log odds over the response tokens and over all, (B, 1), and its expert usage, (B, E)."""
+    response, real = batch.response.float(), batch.real.float()
+    # The softmax over the E quality experts: two examples that are sent to the same experts are near each other.
+    usage = mean_over(routing.quality_logits.softmax(dim=-1), response)
+    return mean_over(routing.log_odds, response), mean_over(routing.log_odds, real), usage

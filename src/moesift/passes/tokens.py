@@ -1,0 +1,11 @@
+"""How long the responses are, by the tokenizer alone."""
+
+from collections.abc import Sequence
+
+from moesift.models.chat import Encoded
+from moesift.passes.reader import Reader, Values
+
+
+def read(reader: Reader, examples: Sequence[Encoded], token_budget: int) -> Values:
+    """Return the response tokens of each example."""
+    return {"n_tokens": [example.predicted for example in examples]}

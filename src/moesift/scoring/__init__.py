@@ -1,1 +1,0 @@
-"""From a forward pass to a score, and from scores to a selection."""

@@ -1,0 +1,1 @@
+"""What becomes of scores: a selection, with a reason for each example that is left out."""

@@ -1,0 +1,222 @@
+"""From scores to a selection: pure functions of frames, each of which says why it leaves an example out.
+
+An id may be of any type that has an order. Numbers take a third of the memory of strings: see `ids.py`.
+"""
+
+import math
+import random
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from moesift.errors import UserError
+from moesift.select.ids import written
+
+Quota = Literal["proportional", "equal"] | Mapping[str, float]
+
+
+class Ranking(NamedTuple):
+    """What is left of the pool, best first (columns id, source, score), and what is not (columns id, score, reason)."""
+
+    left: pl.DataFrame
+    dropped: pl.DataFrame
+
+
+def ranked(scores: pl.DataFrame) -> Ranking:
+    """Rank the examples that have a score; equal scores are ordered by id, so that the pool's order never matters.
+
+    Args:
+        scores: columns id, source, score, reason (why there is no score). What is in order already, as `score` writes
+            it, is not sorted again.
+    """
+    scored = scores.filter(pl.col("score").is_not_null()).select("id", "source", "score")
+    unscored = scores.filter(pl.col("score").is_null()).select("id", "score", pl.col("reason").cast(pl.String))
+    id, score = pl.col("id"), pl.col("score")
+    follows = (score < score.shift()) | ((score == score.shift()) & (id > id.shift()))
+    if not scored.select(follows.slice(1).all()).item():
+        scored = scored.sort("score", "id", descending=[True, False])
+    return Ranking(scored, unscored.sort("id"))
+
+
+def without(ranking: Ranking, reasons: pl.DataFrame) -> Ranking:
+    """Drop the examples of a frame with the columns id and reason; of several rows of an example the first counts."""
+    first = reasons.unique("id", keep="first", maintain_order=True).select("id", "reason")
+    hit = ranking.left.join(first, on="id", how="inner", maintain_order="left")
+    return _drop(ranking, hit)
+
+
+def drop_top(ranking: Ranking, share: float) -> Ranking:
+    """Drop the top of the ranking: the best `share` of it, rounded down."""
+    # 0.29 * 100 is a little below 29 as a floating-point number, and means 29.
+    count = math.floor(round(share * ranking.left.height, 6))
+    reason = pl.lit(f"in the top {share:.4g} of the scores")
+    top = ranking.left.head(count).select("id", "score", reason=reason)
+    return Ranking(ranking.left[count:], pl.concat([ranking.dropped, top]))
+
+
+def deduplicate(ranking: Ranking, pairs: pl.DataFrame) -> Ranking:
+    """Walk down the ranking and drop each example that is a near-duplicate of one kept above it.
+
+    Args:
+        pairs: columns id, other: near-duplicates, each pair once.
+    """
+    near: dict[Any, list[Any]] = {}
+    for one, other in pairs.select("id", "other").iter_rows():
+        near.setdefault(one, []).append(other)
+        near.setdefault(other, []).append(one)
+    kept, reasons = set(), {}
+    paired = pl.concat([pairs["id"], pairs["other"]]).unique()
+    for example in ranking.left.join(paired.to_frame("id"), on="id", how="semi", maintain_order="left")["id"]:
+        of = next((other for other in near.get(example, ()) if other in kept), None)
+        if of is None:
+            kept.add(example)
+        else:
+            reasons[example] = f"near-duplicate of {written(of)}"
+    return without(
+        ranking,
+        pl.DataFrame(list(reasons.items()), {"id": ranking.left.schema["id"], "reason": pl.String}, orient="row"),
+    )
+
+
+def sample_after_filter(ranking: Ranking, pool: Mapping[str, int], share: float, seed: int) -> Ranking:
+    """Drop the lowest `share` of each source, rounded down, and put what is left in an order drawn at random.
+
+    What was dropped before, or has no score, is of the lowest. A score that finds what is wrong need not rank what is
+    right: its best are alike, and of few sources.
+
+    Args:
+        pool: examples of each source in the pool.
+        share: in (0, 1).
+        seed: of the order, which is the same whatever order the examples came in.
+    """
+    rows = ranking.left
+    low = np.zeros(rows.height, dtype=bool)
+    for source, size in pool.items():
+        places = (rows["source"] == source).arg_true().to_numpy()  # best first
+        low[places[size - math.floor(round(share * size, 6)) :]] = True
+    reason = pl.lit(f"in the lowest {share:.4g} of its source")
+    dropped = pl.concat([ranking.dropped, rows.filter(low).select("id", "score", reason=reason)])
+    left = rows.filter(~low)
+    order = array("I", range(left.height))  # a list of as many Python numbers would be ten times as large
+    random.Random(seed).shuffle(order)
+    by_id = left["id"].arg_sort().to_numpy()
+    return Ranking(left[by_id[np.frombuffer(order, dtype=np.uintc)]], dropped)
+
+
+def require(ranking: Ranking, count: int) -> None:
+    """Check that enough examples are left.
+
+    Raises:
+        UserError: fewer than `count` are; the message says how many were dropped for which reason.
+    """
+    if ranking.left.height < count:
+        # What a reason names, an example or a question, does not tell it from others of its kind.
+        kinds = ranking.dropped["reason"].str.replace(r"\b(near-duplicate of|run of words with) .*", "$1 …")
+        why = "; ".join(f"{number} x {kind}" for kind, number in kinds.value_counts(sort=True).iter_rows())
+        raise UserError(
+            f"select: {count} examples are to be kept, but only {ranking.left.height} are left ({why or 'the pool'})"
+        )
+
+
+def count_within(ranking: Ranking, tokens: pl.DataFrame, budget: float) -> int:
+    """Return how many of the best have no more response tokens together than the budget, one at least.
+
+    Args:
+        tokens: columns id, n_tokens, of the whole pool.
+        budget: response tokens, or, below 1, a share of the pool's.
+    """
+    limit = budget if budget >= 1 else budget * tokens["n_tokens"].sum()
+    each = ranking.left.select("id").join(tokens, on="id", how="left", maintain_order="left")["n_tokens"]
+    return max(1, int((each.cum_sum() <= limit).sum()))
+
+
+def keep(
+    ranking: Ranking,
+    count: int,
+    quotas: Mapping[str, int] | None = None,
+    spread: tuple[float, Callable[[Sequence[Any], int], list[int]]] | None = None,
+) -> Ranking:
+    """Return `count` examples with their ranks from 1 (columns id, rank, score), and everything that was left out.
+
+    Of what is merely ranked too low nothing is said; an example above the last kept one has its reason.
+
+    Args:
+        quotas: how many to keep of each source; None takes the best of all.
+        spread: for diversity, how many candidates to look at for each that is kept, best first, and a function that
+            picks n of them (ids, n -> indices); None takes the best. With quotas, source by source.
+
+    Raises:
+        UserError: fewer examples are left than are to be kept.
+    """
+    require(ranking, count)
+    placed = ranking.left.with_row_index("place")
+    parts = [(None, count)] if quotas is None else list(quotas.items())
+    kept, left_out = [], []
+    for source, number in parts:
+        of_source = placed if source is None else placed.filter(pl.col("source") == source)
+        candidates = of_source.head(number if spread is None else math.ceil(spread[0] * number))
+        chosen = range(number) if spread is None else spread[1](candidates["id"].to_list(), number)
+        picked = candidates[sorted(chosen)]
+        kept.append(picked)
+        left_out.append((candidates.join(picked, on="id", how="anti"), "too near to what is kept"))
+        if source is not None:
+            left_out.append((of_source[candidates.height :], f"the quota of {source}, {number}, is full"))
+    selection = pl.concat(kept).sort("place")
+    last = selection["place"].max()
+    reasons = [rows.filter(pl.col("place") < last).with_columns(reason=pl.lit(reason)) for rows, reason in left_out]
+    outranking = pl.concat(reasons).sort("place")
+    return Ranking(
+        selection.select("id", pl.int_range(1, count + 1).alias("rank"), "score"),
+        pl.concat([ranking.dropped, outranking.select("id", "score", "reason")]),
+    )
+
+
+def quotas(left: Mapping[str, int], pool: Mapping[str, int], count: int, quota: Quota) -> dict[str, int]:
+    """Return how many examples of each source make a selection of `count`.
+
+    The shares are of the largest remainder, so that the numbers sum to `count`. A source with too few examples left
+    gives all of them, and what it lacks is divided among the others by their shares.
+
+    Args:
+        left: examples of each source that may still be selected.
+        pool: examples of each source in the pool.
+        quota: `proportional` to the pool, `equal`, or the share of each source.
+
+    Raises:
+        UserError: the sources with a share have fewer examples left than `count`.
+    """
+    if quota == "proportional":
+        shares = {source: float(number) for source, number in pool.items()}
+    elif quota == "equal":
+        shares = dict.fromkeys(pool, 1.0)
+    else:
+        shares = {source: share for source, share in quota.items() if share > 0}
+    if sum(left.get(source, 0) for source in shares) < count:
+        raise UserError(f"select.quota: {count} examples are to be kept, but {', '.join(shares)} have fewer left")
+    given: dict[str, int] = {}
+    while True:
+        allotted = _largest_remainder(count - sum(given.values()), shares)
+        short = {source: left.get(source, 0) for source, number in allotted.items() if number > left.get(source, 0)}
+        if not short:
+            return given | allotted
+        given |= short
+        shares = {source: share for source, share in shares.items() if source not in short}
+
+
+def _largest_remainder(count: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Divide `count` by shares: rounded down, then one more for those with the largest remainders, by name if equal."""
+    total = sum(shares.values())
+    exact = {source: count * share / total for source, share in shares.items()}
+    whole = {source: math.floor(number) for source, number in exact.items()}
+    missing = count - sum(whole.values())
+    for source in sorted(exact, key=lambda source: (whole[source] - exact[source], source))[:missing]:
+        whole[source] += 1
+    return whole
+
+
+def _drop(ranking: Ranking, hit: pl.DataFrame) -> Ranking:
+    left = ranking.left.filter(~pl.col("id").is_in(hit["id"].implode()))
+    return Ranking(left, pl.concat([ranking.dropped, hit.select("id", "score", "reason")]))

@@ -1,0 +1,119 @@
+"""Read one shard of the pool by one state of a model, and write what the pass gives of each example."""
+
+import importlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+import torch
+
+from moesift import flags, progress
+from moesift.data.blocks import write_blocks
+from moesift.errors import UserError
+from moesift.files import atomic_write
+from moesift.models.chat import Encoded, encode
+from moesift.passes import reader
+from moesift.passes.columns import PASSES
+from moesift.passes.shards import CHUNK
+
+Made = TypeVar("Made")
+
+
+def main(
+    pass_name: str,
+    model: str,
+    is_epoch: bool,
+    pool: flags.Parquet,
+    out: Path,
+    shard: str,
+    max_length: int,
+    threads: int,
+    token_budget: int,
+) -> None:
+    """Read a model and the pool, write the columns of the pass.
+
+    Args:
+        pass_name: a module of moesift.passes.
+        model: a directory or a name on the hub.
+        is_epoch: the model is an epoch of the warm-up, to be read with its trash-can experts.
+        pool: parquet of the pool.
+        out: parquet of the shard to write.
+        shard: which of how many, as 1-of-8.
+        max_length: tokens an example may have.
+        threads: CPU threads.
+        token_budget: tokens in a batch, padding included; 0 takes what suits the device.
+    """
+    torch.set_num_threads(threads)
+    read_pass = importlib.import_module(f"moesift.passes.{pass_name}").read
+    reads = reader.load(model, pass_name, is_epoch)
+    examples = pl.scan_parquet(pool).select("id", "messages", "finished")
+    height = examples.select(pl.len()).collect().item()
+    number, shards = map(int, shard.split("-of-"))
+    starts = range((number - 1) * CHUNK, height, shards * CHUNK)
+    sizes = [min(CHUNK, height - start) for start in starts]
+    tokens, started = 0, time.monotonic()
+
+    def tokenised(start: int) -> tuple[pl.Series, list[Encoded]]:
+        rows = examples.slice(start, CHUNK).collect()
+        return rows["id"], encode(rows["messages"].to_list(), reads.tokenizer, max_length, rows["finished"].to_list())
+
+    def rate() -> str:
+        return f"{tokens / (time.monotonic() - started):,.0f} tokens/s"
+
+    def blocks() -> Iterator[pl.DataFrame]:
+        nonlocal tokens
+        if not starts:
+            yield pl.DataFrame(schema={"id": pl.String, **PASSES[pass_name]})
+        coming = prefetch(tokenised, starts)
+        for start, chunk in progress.steps(coming, sizes, pass_name, unit="examples", told=rate):
+            try:
+                ids, encoded = chunk.result()
+                block = columns_of(pass_name, ids, encoded, lambda some: read_pass(reads, some, token_budget))
+            except Exception as error:
+                ids = examples.slice(start, CHUNK).select("id").collect()["id"]
+                where = f"rows {start} to {start + len(ids) - 1} of {pool} (ids {ids[0]} to {ids[-1]})"
+                if isinstance(error, UserError):
+                    raise UserError(f"{where}: {error}") from error
+                error.add_note(f"in {where}")
+                raise
+            tokens += sum(len(example.ids) for example in encoded)
+            yield block
+
+    # A chunk is written before the next is read, so that memory does not grow with the shard.
+    with atomic_write(out) as part:
+        write_blocks(blocks(), part)
+    print(f"{pass_name} of {sum(sizes)} examples, {tokens} tokens, {rate()}")
+
+
+def prefetch(make: Callable[[int], Made], starts: Sequence[int]) -> Iterator[tuple[int, Future[Made]]]:
+    """Yield each start with what is made of it, the next one in the background while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1) as background:
+        coming = None
+        for start in starts:
+            following = start, background.submit(make, start)
+            if coming is not None:
+                yield coming
+            coming = following
+        if coming is not None:
+            yield coming
+
+
+def columns_of(
+    pass_name: str, ids: pl.Series, examples: Sequence[Encoded], read: Callable[[Sequence[Encoded]], reader.Values]
+) -> pl.DataFrame:
+    """Return the ids and columns of a chunk; an example without a response token keeps its place, with nulls."""
+    usable = range(len(examples)) if pass_name == "tokens" else [i for i, each in enumerate(examples) if each.predicted]
+    values = read([examples[index] for index in usable])
+    places = pl.DataFrame({"place": usable}, {"place": pl.Int64})
+    columns = places.with_columns(
+        pl.Series(name, list(values[name]), dtype=kind) for name, kind in PASSES[pass_name].items()
+    )
+    every = ids.to_frame().with_columns(place=pl.int_range(pl.len()))
+    return every.join(columns, on="place", how="left", maintain_order="left").drop("place")
+
+
+if __name__ == "__main__":
+    flags.run(main)

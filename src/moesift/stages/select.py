@@ -1,0 +1,136 @@
+"""Keep the best part of the pool by score, with the text that training reads, and say what was left out and why."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from moesift import config, flags
+from moesift.data.blocks import blocks_of, write_blocks
+from moesift.files import atomic_write
+from moesift.select import ids
+from moesift.select.diversity import k_centre
+from moesift.select.ranking import (
+    count_within,
+    deduplicate,
+    drop_top,
+    keep,
+    quotas,
+    ranked,
+    require,
+    sample_after_filter,
+    without,
+)
+
+BLOCK = 500_000  # rows of the pool, and of what was left out, that are in memory at once with their text
+
+
+def main(
+    scores: flags.Parquet,
+    pool: flags.Parquet,
+    budget: str,
+    whole: bool,
+    reject: float | None,
+    select: config.Select,
+    out: Path,
+    dropped: Path,
+    seed: int,
+    tokens: flags.Parquet | None = None,
+    contaminated: flags.Parquet | None = None,
+    near_duplicates: flags.Parquet | None = None,
+    usage: flags.Parquet | None = None,
+) -> None:
+    """Read scores and pool, write the selection and what was dropped.
+
+    Args:
+        scores: parquet of `score`.
+        pool: parquet of the pool.
+        budget: ratio-0.1, a share of the pool's examples, or tokens-20000, response tokens (below 1 a share of them).
+        whole: keep everything that has a response, whatever the budget.
+        reject: share of each source that is rejected before a draw; null ranks.
+        select: keys format, drop_top, quota and diversity.
+        out: parquet of the selection to write.
+        dropped: parquet to write of what was left out for another reason than its rank.
+        seed: of what is drawn at random.
+        tokens: the pass `tokens` of the target, for a budget in tokens.
+        contaminated: parquet of `contaminated`, whose examples are dropped.
+        near_duplicates: parquet of `near_duplicates`, of which only the best are kept.
+        usage: the pass `routing`, for diversity.
+    """
+    # Of the pool only what is kept is ever in memory with its text, of the scores three numbers an example.
+    texts = pl.scan_parquet(pool).select("id", "source", "source_index", "messages", "finished")
+    sizes = dict(texts.group_by("source").len().sort("source").collect(engine="streaming").iter_rows())
+    # Of the whole pool, so that every method keeps equally many, whatever it cannot score.
+    size = sum(sizes.values())
+    table = pl.scan_parquet(scores).select("id", "source", "score", "reason")
+    as_numbers = ids.are_hexadecimal(table)
+
+    def keyed(frame: pl.LazyFrame, *columns: str) -> pl.DataFrame:
+        numbers = [ids.numbers(pl.col(column)) for column in columns] if as_numbers else []
+        return frame.with_columns(numbers).collect(engine="streaming")
+
+    repeated = [pl.col(column).cast(pl.Categorical) for column in ("source", "reason")]
+    ranking = ranked(keyed(table.with_columns(repeated), "id"))
+    if contaminated is not None:
+        reason = pl.format("shares a run of words with question {} of {}: {}", "question", "task", "run")
+        ranking = without(ranking, keyed(pl.scan_parquet(contaminated).select("id", reason=reason), "id"))
+    ranking = drop_top(ranking, select.drop_top)
+    if near_duplicates is not None:
+        ranking = deduplicate(ranking, keyed(pl.scan_parquet(near_duplicates), "id", "other"))
+    if reject is not None:
+        ranking = sample_after_filter(ranking, sizes, reject, seed)
+
+    kind, _, amount = budget.partition("-")
+    if whole:
+        count = ranking.left.height
+    elif kind == "tokens":
+        require(ranking, 1)
+        count = count_within(ranking, keyed(pl.scan_parquet(str(tokens)).select("id", "n_tokens"), "id"), float(amount))
+    else:
+        count = max(1, round(float(amount) * size))
+    require(ranking, max(1, count))
+    by_source = None
+    if select.quota is not None:
+        left = dict(ranking.left["source"].cast(pl.String).value_counts().iter_rows())
+        by_source = quotas(left, sizes, count, select.quota)
+    spread = None
+    if select.diversity is not None:
+        vectors = keyed(pl.scan_parquet(str(usage)).select("id", usage="expert_usage").drop_nulls(), "id")
+        spread = (select.diversity, lambda examples, number: k_centre(_embeddings(vectors, examples), number))
+    best, left_out = keep(ranking, count, by_source, spread)
+
+    best = best.with_columns(ids.digits(best["id"]))
+    rows = _rows_of(texts, best["id"], size)
+    selection = best.join(rows, on="id", how="left", validate="1:1", maintain_order="left")
+    with atomic_write(out) as part:
+        selection.write_parquet(part)
+    # In digits the ids of half a large pool take gigabytes.
+    with atomic_write(dropped) as part:
+        write_blocks((block.with_columns(ids.digits(block["id"])) for block in blocks_of(left_out, BLOCK)), part)
+    if select.format == "jsonl":
+        with atomic_write(out.with_suffix(".jsonl")) as part:
+            selection.write_ndjson(part)
+    print(f"{count} of {size} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
+    print(f"{left_out.height} left out for another reason than their rank")
+
+
+def _embeddings(usage: pl.DataFrame, examples: Sequence[str] | Sequence[int]) -> np.ndarray:
+    """Return the usage of examples, by id, (examples, layers * experts) float32, without a Python number for each."""
+    found = pl.DataFrame({"id": examples}, {"id": usage.schema["id"]}).join(usage, on="id", maintain_order="left")
+    return found["usage"].list.to_array(len(usage["usage"][0])).to_numpy()
+
+
+def _rows_of(pool: pl.LazyFrame, examples: pl.Series, size: int) -> pl.DataFrame:
+    """Return the rows of some examples of the pool, without the text of all in memory at once."""
+    rows = pool.select("id").with_row_index("row").join(examples.to_frame().lazy(), on="id", how="semi")
+    found = rows.select("row").collect(engine="streaming")["row"].cast(pl.Int64).sort()
+    parts = []
+    for start in range(0, size, BLOCK):
+        own = found.filter(found.is_between(start, start + BLOCK, closed="left")) - start
+        parts.append(pool.slice(start, BLOCK).collect()[own])
+    return pl.concat(parts)
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,149 @@
+import polars as pl
+import pytest
+
+from moesift.errors import UserError
+from moesift.select.ranking import below_top, distinct, drawn, keep, quotas, ranked, require, without
+
+SCORES = pl.DataFrame(
+    {
+        "id": ["d", "b", "a", "c", "e"],
+        "source": ["s", "t", "s", "s", "t"],
+        "score": [1.0, 2.0, 2.0, None, 0.5],
+        "reason": [None, None, None, "too long", None],
+    }
+)
+
+
+def ids(sifted):
+    return sifted.ranking["id"].to_list()
+
+
+def reasons(sifted):
+    return dict(sifted.dropped.select("id", "reason").iter_rows())
+
+
+def test_best_first_ties_by_id_and_what_has_no_score_has_its_reason():
+    for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0]):
+        sifted = ranked(SCORES[order])
+        assert ids(sifted) == ["a", "b", "d", "e"]
+        assert reasons(sifted) == {"c": "too long"}
+
+
+def test_the_best_are_kept_with_ranks_from_one_and_nothing_is_said_of_the_rest():
+    kept, dropped = keep(ranked(SCORES), 3)
+    assert kept.rows() == [("a", 1, 2.0), ("b", 2, 2.0), ("d", 3, 1.0)]
+    assert dropped.rows() == [("c", None, "too long")]
+
+
+def test_a_filter_rejects_the_lowest_of_each_source_and_draws_of_the_rest():
+    pool = {"s": 3, "t": 2}
+    sifted = drawn(ranked(SCORES), pool, 0.5, seed=0)  # of s one goes, which is c without a score; of t the lower
+    assert sorted(ids(sifted)) == ["a", "b", "d"]
+    assert reasons(sifted) == {"c": "too long", "e": "in the lowest 0.5 of its source"}
+    assert sorted(ids(drawn(ranked(SCORES), pool, 0.67, seed=0))) == ["a", "b"]  # of s two of three, of t one of two
+    assert sorted(ids(drawn(ranked(SCORES), pool, 0.49, seed=0))) == ["a", "b", "d", "e"]  # of s one, of t none
+    none = pl.lit(None, pl.String)
+    many = ranked(SCORES.select("id", "source", score=pl.lit(1.0), reason=none))
+    orders = {tuple(ids(drawn(many, pool, 0.1, seed))) for seed in range(20)}
+    assert len(orders) > 10
+    assert len({order[0] for order in orders}) == 5
+    assert ids(drawn(many, pool, 0.1, 3)) == ids(
+        drawn(ranked(many.ranking[::-1].with_columns(reason=none)), pool, 0.1, 3)
+    )
+
+
+def test_too_few_are_refused_with_the_reasons():
+    with pytest.raises(UserError, match=r"5 examples are to be kept, but only 4 are left \(1 x too long\)"):
+        keep(ranked(SCORES), 5)
+
+
+def test_each_rule_is_counted_once_whatever_its_reasons_name():
+    of = ["question 1 of quiz: one two", "question 2 of exam: three four"]
+    reasons = pl.DataFrame({"id": ["a", "b"], "reason": [f"shares a run of words with {one}" for one in of]})
+    sifted = distinct(without(ranked(SCORES), reasons), pl.DataFrame({"id": ["d"], "other": ["e"]}))
+    require(sifted, 1)
+    with pytest.raises(UserError, match=r"2 examples are to be kept, but only 1 are left") as caught:
+        require(sifted, 2)
+    assert set(str(caught.value).split("(")[1].strip(")").split("; ")) == {
+        "2 x shares a run of words with …",
+        "1 x near-duplicate of …",
+        "1 x too long",
+    }
+
+
+def test_contaminated_examples_are_dropped_with_the_first_reason():
+    found = pl.DataFrame({"id": ["b", "b", "x"], "reason": ["question 1", "question 2", "question 3"]})
+    sifted = without(ranked(SCORES), found)
+    assert ids(sifted) == ["a", "d", "e"]
+    assert reasons(sifted) == {"c": "too long", "b": "question 1"}
+
+
+def test_a_band_is_cut_from_the_top():
+    sifted = below_top(ranked(SCORES), 0.5)
+    assert ids(sifted) == ["d", "e"]
+    assert reasons(sifted)["a"] == "in the top 0.5 of the scores"
+    assert ids(below_top(ranked(SCORES), 0.24)) == ["a", "b", "d", "e"]  # less than one of four
+    hundred = SCORES.head(1).drop("id").join(pl.DataFrame({"id": [f"{n}" for n in range(100)]}), how="cross")
+    assert len(ids(below_top(ranked(hundred), 0.29))) == 71  # 0.29 * 100 < 29 in floating point
+
+
+def test_of_near_duplicates_the_best_is_kept():
+    """d is near b and e near d: d goes because b stays, and e stays because d goes."""
+    pairs = pl.DataFrame({"id": ["d", "d"], "other": ["b", "e"]})
+    sifted = distinct(ranked(SCORES), pairs)
+    assert ids(sifted) == ["a", "b", "e"]
+    assert reasons(sifted)["d"] == "near-duplicate of b"
+
+
+def test_quotas_take_the_best_of_each_source():
+    kept, dropped = keep(ranked(SCORES), 2, {"s": 0, "t": 2})
+    assert kept.rows() == [("b", 1, 2.0), ("e", 2, 0.5)]
+    assert dict(dropped.select("id", "reason").iter_rows()) == {
+        "c": "too long",
+        "a": "the quota of s, 0, is full",
+        "d": "the quota of s, 0, is full",
+    }
+    kept, dropped = keep(ranked(SCORES), 2, {"s": 1, "t": 1})
+    assert kept["id"].to_list() == ["a", "b"]
+    assert dropped["id"].to_list() == ["c"]  # d is below the last that is kept
+
+
+def test_diversity_chooses_among_the_candidates():
+    asked = []
+
+    def last(examples, number):
+        asked.append((examples, number))
+        return list(range(len(examples) - number, len(examples)))
+
+    kept, dropped = keep(ranked(SCORES), 1, spread=(3, last))
+    assert asked == [(["a", "b", "d"], 1)]
+    assert kept.rows() == [("d", 1, 1.0)]
+    assert dropped["reason"].to_list() == ["too long", *["too near to what is kept"] * 2]
+    asked.clear()
+    kept, _ = keep(ranked(SCORES), 2, {"s": 1, "t": 1}, spread=(2, last))
+    assert asked == [(["a", "d"], 1), (["b", "e"], 1)]
+    assert kept["id"].to_list() == ["d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("quota", "count", "expected"),
+    [
+        ("proportional", 5, {"a": 3, "b": 2, "c": 0}),  # 3, 1.5 and 0.5: of equal remainders the first by name
+        ("proportional", 8, {"a": 5, "b": 2, "c": 1}),  # 4.8, 2.4 and 0.8
+        ("equal", 3, {"a": 1, "b": 1, "c": 1}),
+        ("equal", 9, {"a": 4, "b": 4, "c": 1}),  # c has one left, and the others share what it lacks
+        ({"a": 0.5, "c": 0.5, "b": 0.0}, 4, {"a": 3, "c": 1}),
+    ],
+)
+def test_quotas(quota, count, expected):
+    left, pool = {"a": 6, "b": 4, "c": 1}, {"a": 6, "b": 3, "c": 1}
+    assert quotas(left, pool, count, quota) == expected
+
+
+def test_a_source_with_nothing_left_gives_its_share_away():
+    assert quotas({"a": 3}, {"a": 5, "b": 5}, 3, "equal") == {"b": 0, "a": 3}
+
+
+def test_quotas_that_cannot_be_met_are_refused():
+    with pytest.raises(UserError, match=r"select.quota: 4 examples are to be kept, but a have fewer left"):
+        quotas({"a": 3, "b": 9}, {"a": 3, "b": 9}, 4, {"a": 1.0})
