@@ -270,7 +270,7 @@ def test_a_check_without_the_hub_says_all_that_cannot_be_had(checkout):
     assert said.startswith(
         "5 of what was looked at would stop this run:\n  1. selector.model: allenai/OLMoE-1B-7B-0125"
     )
-    assert "\n  2. target.model: meta-llama/Llama-2-7b-hf is neither a model directory here nor to be had" in said
+    assert "\n  2. target.model: meta-llama/Llama-2-7b-hf is neither a local directory nor a model on the hub" in said
     assert "less-data.zip cannot be had from the hub" in said
     assert "\n  4. throughput.gpus: 1 for each job, but 0 can be seen here" in said
     assert "\n  5. train_adapter: its accelerate file asks for processes: 1, and the rule for GPUs: 4" in said

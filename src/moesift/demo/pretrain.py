@@ -80,7 +80,7 @@ def model(args: argparse.Namespace) -> None:
     if (steps := len(sequences) // BATCH) == 0:
         raise UserError(f"embedded.tokens: {args.tokens} make no step; at least {BATCH * WINDOW} are needed")
     sizes, losses = [BATCH * WINDOW] * steps, list[float]()
-    for step in progress.steps(range(steps), sizes, "pretrain", told=lambda: f"{losses[-1]:.3f} nats"):
+    for step in progress.steps(range(steps), sizes, "pretrain", status=lambda: f"{losses[-1]:.3f} nats"):
         optimizer.param_groups[0]["lr"] = args.learning_rate * rise_and_cosine(step, steps, 0.05)
         ids = sequences[step * BATCH : (step + 1) * BATCH].to(net.device)  # (BATCH, WINDOW)
         # The MoE learns an even load too, at OLMoE's own weight, or a few experts take every token.
