@@ -157,7 +157,7 @@ def test_a_run_is_followed_as_the_page_says(finished):
         match command.split()[0]:
             case "tail":  # follows until it is stopped
                 done = typed(finished, f"timeout 2 {command}")
-                assert (done.returncode, "tokens/s; at the end nats" in done.stdout) == (124, True), done
+                assert (done.returncode, "tokens/s; at the end nll" in done.stdout) == (124, True), done
             case "find":
                 done = typed(finished, command)
                 assert "==> results/tiny/logs/prepare.log <==" in done.stdout, done
