@@ -219,7 +219,7 @@ class TrashCan:
 
     def log_odds(self, shape: torch.Size) -> Tensor:
         """Return the log odds of the last forward pass, (L, *shape) float32, layers in model order."""
-        return torch.stack([self.routing[name].signal.view(shape) for name in self.routers])
+        return torch.stack([self.routing[name].log_odds.view(shape) for name in self.routers])
 
 
 def freeze_all_but(model: nn.Module, trained: dict[str, nn.Parameter]) -> None:
