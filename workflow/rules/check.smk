@@ -14,7 +14,7 @@ def gpus_asked():
 rule check:
     input:
         tokenizer=rules.pretrain_tokenizer.output.tokenizer if EMBEDDED in NAMED.values() else [],
-        smollm2=rules.smollm2.output if SMOLLM2 in NAMED.values() else [],
+        smollm2=f"{RESULTS}/smollm2" if SMOLLM2 in NAMED.values() else [],
     log:
         f"{RESULTS}/logs/check.log",
     localrule: True
