@@ -15,8 +15,7 @@ STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "savefig.dpi": 150,
-    "savefig.facecolor": "white",
+    "figure.dpi": 150,
     "text.parse_math": False,  # a name may hold a dollar
 }
 
@@ -63,6 +62,7 @@ def heat_map(table: pl.DataFrame, methods: Sequence[str], kinds: Sequence[str]) 
         axes.set_xticks(range(len(methods)), [method.replace("_", "_\n", 1) for method in methods])
         axes.set_yticks(range(len(rows)), rows)
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        axes.tick_params(axis="x", labelsize=7.5)
         axes.spines[:].set_visible(False)
         figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01, label="AUROC; 0.5 is chance")
     return figure
