@@ -1,4 +1,4 @@
-"""One message that lists everything that is wrong with a configuration, each with the path of its key."""
+"""One message with every error of a configuration, each with the path of its key."""
 
 import datetime
 import difflib
@@ -18,7 +18,7 @@ from moesift.fields import SHOWN, ConfigError
 
 
 def validated(raw: Mapping[str, Any]) -> Config:
-    """Return the configuration, or say everything that is wrong with it.
+    """Return the validated configuration.
 
     Raises:
         ConfigError: one line per error, each `path.of.key: what is wrong`.
@@ -38,12 +38,12 @@ def validated(raw: Mapping[str, Any]) -> Config:
 
 
 def repeated_keys(text: str) -> list[str]:
-    """Return the keys that stand twice in a section of a YAML file, each with its line; YAML itself keeps the last."""
+    """Return the duplicate keys of each section of a YAML file, with their lines; YAML itself keeps the last."""
     try:
         waiting = [yaml.compose(text, Loader=yaml.SafeLoader)]
     except yaml.YAMLError:
         return []  # Snakemake reads JSON as well, which may be indented by tabs
-    found: list[str] = []
+    repeated: list[str] = []
     seen: set[int] = set()
     while waiting:
         node = waiting.pop()
@@ -56,16 +56,16 @@ def repeated_keys(text: str) -> list[str]:
             keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             waiting += [value for _, value in node.value]
             counts = Counter(key.value for key in keys)
-            found += [f"line {key.start_mark.line + 1}: {key.value}" for key in keys if counts[key.value] > 1]
-    return found
+            repeated += [f"line {key.start_mark.line + 1}: {key.value}" for key in keys if counts[key.value] > 1]
+    return repeated
 
 
 def _line(detail: ErrorDetails) -> str:
     path = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "model_type":
-        return f"{path}: is {_shown(detail['input'])}, not a section with keys of its own"
+        return f"{path}: is {_shown(detail['input'])}, but must be a section with keys"
     if isinstance(detail["input"], (int, float, str)):
-        path = re.sub(r"\.\d+$", "", path)  # of a list of plain values the value itself is shown, not its place
+        path = re.sub(r"\.\d+$", "", path)  # in a list of plain values, the value is shown instead of its index
     if detail["type"] == "extra_forbidden":
         *parents, key = detail["loc"]
         near = difflib.get_close_matches(str(key), _keys(parents), n=1)
@@ -73,7 +73,7 @@ def _line(detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{path}: is missing"
     if detail["type"] == "value_error":
-        # Validators of a section name the key themselves; those of a value need it named.
+        # Validators of a section name the key in their message; those of a value do not.
         message = str(detail["ctx"]["error"])
         named = re.match(r"[a-z_.]+: ", message)
         return f"{path}.{message}" if named and path else message if named else f"{path}: {message}"
@@ -82,7 +82,7 @@ def _line(detail: ErrorDetails) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as one would write it in YAML, the beginning of it where it is long."""
+    """Return a value as in YAML, shortened if it is long."""
     if not isinstance(value, (int, float, str, datetime.date, type(None))):
         return "this"
     text = "null" if value is None else str(value)
@@ -90,7 +90,7 @@ def _shown(value: Any) -> str:
 
 
 def _keys(path: list[Any]) -> list[str]:
-    """Return the keys that the section at `path` knows."""
+    """Return the known keys of the section at `path`."""
     section: Any = Config
     for part in path:
         section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
@@ -99,12 +99,12 @@ def _keys(path: list[Any]) -> list[str]:
 
 
 def _unusable(model: str) -> str | None:
-    """Say why a model cannot be what the key asks for; None where it can. A hub name is not looked up here."""
+    """Return why a model name cannot be used, or None. Names on the hub are not looked up here."""
     if model in (EMBEDDED, SMOLLM2):
         return None
     if os.path.isdir(model):
-        found = os.path.isfile(os.path.join(model, "config.json"))
-        return None if found else "has no config.json: is it a model directory?"
+        is_model = os.path.isfile(os.path.join(model, "config.json"))
+        return None if is_model else "has no config.json: is it a model directory?"
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         return "is neither a directory nor a name on the hub (owner/name)"
     return None
