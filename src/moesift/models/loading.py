@@ -83,7 +83,7 @@ def load_config(model: str, key: str) -> PreTrainedConfig:
 
 
 def require_safetensors(model: str) -> None:
-    """Refuse a model directory without safetensors, or with a truncated one. Models on the hub are not checked here.
+    """Refuse a model directory without safetensors, or with a truncated one; models on the hub are not checked.
 
     Raises:
         UserError: names the directory and the pickles that it has instead, or the truncated file.

@@ -34,8 +34,8 @@ UPCYCLE = (
 class Roles:
     """Which experts are quality experts and which are trash cans, by index.
 
-    `appended`: all E experts of the model are quality experts, and T trash rows (E ... E + T - 1) are added to the router.
-    `partition`: nothing is added; the last T of the model's own experts become trash cans, with their output set to zero.
+    `appended`: all E experts of the model are quality experts, and T trash rows (E ... E + T - 1) are added to the
+    router. `partition`: the last T of the model's own experts become trash cans, with their output set to zero.
     """
 
     role: Role

@@ -1,7 +1,7 @@
 """One epoch of the warm-up: train the routers, and nothing else, on examples of the pool.
 
-`moesift.training.warmup` has the losses. Started by `accelerate launch`: every process holds the whole selector, because
-only the routers are trained, and computes its part of each step.
+The losses are in `moesift.training.warmup`. Started by `accelerate launch`: every process holds the whole selector,
+because only the routers are trained, and computes its part of each step.
 """
 
 import json

@@ -44,8 +44,8 @@ def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) 
         )
     if on_cpu and asked["distributed_type"] == "FSDP":
         raise UserError(
-            f"{accelerate_file}: distributed_type is FSDP, which accelerate supports only on GPUs: on CPUs each process "
-            "would train a separate copy; ask for GPUs (throughput.gpus, or the profile's `gpu`), or use "
+            f"{accelerate_file}: distributed_type is FSDP, which accelerate supports only on GPUs: on CPUs each "
+            "process would train a separate copy; ask for GPUs (throughput.gpus, or the profile's `gpu`), or use "
             "config/accelerate/zero2_cpu.yaml"
         )
     precision = asked.get("mixed_precision", "bf16" if not on_cpu and torch.cuda.is_bf16_supported() else "no")

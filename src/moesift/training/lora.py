@@ -44,15 +44,13 @@ def tune(
 ) -> Tuned:
     """Train the parameters that require gradients, with AdamW.
 
-    Within a step every response token has the same weight, in whichever pass and process it is computed. A training that
-    was killed resumes from its last state, if every process holds the whole model.
+    Within a step every response token has the same weight, in whichever pass and process it is computed. A training
+    that was killed resumes from its last state, if every process holds the whole model.
 
     Args:
         accelerator: of `training.accelerator.launched`.
         model: with LoRA matrices, as `models.adapters.add_lora` returns it.
-        examples: to train on.
         batches: the examples of each optimizer step, as indices.
-        pad_id: token that pads.
         learning_rate: at its peak.
         warmup_ratio: share of the steps in which the learning rate rises.
         seed: of the dropout.
