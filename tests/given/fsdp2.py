@@ -1,7 +1,7 @@
 """`train_adapter` under FSDP2 on CPU processes: accelerate shards a model over GPUs only, PyTorch over CPUs as well.
 
-`accelerate launch` with config/accelerate/fsdp2.yaml says how to shard, and accelerate does it by itself; it only has to
-be told that CPUs will do.
+`accelerate launch` with config/accelerate/fsdp2.yaml says how to shard, and accelerate does it by itself; it only has
+to be told that CPUs will do.
 """
 
 from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin

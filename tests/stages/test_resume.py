@@ -87,8 +87,8 @@ def words(data, selector):
     return words_of
 
 
-def run(*command, gpus="") -> subprocess.CompletedProcess:
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpus}
+def run(*command) -> subprocess.CompletedProcess:
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
@@ -170,14 +170,6 @@ def test_two_processes_give_the_same_warm_up_and_resume_as_well(python, words, t
         assert one["trash_shares"] == pytest.approx(other["trash_shares"], abs=1e-4)
     weights = [load_file(tmp_path / name / "trash_experts.safetensors") for name in ("one", "two")]
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-4) for name in weights[0])
-
-
-def test_a_warm_up_on_gpus_that_torch_cannot_use_is_an_error(python, words, tmp_path):
-    launch = [python, "-m", "moesift.launch", "--nodes", "1", "--gpus", "1", "--threads", "1", "--config", SINGLE]
-    ended = run(*launch, "moesift.stages.warmup_epoch", *words("warmup_epoch", tmp_path / "out"), gpus="99")
-    assert ended.returncode == 1
-    message = "moesift: error: the job asks for GPUs: 1; of those that it was given, torch can compute on: 0"
-    assert message in ended.stderr
 
 
 def test_a_warm_up_that_would_shard_the_selector_is_an_error(python, words, tmp_path):
