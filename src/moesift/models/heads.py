@@ -49,7 +49,8 @@ def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 def _body(model: PreTrainedModel) -> Any:
     """Return the module whose output the head reads; OPT and its kin call the decoder inside of their base model."""
-    body = model.base_model.get_decoder()
+    base: Any = model.base_model
+    body = base.get_decoder()
     if body is model:
         raise UserError(f"{type(model).__name__}: transformers does not name the body that its head belongs to")
     return body

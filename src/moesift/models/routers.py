@@ -104,8 +104,8 @@ def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
     Raises:
         UserError: the model has no router.
     """
-    recorded = (model._can_record_outputs or {}).get("router_logits")
-    router_class = getattr(recorded, "target_class", recorded)
+    recorded: Any = (model._can_record_outputs or {}).get("router_logits")
+    router_class: Any = getattr(recorded, "target_class", recorded)
     modules = model.named_modules() if router_class else ()
     routers = {name: module for name, module in modules if isinstance(module, router_class)}
     if not routers:
