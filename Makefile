@@ -4,17 +4,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 
-.PHONY: demo test lint lock docs picture bench
+.PHONY: demo study test lint lock docs picture bench
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all
 	@$(BIN)/python -m moesift.stages.table results/demo/results.json
 
+# Hours; study/README.md says what it does, and how to try it in minutes.
+study: .venv/installed
+	$(BIN)/snakemake --snakefile study/Snakefile --cores all
+
 test: .venv/installed
 	$(BIN)/pytest
 
 lint: .venv/installed
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow && $(BIN)/ty check --python .venv
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow study && $(BIN)/ty check --python .venv
 
 # The exact versions and hashes of requirements.txt, then moesift itself in editable mode. A machine without uv gets one
 # of its own in .uv, so that the user's Python stays as it is.

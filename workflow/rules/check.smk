@@ -7,14 +7,14 @@ def gpus_asked():
 
     An expression, which only a job can work out, is left out.
     """
-    asked = {rule: workflow.get_rule(rule).resources["gpu"].raw for rule in ("warmup_epoch", "train_adapter")}
+    asked = {rule: getattr(rules, rule).rule.resources["gpu"].raw for rule in ("warmup_epoch", "train_adapter")}
     return {rule: number for rule, number in asked.items() if isinstance(number, int)}
 
 
 rule check:
     input:
         tokenizer=rules.pretrain_tokenizer.output.tokenizer if EMBEDDED in NAMED.values() else [],
-        smollm2=rules.smollm2.output if SMOLLM2 in NAMED.values() else [],
+        smollm2=f"{RESULTS}/smollm2" if SMOLLM2 in NAMED.values() else [],
     log:
         f"{RESULTS}/logs/check.log",
     localrule: True
@@ -25,7 +25,8 @@ rule check:
         submitted=lambda wildcards: "--submitted" if workflow.non_local_exec else "",
         gpus=lambda wildcards: json.dumps(gpus_asked()),
         config=CONFIG.model_dump_json(),
+        results=RESULTS,
     shell:
         "{PYTHON} -m moesift.stages.check --config {params.config:q} --selector {params.selector:q}"
-        " --target {params.target:q} --results {RESULTS} {params.tokenizer} {params.submitted}"
+        " --target {params.target:q} --results {params.results} {params.tokenizer} {params.submitted}"
         " --rule-gpus {params.gpus:q} 2> {log}"

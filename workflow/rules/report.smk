@@ -94,9 +94,10 @@ rule archive:
         f"{RESULTS}/logs/archive.log",
     localrule: True
     params:
+        results=RESULTS,
         # As it was given, for who repeats it.
         config=json.dumps({key: value for key, value in config.items() if key not in ("throughput", "estimate")}),
         code=digest("stages.archive"),
     shell:
-        "{PYTHON} -m moesift.stages.archive --results {RESULTS} --selections {input.selections} --files {input.files}"
+        "{PYTHON} -m moesift.stages.archive --results {params.results} --selections {input.selections} --files {input.files}"
         " --tables {input.tables} --config {params.config:q} --out {output} > {log} 2>&1"

@@ -1,7 +1,6 @@
-"""A parquet written block by block, so that it need not fit into memory."""
+"""Parquet files written block by block, so that they need not fit into memory."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +8,7 @@ import pyarrow.parquet as pq
 
 
 def write_blocks(blocks: Iterator[pl.DataFrame], path: Path) -> None:
-    """Write frames of the same columns one below the other, at least one."""
+    """Write frames of the same columns to one file, a row group each; at least one is needed."""
     first = next(blocks).to_arrow()
     with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
         writer.write_table(first)
@@ -20,15 +19,7 @@ def write_blocks(blocks: Iterator[pl.DataFrame], path: Path) -> None:
 def blocks_of(frame: pl.DataFrame, rows: int) -> Iterator[pl.DataFrame]:
     """Yield a frame in blocks of at most `rows` rows, at least one.
 
-    They are copies: who writes a slice converts all of the columns that it is a slice of.
+    Blocks are copies: writing a slice would convert the whole columns that it is a slice of.
     """
     for start in range(0, max(1, frame.height), rows):
         yield frame[start : start + rows].select(pl.all().gather(pl.int_range(pl.len())))
-
-
-def side_by_side(paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
-    """Yield the columns of files that `write_blocks` was given blocks of the same rows for, block by block."""
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(pq.ParquetFile(path)) for path in paths]
-        for block in range(files[0].num_row_groups):
-            yield pl.concat([pl.DataFrame(file.read_row_group(block)) for file in files], how="horizontal")

@@ -1,24 +1,24 @@
-"""Examples that share a run of words with a question of an evaluation."""
+"""Examples that share a run of consecutive words with a question of an evaluation task."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
-FEWEST = 8  # words of a question that is shorter than the run and still looked for, as a whole
+MINIMUM = 8  # words of a question that is shorter than the run and is still searched for, as a whole
 
-# A blank that is to be filled in ("____") is no word.
-WORD = re.compile(r"[^\W_]+")
+WORD = re.compile(r"[^\W_]+")  # a blank to be filled in ("____") is not a word
 
-# What prompts put around a question, and the lettered answers that some put below it.
+# What prompts put around a question, and the lettered answers that some list below it.
 FRAME = re.compile(r"\A\s*(?:question|problem|goal|q)\s*:|(?:\banswer|^a)\s*:\s*\Z", re.IGNORECASE | re.MULTILINE)
 LETTERED = re.compile(r"^\s*\(?A[.):]\s.*\Z", re.MULTILINE | re.DOTALL)
 LETTER = re.compile(r"^\s*\(?[A-Z][.):]\s+", re.MULTILINE)
 
 
 class Question(NamedTuple):
-    """A question of an evaluation, as it is asked, with all of its answers, right and wrong."""
+    """A question of an evaluation task: its prompt, and all of its answers, right and wrong."""
 
     task: str
     number: int
@@ -27,50 +27,54 @@ class Question(NamedTuple):
 
 
 def contaminated(ids: Sequence[str], texts: Sequence[str], questions: Iterable[Question], words: int) -> pl.DataFrame:
-    """Return the examples that share `words` consecutive words with a question, and with which.
+    """Return the examples that share `words` consecutive words with a question, and with which question.
 
-    Words are compared in lower case and without punctuation. A question counts with each of its answers behind it, and
-    without what the prompt puts around it ("Question:", "Answer:", the letters of the answers): a pool has the question
-    in another frame or in none. One of fewer words is looked for as a whole, alone and with each answer, if that has at
-    least eight; what is shorter says too little to tell a copy from a coincidence.
+    Words are compared in lower case and without punctuation. A question is compared alone and followed by each of its
+    answers, without what the prompt puts around it ("Question:", "Answer:", the letters of the answers), since a pool
+    may hold it in another frame. A question of fewer words is searched for as a whole, alone and with each answer,
+    where that makes eight words or more: fewer do not tell a copy from a coincidence.
 
     Args:
         ids: of the examples.
         texts: of the examples, all turns.
+        questions: of the evaluation tasks.
+        words: length of the run.
 
     Returns:
-        Columns id, task, question (its number in the task), run (the words), one row an example and question.
+        Columns id, task, question (its number in the task), run (the words), one row per example and question.
     """
-    found_in: dict[int, dict[str, list[Question]]] = {}  # by the length of the run
+    # Questions by each of their runs, by the length of the run.
+    index: dict[int, dict[str, list[Question]]] = defaultdict(lambda: defaultdict(list))
     for question in questions:
-        for own in _forms(question):
-            length = min(words, len(own))
-            if length >= min(FEWEST, words):
-                for run in _runs(own, length):
-                    alike = found_in.setdefault(length, {}).setdefault(run, [])
-                    if not alike or alike[-1] is not question:  # the forms of a question share their beginning
-                        alike.append(question)
+        for variant in _variants(question):
+            length = min(words, len(variant))
+            if length < min(MINIMUM, words):
+                continue
+            for run in _runs(variant, length):
+                matches = index[length][run]
+                if not matches or matches[-1] is not question:  # the variants of a question have the same beginning
+                    matches.append(question)
     rows = []
     for example, text in zip(ids, texts, strict=True):
-        own = WORD.findall(text.lower())
-        hits: dict[tuple[str, int], str] = {}
-        for length, index in sorted(found_in.items(), reverse=True):
-            for run in _runs(own, length):
-                for question in index.get(run, ()):
-                    hits.setdefault((question.task, question.number), run)
-        rows += [(example, task, number, run) for (task, number), run in hits.items()]
+        content = WORD.findall(text.lower())
+        shared: dict[tuple[str, int], str] = {}
+        for length, by_run in sorted(index.items(), reverse=True):
+            for run in _runs(content, length):
+                for question in by_run.get(run, ()):
+                    shared.setdefault((question.task, question.number), run)
+        rows += [(example, task, number, run) for (task, number), run in shared.items()]
     schema = {"id": pl.String, "task": pl.String, "question": pl.Int64, "run": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _forms(question: Question) -> list[list[str]]:
-    """Return the words of a question alone, and of it with each of its answers."""
+def _variants(question: Question) -> list[list[str]]:
+    """Return the words of a question alone, and followed by each of its answers."""
     prompt = FRAME.sub("", question.prompt)
     lettered = LETTERED.search(prompt)
-    asked = prompt if lettered is None else prompt[: lettered.start()]
-    # Where the prompt lists the answers, lm-eval calls them by their letters alone.
+    text = prompt if lettered is None else prompt[: lettered.start()]
+    # Where the prompt lists the answers, lm-eval's answers are their letters alone.
     answers = question.answers if lettered is None else LETTER.split(lettered[0])[1:]
-    return [WORD.findall(text.lower()) for text in (asked, *(f"{asked}\n{answer}" for answer in answers))]
+    return [WORD.findall(variant.lower()) for variant in (text, *(f"{text}\n{answer}" for answer in answers))]
 
 
 def _runs(words: Sequence[str], length: int) -> Iterator[str]:

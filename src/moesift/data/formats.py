@@ -5,81 +5,90 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Message = dict[str, str]
+Row = Mapping[str, Any]
 
-ROLES = ("system", "user", "assistant")
-SPEAKERS = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+ROLES = {role: role for role in ("system", "user", "assistant")}
+SHAREGPT_ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
-# Keys that tell a row's format, the most specific format first: a row with messages may well carry a prompt, too.
-TELLING_KEYS = {
+# The keys of each format, the most specific format first: a row with messages may also have a prompt.
+KEYS = {
     "messages": ("messages",),
     "sharegpt": ("conversations",),
     "prompt_completion": ("prompt", "completion"),
     "alpaca": ("instruction", "output"),
 }
 
-# What a response may be about and text alone does not show.
+# What a response may refer to that its text does not show.
 NOT_TEXT = ("image", "images", "audio", "audios", "video", "videos", "tool_calls", "function_call")
-# What these formats may carry beside their turns: without it a response answers something else.
+# What alpaca and sharegpt rows may have beside their turns: without it, a response answers something else.
 CONTEXT = ("system", "history")
-# Unicode's categories of what leaves no mark on paper.
+# Unicode categories of characters that are not visible.
 INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
+
+TYPE_NAMES = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+}
 
 
 class Rejected(ValueError):
     """A row cannot become an example; the message is the reason."""
 
 
-def to_messages(row: Mapping[str, Any], format: str) -> list[Message]:
-    """Return the messages of a row: a system message at most first, a user turn somewhere, the response last.
+def to_messages(row: Row, format: str) -> list[Message]:
+    """Return the messages of a row: a system message at most at the start, a user turn, the response last.
 
-    Contents are kept to the letter, except that a blank system message counts as none. `format` is a value of
-    `config.Source.format`; `auto` goes by the row's keys, and by those that are not null where several formats fit.
+    Contents are kept exactly, except that a blank system message is dropped. `format` is a value of
+    `config.Source.format`; `auto` goes by the keys of the row, and where several formats fit, by those that are not
+    null.
 
     Raises:
-        Rejected: the row does not have the format, is nothing to learn a response from, or is about more than text.
+        Rejected: the row does not have the format, has no response to learn, or refers to more than text.
     """
-    _text_alone(row, "the row")
-    return _checked(_READERS[_told_by_keys(row) if format == "auto" else format](row))
+    _refuse_other_media(row, "the row")
+    return _checked(_READERS[_detected(row) if format == "auto" else format](row))
 
 
-def _told_by_keys(row: Mapping[str, Any]) -> str:
-    fitting = [format for format, keys in TELLING_KEYS.items() if all(key in row for key in keys)]
-    # A table of several formats gives every row every key, so those that it does not use are there and null.
-    for format in fitting:
-        if all(row[key] is not None for key in TELLING_KEYS[format]):
-            return format
-    if fitting:
-        return fitting[0]
-    known = "; ".join(f"{' and '.join(keys)} ({format})" for format, keys in TELLING_KEYS.items())
-    raise Rejected(f"fits no format, known are {known}; its keys are {', '.join(row) or 'none'}")
+def _detected(row: Row) -> str:
+    fitting = [format for format, keys in KEYS.items() if all(key in row for key in keys)]
+    if not fitting:
+        known = "; ".join(f"{' and '.join(keys)} ({format})" for format, keys in KEYS.items())
+        raise Rejected(f"fits no format, known are {known}; its keys are {', '.join(row) or 'none'}")
+    # A table with rows of several formats has every key in every row; the unused ones are null.
+    complete = [format for format in fitting if all(row[key] is not None for key in KEYS[format])]
+    return (complete or fitting)[0]
 
 
-def _from_messages(row: Mapping[str, Any]) -> list[Message]:
+def _from_messages(row: Row) -> list[Message]:
     return _turns(_value(row, "messages"), "messages")
 
 
-def _from_sharegpt(row: Mapping[str, Any]) -> list[Message]:
+def _from_sharegpt(row: Row) -> list[Message]:
     turns = _value(row, "conversations")
-    _no_context(row)
-    return [_message(turn, place, "from", "value", SPEAKERS) for place, turn in _numbered(turns, "conversations")]
+    _refuse_context(row)
+    return _turns(turns, "conversations", "from", "value", SHAREGPT_ROLES)
 
 
-def _from_alpaca(row: Mapping[str, Any]) -> list[Message]:
+def _from_alpaca(row: Row) -> list[Message]:
     instruction, output = _text(_value(row, "instruction"), "instruction"), _text(_value(row, "output"), "output")
-    _no_context(row)
-    # Collections without inputs leave the key out or null.
+    _refuse_context(row)
+    # Data sets without inputs leave the key out or null.
     given = "" if row.get("input") is None else _text(row["input"], "input")
-    return _exchange(f"{instruction}\n\n{given}" if not _blank(given) else instruction, output)
+    return _exchange(instruction if _is_blank(given) else f"{instruction}\n\n{given}", output)
 
 
-def _from_prompt_completion(row: Mapping[str, Any]) -> list[Message]:
+def _from_prompt_completion(row: Row) -> list[Message]:
     prompt, completion = _value(row, "prompt"), _value(row, "completion")
     if isinstance(prompt, list) or isinstance(completion, list):
         return _turns(prompt, "prompt") + _turns(completion, "completion")
     return _exchange(_text(prompt, "prompt"), _text(completion, "completion"))
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any]], list[Message]]] = {
+_READERS: dict[str, Callable[[Row], list[Message]]] = {
     "messages": _from_messages,
     "less": _from_messages,
     "sharegpt": _from_sharegpt,
@@ -92,41 +101,38 @@ def _exchange(instruction: str, response: str) -> list[Message]:
     return [{"role": "user", "content": instruction}, {"role": "assistant", "content": response}]
 
 
-def _turns(turns: Any, key: str) -> list[Message]:
-    roles = {role: role for role in ROLES}
-    return [_message(turn, place, "role", "content", roles) for place, turn in _numbered(turns, key)]
-
-
-def _numbered(turns: Any, key: str) -> list[tuple[str, Any]]:
+def _turns(
+    turns: Any, key: str, role_key: str = "role", content_key: str = "content", roles: Mapping[str, str] = ROLES
+) -> list[Message]:
     if not isinstance(turns, list):
-        raise Rejected(f"{key} is {_kind(turns)}, not a list")
-    return [(f"{key}[{number}]", turn) for number, turn in enumerate(turns)]
+        raise Rejected(f"{key} is {_type_name(turns)}, not a list")
+    messages = []
+    for number, turn in enumerate(turns):
+        place = f"{key}[{number}]"
+        if not isinstance(turn, Mapping):
+            raise Rejected(f"{place} is {_type_name(turn)}, not an object")
+        role = _text(_value(turn, role_key, place), f"{place}.{role_key}")
+        if role not in roles:
+            raise Rejected(f"{place}.{role_key} is {role!r}, not one of {', '.join(roles)}")
+        _refuse_other_media(turn, place)
+        content = _text(_value(turn, content_key, place), f"{place}.{content_key}")
+        messages.append({"role": roles[role], "content": content})
+    return messages
 
 
-def _message(turn: Any, place: str, role_key: str, content_key: str, roles: Mapping[str, str]) -> Message:
-    if not isinstance(turn, Mapping):
-        raise Rejected(f"{place} is {_kind(turn)}, not an object")
-    role = _text(_value(turn, role_key, place), f"{place}.{role_key}")
-    if role not in roles:
-        raise Rejected(f"{place}.{role_key} is {role!r}, not one of {', '.join(roles)}")
-    _text_alone(turn, place)
-    return {"role": roles[role], "content": _text(_value(turn, content_key, place), f"{place}.{content_key}")}
-
-
-def _text_alone(given: Mapping[str, Any], place: str) -> None:
+def _refuse_other_media(mapping: Row, place: str) -> None:
     for key in NOT_TEXT:
-        # Arrow tables give every message every key, so an unused one is there and null.
-        if given.get(key):
+        if mapping.get(key):  # Arrow tables have every key in every message; the unused ones are null
             raise Rejected(f"{place} has {key}, which is not text")
 
 
-def _no_context(row: Mapping[str, Any]) -> None:
+def _refuse_context(row: Row) -> None:
     for key in CONTEXT:
         if row.get(key):
             raise Rejected(f"the row has {key}, which would be lost; write it as messages")
 
 
-def _value(row: Mapping[str, Any], key: str, place: str = "the row") -> Any:
+def _value(row: Row, key: str, place: str = "the row") -> Any:
     if key not in row:
         raise Rejected(f"{place} has no {key}, only {', '.join(row) or 'nothing'}")
     return row[key]
@@ -134,7 +140,7 @@ def _value(row: Mapping[str, Any], key: str, place: str = "the row") -> Any:
 
 def _text(value: Any, place: str) -> str:
     if not isinstance(value, str):
-        raise Rejected(f"{place} is {_kind(value)}, not a string")
+        raise Rejected(f"{place} is {_type_name(value)}, not a string")
     try:
         value.encode()
     except UnicodeEncodeError:  # JSON can escape half of a surrogate pair
@@ -142,18 +148,17 @@ def _text(value: Any, place: str) -> str:
     return value
 
 
-def _kind(value: Any) -> str:
-    names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
-    return names.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
+def _type_name(value: Any) -> str:
+    return TYPE_NAMES.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
 
 
-def _blank(text: str) -> bool:
-    """Say whether there is nothing to see: `str.strip` leaves zero-width and control characters."""
+def _is_blank(text: str) -> bool:
+    """Return whether nothing of a text is visible; `str.strip` leaves zero-width and control characters."""
     return all(unicodedata.category(character) in INVISIBLE for character in text)
 
 
 def _checked(messages: list[Message]) -> list[Message]:
-    messages = [message for message in messages if message["role"] != "system" or not _blank(message["content"])]
+    messages = [message for message in messages if message["role"] != "system" or not _is_blank(message["content"])]
     roles = [message["role"] for message in messages]
     for role in ("user", "assistant"):
         if role not in roles:
@@ -165,6 +170,6 @@ def _checked(messages: list[Message]) -> list[Message]:
     if "system" in roles[1:]:
         raise Rejected("a system message comes after the first message")
     for message in messages:
-        if _blank(message["content"]):
+        if _is_blank(message["content"]):
             raise Rejected(f"a turn of {message['role']} is blank")
     return messages

@@ -1,4 +1,4 @@
-"""From the rows of the sources to pool and held-out examples, with every row accounted for."""
+"""From the rows of the sources to the pool and the held-out examples, with every row accounted for."""
 
 import hashlib
 import itertools
@@ -26,34 +26,34 @@ EXAMPLE = {
     "severity": pl.Float64,
     "finished": pl.Boolean,
 }
+COLUMNS = ("id", *EXAMPLE)
 REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 
-COLUMNS = ("id", *EXAMPLE)
-# Rows of a row group of the pool's file. Who measures a chunk of them reads the whole group, so that groups of polars'
-# own size, a quarter million, would be read hundreds of times.
+# Rows of a row group of the pool's file. A pass reads whole groups for each of its chunks, so groups of polars' own
+# size, a quarter of a million, would be read hundreds of times.
 ROW_GROUP = 4096
-BLOCK = 4096  # rows that are Python objects at once
+BLOCK = 4096  # rows that are Python objects at once: these take several times the memory of a frame
 WHOLE, INSTRUCTION = slice(None), slice(-1)  # turns of an example
 REASON_LENGTH = 500  # characters of a reason that are kept: it may quote the row
-PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+)\b"  # ids and numbers, which do not tell kinds of reasons apart
 CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept
+PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+)\b"  # ids and numbers, in which reasons of one kind differ
 
 
 def to_examples(rows: Mapping[str, Iterable[Row]], formats: Mapping[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the examples (columns of EXAMPLE) and the rejected rows (columns of REJECTED), in the order of the rows.
 
-    Rows are read a block at a time: as Python objects they take several times the memory of the frame.
-
-    Both arguments go by the name of the source.
+    Args:
+        rows: of each source, read a block at a time.
+        formats: of each source.
 
     Raises:
         UserError: no row became an example.
     """
-    examples, rejected = [pl.DataFrame(schema=EXAMPLE)], []
-    for source, given in rows.items():
-        coming = iter(given)
-        while block := list(itertools.islice(coming, BLOCK)):
-            usable = []
+    blocks, rejected = [pl.DataFrame(schema=EXAMPLE)], []
+    for source, of_source in rows.items():
+        remaining = iter(of_source)
+        while block := list(itertools.islice(remaining, BLOCK)):
+            accepted = []
             for row in block:
                 try:
                     if row.reason is not None:
@@ -62,13 +62,13 @@ def to_examples(rows: Mapping[str, Iterable[Row]], formats: Mapping[str, str]) -
                 except Rejected as reason:
                     rejected.append((source, row.index, _printable(str(reason))))
                 else:
-                    usable.append((source, row.index, messages, list(row.choices), CLEAN, None, True))
-            examples.append(pl.DataFrame(usable, schema=EXAMPLE, orient="row"))
-    found = pl.concat(examples)
-    if found.is_empty():
+                    accepted.append((source, row.index, messages, list(row.choices), CLEAN, None, True))
+            blocks.append(pl.DataFrame(accepted, schema=EXAMPLE, orient="row"))
+    examples = pl.concat(blocks)
+    if examples.is_empty():
         counts = [f"{count} x {reason}" for reason, count in frequent_reasons([reason for *_, reason in rejected], 3)]
         raise UserError("\n  ".join([f"no row of {', '.join(rows)} can be used", *(counts or ["there are no rows"])]))
-    return found, pl.DataFrame(rejected, schema=REJECTED, orient="row")
+    return examples, pl.DataFrame(rejected, schema=REJECTED, orient="row")
 
 
 def content_id(messages: Sequence[Message]) -> str:
@@ -85,29 +85,24 @@ def content_ids(examples: pl.DataFrame, turns: slice = WHOLE) -> pl.Series:
 
 
 def deduplicated(examples: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the examples with their `id`, each content once, and the rejected rest (columns of REJECTED).
+    """Return the examples with their `id`, each content once, and the duplicates (columns of REJECTED).
 
-    Of equal examples a clean one is kept before a corrupted one, and then the first.
+    Of equal examples, a clean one is kept before a corrupted one, and then the first.
     """
-    ids = content_ids(examples)
-    ranked = examples.select(corrupted=pl.col("corruption") != CLEAN).with_columns(ids).with_row_index("place")
-    kept = (
-        ranked.sort("corrupted", maintain_order=True)
-        .with_columns(kept=pl.col("id").is_first_distinct())
-        .sort("place")["kept"]
-    )
-    examples = examples.with_columns(ids)
-    repeated = examples.filter(~kept).select(
-        "source", row="source_index", reason=pl.concat_str(pl.lit("duplicate of "), "id")
-    )
-    return examples.filter(kept), repeated
+    examples = examples.with_columns(content_ids(examples))
+    clean_first = examples.select("id", corrupted=pl.col("corruption") != CLEAN).with_row_index("place")
+    clean_first = clean_first.sort("corrupted", maintain_order=True)
+    is_kept = clean_first.with_columns(kept=pl.col("id").is_first_distinct()).sort("place")["kept"]
+    duplicates = examples.filter(~is_kept)
+    reasons = pl.concat_str(pl.lit("duplicate of "), "id")
+    return examples.filter(is_kept), duplicates.select("source", row="source_index", reason=reasons)
 
 
 def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the pool and `heldout` examples drawn by the seed, whose instructions do not occur in the pool.
+    """Return the pool, and `heldout` examples sampled by the seed whose instructions do not occur in the pool.
 
-    An instruction is all messages before the response. Only examples that share theirs with no other are drawn, so that
-    no example has to be thrown away.
+    An instruction is all messages before the response. Only examples that share theirs with no other are sampled, so
+    that no example has to be thrown away.
 
     Raises:
         UserError: there are too few such examples, or none would be left for the pool.
@@ -118,19 +113,14 @@ def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame
             f"heldout: {heldout} examples are asked for, but the pool has {len(examples)} in all, of which "
             f"{len(unshared)} share their instruction with no other; ask for fewer or read more rows"
         )
-    drawn = unshared.gather(random.Random(f"heldout-{seed}").sample(range(len(unshared)), heldout))
-    is_drawn = pl.int_range(pl.len()).is_in(drawn.implode())
-    return examples.filter(~is_drawn), examples.filter(is_drawn)
+    sampled = unshared.gather(random.Random(f"heldout-{seed}").sample(range(len(unshared)), heldout))
+    is_heldout = pl.int_range(pl.len()).is_in(sampled.implode())
+    return examples.filter(~is_heldout), examples.filter(is_heldout)
 
 
 def texts(pool: pl.DataFrame) -> list[str]:
-    """Return what is said in each example, all turns one after the other."""
+    """Return the text of each example, all turns one after the other."""
     return ["\n".join(turn["content"] for turn in turns) for turns in pool["messages"].to_list()]
-
-
-def warmup_examples(pool: pl.DataFrame, count: int | None, seed: int) -> pl.DataFrame:
-    """Return the `count` rows of the pool that the warm-up of a seed trains on; the same ones in every epoch."""
-    return pool if count is None or count >= pool.height else pool.sample(count, seed=seed)
 
 
 def with_content(rejected: pl.DataFrame, rows: Mapping[str, Iterable[Row]]) -> pl.DataFrame:
@@ -138,23 +128,22 @@ def with_content(rejected: pl.DataFrame, rows: Mapping[str, Iterable[Row]]) -> p
 
     Args:
         rejected: columns of REJECTED.
-        rows: of each source, read once more.
+        rows: of each source, read a second time.
 
     Raises:
-        UserError: a row is not there.
+        UserError: a row is missing.
     """
-    wanted = {source: set(own["row"]) for (source,), own in rejected.group_by("source")}
-    read = {
-        (source, row.index): _as_text(row.content)
-        for source, own in wanted.items()
-        for row in rows[source]
-        if row.index in own
-    }
     places = list(rejected.select("source", "row").iter_rows())
-    if gone := [f"{source}, row {row}" for source, row in places if (source, row) not in read]:
-        raise UserError(f"{gone[0]} is not there when it is read a second time: did the source change meanwhile?")
-    content = [read[place] for place in places]
-    return rejected.with_columns(pl.Series("content", content, dtype=pl.String))
+    contents = {
+        (source, row.index): _as_text(row.content)
+        for (source,), of_source in rejected.group_by("source")
+        for wanted in [set(of_source["row"])]
+        for row in rows[source]
+        if row.index in wanted
+    }
+    if missing := [f"{source}, row {row}" for source, row in places if (source, row) not in contents]:
+        raise UserError(f"{missing[0]} is missing when it is read a second time: did the source change meanwhile?")
+    return rejected.with_columns(pl.Series("content", [contents[place] for place in places], dtype=pl.String))
 
 
 def frequent_reasons(reasons: Sequence[str], most: int) -> list[tuple[str, int]]:
@@ -163,14 +152,14 @@ def frequent_reasons(reasons: Sequence[str], most: int) -> list[tuple[str, int]]
 
 
 def _printable(reason: str) -> str:
-    """Return a reason as a log can show it and a table keep it: no control characters, no half surrogate pairs."""
-    shown = (character if character.isprintable() else ascii(character)[1:-1] for character in reason[:REASON_LENGTH])
-    return "".join(shown) + ("…" if len(reason) > REASON_LENGTH else "")
+    """Return a reason without control characters and half surrogate pairs, as a log and a table can hold it."""
+    escaped = (character if character.isprintable() else ascii(character)[1:-1] for character in reason[:REASON_LENGTH])
+    return "".join(escaped) + ("…" if len(reason) > REASON_LENGTH else "")
 
 
 def _as_text(content: Any) -> str:
     try:
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
-    except RecursionError:  # what was just shallow enough to be read
+    except RecursionError:  # deep enough to be read, too deep to be written
         text = "(nested too deeply to be shown)"
     return text[:CONTENT_LENGTH].encode(errors="replace").decode()

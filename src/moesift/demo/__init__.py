@@ -1,1 +1,1 @@
-"""What the demonstration alone needs: tiny models that are pretrained here, and the pinned data wheel."""
+"""What only the demonstration needs: tiny models that are pretrained here, and data and a small model from wheels."""

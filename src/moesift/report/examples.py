@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from moesift.report.metrics import RANDOM
+from moesift.report.comparison import RANDOM
 
-SHOWN = 10  # from each part of a ranking
+SHOWN = 5  # from each part of a ranking
 CHARACTERS = 300  # from each end of a message
 MESSAGES = 2  # from each end of a conversation
 
@@ -21,48 +21,41 @@ def of_rankings(
 
     Args:
         scores: columns method, id, score, of one seed; an example without a score has no place.
-        selections: columns method, ratio, id, of the same seed: what was kept.
+        selections: columns method, budget, id, of the same seed: what was kept.
         pool: columns id, source, corruption, messages.
         methods: which, in order.
 
     Returns:
         A dictionary a method: `method`, and `best`, `middle` and `worst`, lists of examples with id, score, source,
-        corruption, kept (the ratios at which it is), messages and left_out (how many of its messages are not shown).
+        corruption, kept (the budgets within which it is), messages and left_out (how many messages are not shown).
     """
-    parts = {method: _parts(scores.filter(method=method).drop_nulls("score")) for method in methods if method != RANDOM}
-    ids = {row["id"] for part in parts.values() for rows in part.values() for row in rows}
-    found = pool.filter(pl.col("id").is_in(ids)).select("id", "source", "corruption", "messages")
-    texts = {row["id"]: row for row in found.to_dicts()}
-    kept = selections.filter(pl.col("id").is_in(ids)).group_by("method", "id").agg(pl.col("ratio").sort())
-    ratios = {(method, key): list(at) for method, key, at in kept.select("method", "id", "ratio").iter_rows()}
-
-    def shown(method: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        return {**row, "kept": ratios.get((method, row["id"]), []), **shortened(texts[row["id"]])}
-
+    parts = []
+    for method in methods:
+        ranked = scores.filter(method=method).drop_nulls("score").sort("score", "id", descending=[True, False])
+        count = min(SHOWN, -(-ranked.height // 3))
+        middle = ranked.slice((ranked.height - count) // 2, count)
+        named = {"best": ranked.head(count), "middle": middle, "worst": ranked.tail(count).reverse()}
+        parts += [frame.select("method", "id", "score", part=pl.lit(part)) for part, frame in named.items()]
+    kept = selections.group_by("method", "id").agg(kept="budget")
+    shown = pl.concat(parts).filter(pl.col("method") != RANDOM)
+    shown = shown.join(pool, on="id", maintain_order="left").join(
+        kept, on=["method", "id"], how="left", maintain_order="left"
+    )
+    shown = shown.select(
+        "method", "part", "id", "score", "source", "corruption", pl.col("kept").fill_null([]), "messages"
+    )
     return [
-        {"method": method, **{part: [shown(method, row) for row in rows] for part, rows in of_method.items()}}
-        for method, of_method in parts.items()
+        {"method": method}
+        | {part: [shortened(row) for row in own.filter(part=part).to_dicts()] for part in ("best", "middle", "worst")}
+        for (method,), own in shown.group_by("method", maintain_order=True)
     ]
-
-
-def _parts(scored: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """Return id and score of the best, the middle and the worst of some examples, those with equal scores by id."""
-    ranked = scored.select("id", "score").sort("score", "id", descending=[True, False])
-    count = min(SHOWN, -(-ranked.height // 3))
-    return {
-        "best": ranked.head(count).to_dicts(),
-        "middle": ranked.slice((ranked.height - count) // 2, count).to_dicts(),
-        "worst": ranked.tail(count).reverse().to_dicts(),
-    }
 
 
 def shortened(example: Mapping[str, Any]) -> dict[str, Any]:
     """Cut the middle out of long conversations and long messages: a question often stands at the end of its text."""
 
     def shorten(text: str) -> str:
-        if len(text) <= 2 * CHARACTERS:
-            return text
-        return f"{text[:CHARACTERS]} […] {text[-CHARACTERS:]}"
+        return text if len(text) <= 2 * CHARACTERS else f"{text[:CHARACTERS]} […] {text[-CHARACTERS:]}"
 
     turns = example["messages"]
     left_out = max(0, len(turns) - 2 * MESSAGES)

@@ -7,54 +7,51 @@ import jinja2
 import polars as pl
 import yaml
 
-from moesift.report import metrics
-from moesift.report.figures import outcomes, routers, selection
-from moesift.report.figures import scores as of_scores
-from moesift.report.metrics import HELDOUT
-from moesift.report.results import Comparison
+from moesift.data.corruption import CLEAN
+from moesift.report import figures
+from moesift.report.comparison import BASE, budget_text, budgets_of, whole_of
 
 
 def plots(
-    comparison: Comparison,
-    config: Mapping[str, Any],
+    tables: Mapping[str, pl.DataFrame],
+    numbers: Mapping[str, Any],
     pool: pl.DataFrame,
     scores: pl.DataFrame,
     selections: pl.DataFrame,
     curves: pl.DataFrame | None,
-    keep_shares: pl.DataFrame,
 ) -> dict[str, str]:
     """Return the figures of the page as SVG by name; those that there is nothing to draw of are left out.
 
     Args:
-        comparison: what `results.compare` returns.
-        config: the resolved configuration.
+        tables: of `results.tables`.
+        numbers: of `results.results`.
         pool: columns id, corruption.
         scores: columns method, id, score, of the first seed.
-        selections: columns method, ratio, id, of the first seed.
-        curves: see `routers.warmup_curves`; None where no method needs a warm-up.
-        keep_shares: columns method, seed, and those of `keep_shares.by_layer`.
+        selections: columns method, budget, id, of the first seed.
+        curves: see `figures.routers`; None where no method needs a warm-up.
     """
-    methods = config["methods"]
-    target = config["warmup"]["trash_share"] if config["warmup"]["objective"] == "budget" else None
-    measured = [HELDOUT, *(task["name"] for task in comparison.tasks)]
+    methods, whole = [method["label"] for method in numbers["methods"]], whole_of(numbers["methods"])
+    budgets = budgets_of(selections.filter(~pl.col("method").is_in(whole)))
+    smallest = selections.filter(budget=budgets[0])
+    selected = [method for method in methods if method in smallest["method"]]
+    labelled = scores.join(pool.select("id", corrupted=pl.col("corruption") != CLEAN), on="id")
     drawn = {
-        "ratios": outcomes.by_ratio(comparison.summary, measured, methods),
-        "histograms": of_scores.histograms(scores, selections, methods),
-        "kept": selection.kept_map(comparison.kept_of_groups, methods),
+        "budgets": figures.by_budget(tables["summary"], methods, [BASE, *whole]),
+        "histograms": figures.histograms(labelled, smallest, selected),
+        "kept": figures.kept_map(tables["kept"].filter(budget=budgets[0]), selected),
     }
-    if comparison.differences.height:
-        drawn["random"] = outcomes.against_random(comparison.differences, methods)
+    if tables["differences"].height:
+        drawn["random"] = figures.against_random(tables["differences"], [*whole, BASE])
+    if tables["auroc"].height:
+        drawn["auroc"] = figures.auroc_map(tables["auroc"].filter(~pl.col("method").is_in(whole)))
     if curves is not None:
-        drawn["warmup"] = routers.warmup_curves(curves, target)
-    if keep_shares.height:
-        drawn["keep_shares"] = routers.keep_shares(keep_shares, None if target is None else 1 - target, methods)
-    if comparison.labelled:
-        drawn["auroc"] = of_scores.auroc_map(metrics.discrimination_over_seeds(comparison.areas), methods)
-        drawn["distributions"] = of_scores.distributions(scores, pool, methods)
-    return drawn
+        warmup = numbers["configuration"]["warmup"]
+        target = warmup["trash_share"] if warmup["objective"] == "budget" else None
+        drawn["routers"] = figures.routers(curves, tables["keep_shares"].filter(state="warmed"), target)
+    return {name: svg for name, svg in drawn.items() if svg}
 
 
-def page(
+def rendered(
     numbers: Mapping[str, Any],
     drawn: Mapping[str, str],
     examples: Sequence[Mapping[str, Any]],
@@ -66,7 +63,7 @@ def page(
         numbers: the dictionary of `results.results`.
         drawn: the figures of `plots`.
         examples: what `examples.of_rankings` returns.
-        durations: the rows of `durations.by_rule`.
+        durations: the rows of `results.durations`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("moesift.report", "template"),
@@ -75,21 +72,34 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = clock
+    environment.filters["show"] = show
+    differences = pl.DataFrame(numbers["differences"], infer_schema_length=None).rename({"low": "from", "high": "to"})
+    key = ["method", "budget", "outcome"]
+    columns = ["difference", "from", "to", "low_questions", "high_questions", "p_holm", "verdict"]
+    summary = pl.DataFrame(numbers["summary"], infer_schema_length=None)
+    if differences.height:
+        summary = summary.join(differences.select(*key, *columns), on=key, how="left", maintain_order="left")
+    corrupted = sum(row["examples"] for row in numbers["pool"] if row["corruption"] != CLEAN)
     return environment.get_template("page.html.j2").render(
         numbers,
         figures=drawn,
+        compared=summary.partition_by("outcome", as_dict=False),
+        sizes={"all": sum(row["examples"] for row in numbers["pool"]), "corrupted": corrupted},
         examples=examples,
         durations=durations,
         configuration_yaml=yaml.safe_dump(numbers["configuration"], sort_keys=False, allow_unicode=True),
     )
 
 
-def clock(seconds: float) -> str:
-    """Return a duration as one reads it: 12 s, 3 min 20 s, 5 h 07 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02} min"
+def show(value: Any, form: str = "") -> str:
+    """Return a value as a table shows it: nothing for None, by a format specification, as a budget or a duration."""
+    if value is None:
+        return ""
+    if form == "budget":
+        return budget_text(value)
+    if form == "list":
+        return ", ".join(map(str, value))
+    if form == "clock":
+        minutes, hours = round(value) // 60, round(value) // 3600
+        return f"{hours:,} h {minutes % 60:02} min" if hours else f"{minutes} min {round(value) % 60:02} s"
+    return format(value, form)

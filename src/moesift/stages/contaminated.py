@@ -1,35 +1,34 @@
 """Find the examples of the pool that repeat a question of an evaluation task, once for all methods."""
 
-import argparse
 from pathlib import Path
 
 import polars as pl
 
-from moesift import config, flags
+from moesift import flags
 from moesift.data.decontamination import contaminated
 from moesift.data.pool import texts
-from moesift.errors import run
-from moesift.evaluation import read_questions
-from moesift.files import atomic_write, parquet
+from moesift.evaluation.tasks import read_questions
+from moesift.files import atomic_write
 
 
-def main() -> None:
-    """Read the pool and every test question, write who shares what with which."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pool", type=parquet, required=True)
-    parser.add_argument("--tasks-folder", type=Path, help="task files of `evaluation_data`; without it lm-eval's own")
-    parser.add_argument("--out", type=Path, required=True, help="parquet of the examples and questions")
-    flags.add(parser, config.Select, "decontaminate")
-    parser.add_argument("--tasks", nargs="+", required=True, help="lm-eval's names of tasks and groups")
-    args = parser.parse_args()
+def main(pool: flags.Parquet, out: Path, tasks: list[str], words: int, tasks_folder: Path | None = None) -> None:
+    """Read the pool and every test question, write which examples share words with which questions.
 
-    pool = pl.read_parquet(args.pool, columns=["id", "messages"])
-    questions = read_questions(args.tasks, args.tasks_folder)
-    found = contaminated(pool["id"].to_list(), texts(pool), questions, args.decontaminate)
-    with atomic_write(args.out) as part:
-        found.write_parquet(part)
-    print(f"{found['id'].n_unique()} of {pool.height} examples share a run of words with {len(questions)} questions")
+    Args:
+        pool: parquet of the pool.
+        out: parquet to write.
+        tasks: lm-eval's names of tasks and groups.
+        words: consecutive words that an example and a question have in common.
+        tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
+    """
+    examples = pl.read_parquet(pool, columns=["id", "messages"])
+    questions = read_questions(tasks, tasks_folder)
+    shared = contaminated(examples["id"].to_list(), texts(examples), questions, words)
+    with atomic_write(out) as part:
+        shared.write_parquet(part)
+    count = shared["id"].n_unique()
+    print(f"{count} of {examples.height} examples share a run of words with {len(questions)} questions")
 
 
 if __name__ == "__main__":
-    run(main)
+    flags.run(main)

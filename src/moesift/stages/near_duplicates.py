@@ -1,31 +1,29 @@
 """Find the near-duplicates of the pool, once for all methods."""
 
-import argparse
 from pathlib import Path
 
 import polars as pl
 
-from moesift import config, flags
+from moesift import flags
 from moesift.data.near_duplicates import near_duplicates
 from moesift.data.pool import texts
-from moesift.errors import run
-from moesift.files import atomic_write, parquet
+from moesift.files import atomic_write
 
 
-def main() -> None:
-    """Read the pool, write the pairs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pool", type=parquet, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="parquet of the pairs")
-    flags.add(parser, config.Select, "near_duplicates")
-    args = parser.parse_args()
+def main(pool: flags.Parquet, out: Path, threshold: float) -> None:
+    """Read the pool, write the pairs.
 
-    pool = pl.read_parquet(args.pool, columns=["id", "messages"])
-    pairs = near_duplicates(pool["id"].to_list(), texts(pool), args.near_duplicates)
-    with atomic_write(args.out) as part:
+    Args:
+        pool: parquet of the pool.
+        out: parquet of the pairs to write.
+        threshold: Jaccard similarity of word shingles from which on two examples are near-duplicates.
+    """
+    examples = pl.read_parquet(pool, columns=["id", "messages"])
+    pairs = near_duplicates(examples["id"].to_list(), texts(examples), threshold)
+    with atomic_write(out) as part:
         pairs.write_parquet(part)
-    print(f"{pairs.height} pairs of {pool.height} examples with a similarity of {args.near_duplicates:g} or more")
+    print(f"{pairs.height} pairs of {examples.height} examples with a similarity of {threshold:g} or more")
 
 
 if __name__ == "__main__":
-    run(main)
+    flags.run(main)

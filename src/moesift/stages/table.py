@@ -1,67 +1,58 @@
-"""Print the comparison of a results.json to the terminal."""
+"""Print the comparison of an experiment in the terminal."""
 
-import argparse
 import json
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moesift.errors import UserError, run
+import polars as pl
 
-WIDTH = 110  # columns of the terminal
+from moesift import flags
+from moesift.errors import UserError
+from moesift.report.comparison import HELDOUT, budget_text
 
-
-def main() -> None:
-    """Print the table, the headline and the path of the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="results.json of an experiment")
-    args = parser.parse_args()
-    if not args.results.is_file():
-        raise UserError(f"{args.results}: there is no such file; `snakemake --cores all` makes it")
-    numbers = json.loads(args.results.read_text())
-    print(table(numbers))
-    print()
-    print(textwrap.fill(" ".join(numbers["headline"]), WIDTH, break_on_hyphens=False))
-    print(f"report: {args.results.parent / 'report' / 'index.html'}")
+SHOWN = 4  # outcomes that a terminal has room for
 
 
-def table(numbers: Mapping[str, Any]) -> str:
-    """Return the rows of the comparison in aligned columns; tasks that do not fit in the width are named below."""
-    rows = numbers["rows"]
-    columns = [
-        ["method", *(row["method"] for row in rows)],
-        ["kept", *("" if row["ratio"] is None else f"{100 * row['ratio']:g}%" for row in rows)],
-        ["seed", *("" if row["seed"] is None else str(row["seed"]) for row in rows)],
-        ["held-out nats", *(_measured(row["outcomes"]["heldout"]) for row in rows)],
-    ]
-    if numbers["labelled"]:
-        shares = (row["kept_corrupted"] for row in rows)
-        columns.append(["corrupted kept", *("" if share is None else f"{share:.1%}" for share in shares)])
-    omitted = []
-    for name in (task["name"] for task in numbers["tasks"]):
-        column = [name, *(_measured(row["outcomes"][name]) for row in rows)]
-        if len(_aligned([*columns, column])[0]) <= WIDTH:
-            columns.append(column)
-        else:
-            omitted.append(name)
-    notes = [f"not shown, but in the report: {', '.join(omitted)}"] if omitted else []
-    return "\n".join([*_aligned(columns), *notes])
+def main(results: Path) -> None:
+    """Print the table, the headline and the path of the page.
+
+    Args:
+        results: results.json of an experiment.
+    """
+    if not results.is_file():
+        raise UserError(f"{results}: there is no such file; `snakemake --cores all` makes it")
+    numbers = json.loads(results.read_text())
+    pl.Config(tbl_formatting="NOTHING", tbl_rows=-1, tbl_cols=-1, tbl_width_chars=1000, fmt_str_lengths=100)
+    with pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
+        print(table(numbers))
+    print("\n".join(["", *numbers["headline"], f"report: {results.parent / 'report' / 'index.html'}"]))
 
 
-def _measured(outcome: Mapping[str, Any]) -> str:
-    error = "" if outcome["stderr"] is None else f" ± {outcome['stderr']:.3f}"
-    return f"{outcome['value']:.3f}{error}"
+def table(numbers: Mapping[str, Any]) -> pl.DataFrame:
+    """Return a row for each method and budget: the mean over seeds of outcomes, with its standard error.
 
-
-def _aligned(columns: list[list[str]]) -> list[str]:
-    """Return the lines of a table, all of the same length: the first column to the left, the others to the right."""
-    padded = []
-    for place, column in enumerate(columns):
-        width = max(len(cell) for cell in column)
-        padded.append([cell.rjust(width) if place else cell.ljust(width) for cell in column])
-    return ["  ".join(line) for line in zip(*padded, strict=True)]
+    Of the held-out loss there is the difference to random as well, with a star where it is significant.
+    """
+    runs = [(run["method"], run["budget"], run["corrupted"]) for run in numbers["runs"]]
+    differences = {(row["method"], row["budget"]): row for row in numbers["differences"] if row["outcome"] == HELDOUT}
+    rows: dict[tuple, dict[str, str]] = {}
+    for row in numbers["summary"]:
+        run = (row["method"], row["budget"])
+        cells = rows.setdefault(
+            run, {"method": row["method"], "kept": budget_text(row["budget"]) if row["budget"] else ""}
+        )
+        error = "" if row["stderr"] is None else f" ± {row['stderr']:.3f}"
+        cells[row["outcome"]] = "diverged" if row["value"] is None else f"{row['value']:.3f}{error}"
+        if row["outcome"] == HELDOUT:
+            against = differences.get(run, {"difference": None})
+            star = "*" if against.get("verdict") in ("better", "worse") else ""
+            cells["− random"] = "" if against["difference"] is None else f"{against['difference']:+.3f}{star}"
+            shares = [share for *other, share in runs if tuple(other) == run and share is not None]
+            cells["corrupted"] = f"{sum(shares) / len(shares):.1%}" if shares else ""
+    columns = list(dict.fromkeys(name for cells in rows.values() for name in cells))
+    return pl.DataFrame(list(rows.values()), schema=columns[: 4 + SHOWN])
 
 
 if __name__ == "__main__":
-    run(main)
+    flags.run(main)
