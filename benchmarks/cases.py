@@ -12,7 +12,7 @@ from moesift.models.chat import Encoded, encode
 from moesift.models.experts import suit_device
 from moesift.models.routers import freeze_all_but
 from moesift.models.shapes import shape_of
-from moesift.report.costs import forward
+from moesift.check.costs import forward
 from moesift.passes import routing
 from moesift.training import warmup
 from moesift.models.losses import response_nll

@@ -119,7 +119,7 @@ def test_all_problems_are_listed_at_once(checked, models, monkeypatch, capsys):
 def test_a_model_out_of_reach_leaves_the_rest_to_be_checked(checked, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        UserError, match="selector.model: nobody/nothing is neither a local directory nor a model on the hub"
+        UserError, match=r"selector.model: nobody/nothing is neither a local directory nor a model on the hub"
     ):
         checked(selector={"model": "nobody/nothing"})
     assert "longest" in capsys.readouterr().out
