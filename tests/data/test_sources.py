@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from moesift.config import Source
-from moesift.demo import wheel
 from moesift.data.rows import Row, SourceError
 from moesift.data.sources import read_source, sample_source
+from moesift.demo import wheel
 
 
 def test_wheel_questions_carry_their_choices(monkeypatch, tmp_path):

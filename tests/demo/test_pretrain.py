@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from moesift.errors import UserError
 from moesift.demo import pretrain
+from moesift.errors import UserError
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import torch
 from tokenizers import Regex, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from moesift.demo import wheel
+from moesift.demo import smollm2, wheel
 from moesift.models.chat import encode
 from moesift.models.loading import load_model
-from moesift.demo import smollm2
 
 pytestmark = pytest.mark.slow
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moesift.demo.embedded import train_tokenizer
 from moesift.errors import UserError
 from moesift.models.chat import (
     PLAIN_TEMPLATE,
@@ -16,7 +17,6 @@ from moesift.models.chat import (
     responses_alone,
     with_template,
 )
-from moesift.demo.embedded import train_tokenizer
 
 TURNS = [
     {"role": "system", "content": "be brief"},

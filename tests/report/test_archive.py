@@ -2,7 +2,6 @@ import subprocess
 import zipfile
 
 import pytest
-
 from moesift.report.archive import pack
 
 

@@ -1,6 +1,5 @@
 import polars as pl
 import pytest
-
 from moesift.report.durations import RECORD, by_rule
 
 

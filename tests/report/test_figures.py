@@ -3,9 +3,9 @@ import xml.etree.ElementTree as ET
 
 import polars as pl
 import pytest
+from moesift.report.figures.drawing import INK, colours
 
 from moesift.report.figures import outcomes, routers, scores, selection
-from moesift.report.figures.drawing import INK, colours
 
 POOL = pl.DataFrame(
     {"id": [f"{n:02}" for n in range(40)], "corruption": ["clean"] * 20 + ["truncated"] * 10 + ["wrong_choice"] * 10}

@@ -1,7 +1,6 @@
 import numpy as np
 import polars as pl
 import pytest
-
 from moesift.report.keep_shares import by_layer
 
 

@@ -1,9 +1,6 @@
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import roc_auc_score
-
-from moesift.errors import UserError
 from moesift.report.metrics import (
     against_random,
     against_random_by_question,
@@ -15,6 +12,9 @@ from moesift.report.metrics import (
     outcomes,
     over_seeds,
 )
+from sklearn.metrics import roc_auc_score
+
+from moesift.errors import UserError
 
 POOL = pl.DataFrame({"id": list("abcdef"), "corruption": ["clean", "clean", "clean", "truncated", "truncated", "swap"]})
 SCORES = pl.DataFrame(

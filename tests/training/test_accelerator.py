@@ -5,7 +5,6 @@ import torch
 
 from moesift.errors import UserError
 from moesift.gpus import GIVEN
-from moesift.training import accelerator
 
 
 def test_gpus_that_a_file_would_leave_idle_are_refused(tmp_path, monkeypatch):

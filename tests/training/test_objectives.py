@@ -6,9 +6,9 @@ from given.models import random_model
 from torch.nn.functional import cross_entropy, one_hot
 
 from moesift.models.batches import Batch
-from moesift.models.routers import Routing
 from moesift.models.losses import nll_in_chunks, response_nll, response_nll_in_chunks
-from moesift.training.objectives import dual_update, contrast, load_balance, penalties, trash_shares
+from moesift.models.routers import Routing
+from moesift.training.objectives import contrast, dual_update, load_balance, penalties, trash_shares
 
 # Two examples: three tokens of which the last two are a response, and one token with padding.
 BATCH = Batch(

@@ -3,7 +3,6 @@ import torch
 
 from moesift.models.chat import encode
 from moesift.models.routers import freeze_all_but
-from moesift.passes import routing
 from moesift.training import state
 from moesift.training.warmup import (
     Pair,

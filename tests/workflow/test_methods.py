@@ -8,8 +8,6 @@ import polars as pl
 import pytest
 from given.markdown import blocks
 
-
-
 METHODS = ("router", "router_untrained", "typical_inputs", "random")  # of the finished run
 
 

@@ -7,7 +7,6 @@ only the routers are trained, and computes its part of each step.
 import json
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
