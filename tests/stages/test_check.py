@@ -77,7 +77,7 @@ def test_a_run_that_nothing_stops(checked, capsys, tokenizer):
     assert f"{2 * 320 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32) + 32:,} parameters" in said
     assert "2 of 4 experts in 2 layers" in said
     assert "  arc_easy: 4 questions\n" in said
-    assert re.search(r"routers and optimizer of each epoch +[\d.]+ KiB\n", said)
+    assert re.search(r"routers and optimizer of all epochs +[\d.]+ KiB\n", said)
     assert re.search(r"train +ratio-0.1 +11 ", said)
     assert "hours of one CPU at 35% of" in said
     assert said.endswith("Nothing was found that would stop this run.\n")

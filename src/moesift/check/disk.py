@@ -25,10 +25,10 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
     if any(state in ("untrained", "warmed") for _, state in passes):
         of_model, appended = router_parameters(config, selector)
         trained = appended if config.warmup.objective == "contrastive" else of_model + appended
-        epochs = 1 + (config.warmup.epochs if plan.warmed else 0)
+        epochs = config.warmup.epochs if plan.warmed else 0  # besides epoch 0; each has Adam's two moments too
+        routers = (1 + epochs) * (of_model + appended) + epochs * 2 * trained
         files["frozen weights of the warm-up, shared by its epochs"] = seeds * selector.weights
-        # With Adam's two moments.
-        files["routers and optimizer of each epoch"] = seeds * epochs * FLOAT * (of_model + appended + 2 * trained)
+        files["routers and optimizer of all epochs"] = seeds * FLOAT * routers
     for name, state in passes:
         row = KEY + sum(_bytes(column, kind, selector) for column, kind in PASSES[name].items())
         files[f"pass {name}, {state}"] = (seeds if state in ("untrained", "warmed") else 1) * pool.examples * row
