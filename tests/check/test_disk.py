@@ -29,12 +29,12 @@ def test_what_is_written():
         "pool and held-out examples": 1050 * 200,
         "frozen weights of the warm-up, shared by its epochs": 2 * 10000,
         "routers and optimizer of all epochs": 2 * (4 + 3 * 12) * routers,
-        "pass likelihood, selector": 1000 * (40 + 3 * 8 + 128 * 4),
-        "pass routing, warmed": 2 * 1000 * (40 + 2 * 4 * 8 + 4 * 8 * 4),  # log odds twice, and shares of 8 experts
-        "pass tokens, selector": 1000 * 48,
-        "pass tokens, target": 1000 * 48,
-        "scores": 4 * 1000 * 48,
-        "selections": pytest.approx(4 * (100 + 200) * 240),
+        "pass likelihood, selector": 1000 * (20 + 3 * 8 + 128 * 4),
+        "pass routing, warmed": 2 * 1000 * (20 + 2 * 4 * 8 + 4 * 8 * 4),  # log odds twice, and shares of 8 experts
+        "pass tokens, selector": 1000 * 28,
+        "pass tokens, target": 1000 * 28,
+        "scores": 4 * 1000 * 36,
+        "selections": pytest.approx(4 * (100 + 200) * 220),
         "adapters": 8 * 4 * lora,
         "states of a running training": 3 * 12 * lora,
     }

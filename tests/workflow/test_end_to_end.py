@@ -169,22 +169,22 @@ def test_an_adapter_has_its_card_with_what_was_measured(results):
     assert "| | this adapter | untuned |" in (results / "adapters/random/ratio-0.5/seed-0/README.md").read_text()
 
 
-def test_a_check_finds_nothing_and_foretells_what_is_written(finished, results):
+def test_a_check_finds_nothing_and_predicts_what_is_written(finished, results):
     said = finished.snakemake("check", "--cores", "1", "--configfile", "tiny.yaml").stdout
     assert "Nothing was found that would stop this run." in said
+    units = {"KiB": 2**10, "MiB": 2**20}
+    shown = re.findall(r"^  (\S.*?) +([\d.]+) (KiB|MiB)$", said.partition("\nDisk\n")[2], re.MULTILINE)
+    predicted = {what: float(number) * units[unit] for what, number, unit in shown}
 
-    def foretold(what: str) -> float:
-        number, unit = re.search(rf"{what} +\d+ x +([\d.]+) (KiB|MiB)", said).groups()
-        return float(number) * {"KiB": 2**10, "MiB": 2**20}[unit]
+    def size(*patterns: str) -> int:
+        return sum(file.stat().st_size for pattern in patterns for file in results.glob(pattern))
 
-    adapter = results / "adapters/random/ratio-0.5/seed-0/adapter_model.safetensors"
-    assert foretold("adapters") == pytest.approx(adapter.stat().st_size, rel=0.1)
-    epoch = results / "warmup/seed-0/epoch-1"
-    own = ("routers.safetensors", "trash_experts.safetensors", "optimizer.safetensors")
-    assert foretold("routers and optimizer of each epoch") == pytest.approx(
-        sum((epoch / name).stat().st_size for name in own), rel=0.1
-    )
-    frozen = sum(file.stat().st_size for file in epoch.glob("frozen*.safetensors"))
-    assert foretold("frozen weights, shared by the epochs of a seed") == pytest.approx(frozen, rel=0.1)
-    pool, heldout = ((results / f"data/{name}.parquet").stat().st_size for name in ("pool", "heldout"))
-    assert foretold("pool and held-out examples") == pytest.approx(pool + heldout, rel=0.5)
+    epochs = [f"warmup/seed-0/epoch-*/{name}.safetensors" for name in ("routers", "trash_experts", "optimizer")]
+    assert predicted["adapters"] == pytest.approx(size("adapters/*/*/*/adapter_model.safetensors"), rel=0.1)
+    assert predicted["routers and optimizer of all epochs"] == pytest.approx(size(*epochs), rel=0.1)
+    frozen = size("warmup/seed-0/epoch-0/frozen*.safetensors")
+    assert predicted["frozen weights of the warm-up, shared by its epochs"] == pytest.approx(frozen, rel=0.1)
+    prepared = size("data/pool.parquet", "data/heldout.parquet")
+    assert predicted["pool and held-out examples"] == pytest.approx(prepared, rel=0.5)
+    for name, state in (("likelihood", "selector"), ("tokens", "selector")):
+        assert predicted[f"pass {name}, {state}"] == pytest.approx(size(f"passes/{state}/{name}.parquet"), rel=0.5)

@@ -9,7 +9,7 @@ from moesift.passes.columns import PASSES
 from moesift.passes.likelihood import HIDDEN
 from moesift.plan import Plan, passes_of
 
-KEY = 40  # bytes of an example's id, source and token count in a parquet
+ID = 20  # bytes of an example's id in a parquet
 FLOAT = 4
 
 
@@ -30,12 +30,12 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
         files["frozen weights of the warm-up, shared by its epochs"] = seeds * selector.weights
         files["routers and optimizer of all epochs"] = seeds * FLOAT * routers
     for name, state in passes:
-        row = KEY + sum(_bytes(column, kind, selector) for column, kind in PASSES[name].items())
+        row = ID + sum(_bytes(column, kind, selector) for column, kind in PASSES[name].items())
         files[f"pass {name}, {state}"] = (seeds if state in ("untrained", "warmed") else 1) * pool.examples * row
-    files["scores"] = len(plan.methods) * seeds * pool.examples * (KEY + 8)
+    files["scores"] = len(plan.methods) * seeds * pool.examples * (ID + 2 * 8)
     copies = 1 if config.select.format == "parquet" else 3  # JSON lines are not compressed
     kept = pool.examples * sum(share_of(run.budget, pool) for run in plan.runs)
-    files["selections"] = copies * kept * (pool.bytes + KEY)
+    files["selections"] = copies * kept * (pool.bytes + ID)
     files["adapters"] = len(plan.runs) * FLOAT * lora_parameters(config, target)
     # Three of them, with Adam's moments: two that are kept, and the next one that is written.
     files["states of a running training"] = 3 * 3 * FLOAT * lora_parameters(config, target)

@@ -101,8 +101,8 @@ def main(
     check_gpus(config, rule_gpus, submitted, problems)
 
     if len(measured) == 2:
-        size, of_target = max(1, round(examples) - config.data.heldout), measured["target"]
-        pool = Pool(size, measured["selector"].mean, of_target.mean, of_target.response, bytes_each(samples))
+        left, of_target = max(1, round(examples) - config.data.heldout), measured["target"]
+        pool = Pool(left, measured["selector"].mean, of_target.mean, of_target.response, bytes_each(samples))
         counted = config, plan, models["selector"].shape, models["target"].shape, pool
         check_disk(problems.attempt(written, *counted) or {}, results, problems)
         questions = {name: number for name, number in tasks.items() if number}
@@ -153,7 +153,7 @@ def check_gpus(config: Config, rule_gpus: Mapping[str, int], submitted: bool, pr
     problems.attempt(require_gpus, min(asked, visible))
     files = {"warmup_epoch": config.warmup.accelerate, "train_adapter": config.train.accelerate}
     for rule, gpus in rule_gpus.items() if asked else ():
-        processes = yaml.safe_load(Path(files[rule]).read_text())["num_processes"]
+        processes = yaml.safe_load(Path(files[rule]).read_text()).get("num_processes", gpus)
         if processes != gpus:
             problems.append(
                 f"{rule}: {files[rule]} asks for {processes} processes, and the rule for {gpus} GPUs; give both the "
