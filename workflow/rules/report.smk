@@ -56,8 +56,7 @@ rule cards:
         pool=f"{RESULTS}/data/pool.parquet",
         selections=of_runs(SELECTION),
         adapters=of_runs(f"{ADAPTER}/training.json"),
-        evaluations=of_runs(f"{RESULTS}/eval/{{method}}/{{budget}}/seed-{{seed}}.json"),
-        base=f"{RESULTS}/eval/base.json",
+        tables=f"{RESULTS}/tables",
     output:
         SELECTION_CARDS,
         ADAPTER_CARDS,
@@ -70,7 +69,7 @@ rule cards:
         code=digest("stages.cards"),
     shell:
         "{PYTHON} -m moesift.stages.cards --selections {input.selections} --pool {input.pool}"
-        " --adapters {input.adapters} --evaluations {input.evaluations} --base {input.base}"
+        " --adapters {input.adapters} --outcomes {input.tables}/outcomes.parquet"
         " --config {params.config:q} --licenses {params.licenses:q} > {log} 2>&1"
 
 

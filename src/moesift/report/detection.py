@@ -4,7 +4,8 @@ A kind of corruption is compared only with the clean examples that it could have
 corruption separates the two. An example without a score is never selected: it counts as lower than all that have one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -41,7 +42,7 @@ def labelled(pool: pl.DataFrame, n_tokens: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns id, source, kind, applicable (kinds that could have been made of a clean example), bin (of length).
     """
-    kinds: Sequence = pool.filter(pl.col("corruption") != CLEAN)["corruption"].unique().sort().to_list()
+    kinds: list[Any] = pool.filter(pl.col("corruption") != CLEAN)["corruption"].unique().sort().to_list()
     lengths = pool.select("id").join(n_tokens, on="id", how="left", validate="1:1", maintain_order="left")["n_tokens"]
     return pool.select(
         "id",
@@ -52,11 +53,11 @@ def labelled(pool: pl.DataFrame, n_tokens: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def aurocs(scores: Iterable[tuple[str, int, pl.DataFrame]], examples: pl.DataFrame) -> pl.DataFrame:
+def aurocs(scores: Mapping[Any, pl.DataFrame], examples: pl.DataFrame) -> pl.DataFrame:
     """Return how well each score separates each kind of corruption, and all kinds, from clean examples.
 
     Args:
-        scores: method, seed, and a frame with the columns id and score.
+        scores: columns id and score, by method and seed.
         examples: the frame of `labelled`.
 
     Returns:
@@ -65,7 +66,7 @@ def aurocs(scores: Iterable[tuple[str, int, pl.DataFrame]], examples: pl.DataFra
     clean = pl.col("kind") == CLEAN
     kinds = examples.filter(~clean)["kind"].unique().sort().to_list()
     rows = []
-    for method, seed, frame in scores:
+    for (method, seed), frame in scores.items():
         scored = examples.join(frame.select("id", "score"), on="id", how="left", validate="1:1")
         scored = scored.with_columns(pl.col("score").fill_null(float("-inf")))
         for kind in [*kinds, ALL]:

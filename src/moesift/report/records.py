@@ -1,0 +1,50 @@
+"""What the stages recorded beside their results: reasons, keep shares of routers, and the time of the jobs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.special import expit
+
+from moesift.data.pool import PARTICULAR
+
+REASONS = 20  # of a source, a method or a run: the most frequent
+# Of Snakemake's benchmark files: seconds, MiB, and in the extended ones the rule.
+RECORD = {"s": pl.Float64, "max_rss": pl.Float64, "rule_name": pl.String}
+
+
+def reason_counts(frame: pl.DataFrame, by: Sequence[str], seeds: int = 1) -> list[dict[str, Any]]:
+    """Return how many examples have which kind of reason, the mean over seeds: the most frequent REASONS of each.
+
+    The first part of a reason is its kind, and the ids and numbers in it are of one example.
+    """
+    kind = pl.col("reason").str.split(":").list.first().str.replace_all(PARTICULAR, "…")
+    counts = frame.group_by(*by, reason=kind).agg(count=pl.len() / seeds)
+    counts = counts.sort(*by, "count", "reason", descending=[*[False] * len(by), True, False])
+    return counts.filter(pl.int_range(pl.len()).over(by) < REASONS).to_dicts()
+
+
+def layer_shares(log_odds: pl.Series) -> pl.DataFrame:
+    """Return how the keep share of each routed layer, the sigmoid of its log odds, is spread over the examples.
+
+    Args:
+        log_odds: of each example a list, one number a routed layer; null where there is no response.
+
+    Returns:
+        Columns layer (from 0), low, median and high: a tenth of the examples is below `low`, a tenth above `high`.
+    """
+    # The sigmoid keeps the order, so the quantiles of the shares are those of the log odds.
+    low, median, high = expit(np.quantile(log_odds.drop_nulls().to_list(), [0.1, 0.5, 0.9], axis=0))
+    return pl.DataFrame({"layer": np.arange(len(median)), "low": low, "median": median, "high": high})
+
+
+def durations(jobs: pl.DataFrame) -> pl.DataFrame:
+    """Return what the jobs of each rule took, the longest first: rule, jobs, seconds (of all), peak_gib (of one).
+
+    Args:
+        jobs: columns RECORD, a row a job; null where it is not known (a job of less than a second has no memory).
+    """
+    by_rule = jobs.group_by(rule="rule_name")
+    by_rule = by_rule.agg(jobs=pl.len(), seconds=pl.sum("s"), peak_gib=pl.max("max_rss") / 1024)
+    return by_rule.sort("seconds", "rule", descending=[True, False])
