@@ -17,13 +17,6 @@ rule report:
         scores=rules.score.input,
         selections=of_runs(SELECTION),
         dropped=of_runs(rules.select_run.output.dropped),
-        routing=[
-            path
-            for column in sorted(PLAN.columns)
-            if column.name == "log_odds"
-            for seed in CONFIG.seeds
-            for path in files_of([column], RESULTS, seed, CONFIG.warmup.epochs).values()
-        ],
         curves=expand(
             f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
             seed=CONFIG.seeds,
@@ -45,7 +38,7 @@ rule report:
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"
-        " --routing {input.routing} --curves {input.curves} --benchmarks {params.benchmarks}"
+        " --curves {input.curves} --benchmarks {params.benchmarks}"
         " --results {output.results} --tables {output.tables} --page {output.page} --config {params.config:q}"
         " --methods {params.methods:q} > {log} 2>&1"
 

@@ -100,14 +100,14 @@ def adapter_card(
         pipeline_tag="text-generation",
         tags=["lora", *TAGS],
         model_name=f"{config['experiment']}: {budget_text(budget)} by {method}, seed {seed}",
-        eval_results=[EvalResult("text-generation", name, name, metric, value) for name, metric, value in measured],
+        eval_results=[EvalResult("text-generation", name, name, metric, value) for name, metric, value in measured]
+        or None,
     )
     rows = {name: {"": f"{name}, {metric}"} for name, metric in columns["untuned"]["outcome", "metric"].iter_rows()}
     for column, frame in columns.items():
         for name, value, error in frame["outcome", "value", "stderr"].iter_rows():
-            rows[name][column] = (
-                "diverged" if value is None else f"{value:.3f}" + ("" if error is None else f" ± {error:.3f}")
-            )
+            uncertain = "" if error is None else f" ± {error:.3f}"
+            rows[name][column] = "diverged" if value is None else f"{value:.3f}{uncertain}"
     values |= {"measured": _table(list(rows.values())), "sources": _counted(sources, {"examples": selection})}
     values |= {"seed": seed, "target": config["target"]["model"], "versions": values["training"]["versions"]}
     return ModelCard.from_template(data, template_str=_template("adapter"), **_common(run[:2], config), **values)

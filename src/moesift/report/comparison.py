@@ -87,19 +87,11 @@ def outcomes_of(evaluations: Evaluations, runs: pl.DataFrame) -> pl.DataFrame:
     return frame.select("method", "budget", "ratio", "seed", *OUTCOME, "value", "stderr")
 
 
-def missing_runs(outcomes: pl.DataFrame, methods: Methods, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the runs without a held-out loss, by method, budget and reason: not evaluated, or diverged."""
-    losses = {tuple(run): value for *run, value in outcomes.filter(outcome=HELDOUT).select(*RUN, "value").iter_rows()}
-    whole = whole_of(methods)
-    budgets = budgets_of(outcomes.filter(~pl.col("method").is_in(whole)))
-    missing: dict[tuple[str, ...], list[int]] = {}
-    for label in (method["label"] for method in methods):
-        for budget, seed in itertools.product(["ratio-1"] if label in whole else budgets, seeds):
-            if losses.get((label, budget, seed)) is None:
-                reason = "diverged" if (label, budget, seed) in losses else "not evaluated"
-                missing.setdefault((label, budget, reason), []).append(seed)
-    names = ("method", "budget", "reason")
-    return [dict(zip(names, run, strict=True)) | {"seeds": without} for run, without in missing.items()]
+def missing_runs(runs: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Return the selections without a held-out loss, as they were not evaluated, or diverged: method, budget, seeds."""
+    measured = outcomes.filter(outcome=HELDOUT).drop_nulls("value")
+    missing = runs.join(measured, on=RUN, how="anti", maintain_order="left")
+    return missing.group_by("method", "budget", maintain_order=True).agg(seeds="seed")
 
 
 def over_seeds(outcomes: pl.DataFrame) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from moesift.report.comparison import BETTER, HELDOUT, RANDOM, WORSE, budget_text, budgets_of
 from moesift.report.detection import ALL, ALL_PAIRS, SAME_STRATUM
@@ -262,41 +262,32 @@ def histograms(scores: pl.DataFrame, kept: pl.DataFrame, methods: Sequence[str])
 
 
 @matplotlib.rc_context(STYLE)
-def routers(curves: pl.DataFrame, shares: pl.DataFrame, target: float | None) -> str:
-    """Draw the loss and trash shares over the warm-up's steps, and what each layer keeps after it.
+def warmup(curves: pl.DataFrame, target: float | None) -> str:
+    """Draw the loss and the trash share of each layer over the steps of the warm-up, a line a seed.
 
     Args:
         curves: columns seed, epoch, step, nll or contrast, trash_shares (a list, one number a routed layer).
-        shares: columns seed, layer, low, median, high: keep shares over the examples of the pool, after the warm-up.
         target: the trash share that every layer is to have; None where the objective has no budget.
     """
     lowered = "contrast" if "contrast" in curves.columns else "nll"
-    figure, grid = _canvas(1, 3, 2.7)
-    loss, trash, keep = grid[0]
+    figure, grid = _canvas(1, 2, 2.7)
+    loss, trash = grid[0]
     for _, of_seed in curves.sort("seed", "step").group_by("seed", maintain_order=True):
         smooth = of_seed.with_columns(smooth=pl.col(lowered).rolling_mean(SMOOTH, min_samples=1))
         smooth = smooth.gather_every(math.ceil(of_seed.height / POINTS))
         loss.plot(smooth["step"], smooth[lowered], color=GREY, alpha=0.4, linewidth=0.6)
         loss.plot(smooth["step"], smooth["smooth"], color=BLUE, linewidth=1.4)
         layers = np.array(smooth["trash_shares"].to_list()).T  # (layers, steps)
-        for layer, shade in zip(
-            layers, matplotlib.colormaps["viridis"](np.linspace(0.2, 0.85, len(layers))), strict=True
-        ):
+        shades = matplotlib.colormaps["viridis"](np.linspace(0.2, 0.85, len(layers)))
+        for layer, shade in zip(layers, shades, strict=True):
             trash.plot(smooth["step"], layer, color=shade, linewidth=1)
-    faint = 0.3 / max(1, shares["seed"].n_unique())
-    keep.vlines(shares["layer"], shares["low"], shares["high"], color=BLUE, alpha=faint, linewidth=7)
-    keep.plot(shares["layer"], shares["median"], "o", color=BLUE, markersize=5)
-    keep.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if target is not None:
         trash.axhline(target, **DASHED)
-        keep.axhline(1 - target, **DASHED)
-    titles = (f"{lowered} of the warm-up", "trash share by layer (dark: first)", "keep share of the pool")
-    for axes, title, label in zip(grid[0], titles, ("step", "step", "routed layer"), strict=True):
+    trash.set_ylim(0, 1)
+    for axes, title in ((loss, f"{lowered} of the warm-up"), (trash, "trash share by layer (dark: first)")):
         axes.set_title(title)
-        axes.set_xlabel(label)
-        if axes is not loss:
-            axes.set_ylim(0, 1)
-    return _svg(figure, "routers")
+        axes.set_xlabel("step")
+    return _svg(figure, "warmup")
 
 
 def _canvas(rows: int, columns: int, height: float, sharey: bool = False) -> tuple[Figure, np.ndarray]:

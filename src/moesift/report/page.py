@@ -26,14 +26,13 @@ def plots(
         numbers: what is in results.json.
         scores: columns method, id, score, corrupted, of the first seed.
         selections: columns method, budget, id, of the first seed.
-        curves: see `figures.routers`; None where no method needs a warm-up.
+        curves: see `figures.warmup`; None where no method needs a warm-up.
     """
     methods, whole = [method["label"] for method in numbers["methods"]], whole_of(numbers["methods"])
     smallest = budgets_of(selections.filter(~pl.col("method").is_in(whole)))[0]
     kept = selections.filter(budget=smallest)
     selected = [method for method in methods if method in kept["method"]]
     areas = tables["auroc"].filter(~pl.col("method").is_in(whole))
-    warmup = numbers["configuration"]["warmup"]
     drawn = {
         "budgets": figures.by_budget(tables["summary"], methods, [BASE, *whole]),
         "histograms": figures.histograms(scores, kept, selected),
@@ -44,8 +43,9 @@ def plots(
     if areas.height:
         drawn["auroc"] = figures.auroc_map(areas)
     if curves is not None:
-        target = warmup["trash_share"] if warmup["objective"] == "budget" else None
-        drawn["routers"] = figures.routers(curves, tables["keep_shares"].filter(state="warmed"), target)
+        settings = numbers["configuration"]["warmup"]
+        target = settings["trash_share"] if settings["objective"] == "budget" else None
+        drawn["warmup"] = figures.warmup(curves, target)
     return {name: svg for name, svg in drawn.items() if svg is not None}
 
 

@@ -1,11 +1,9 @@
-"""What the stages recorded beside their results: reasons, keep shares of routers, and the time of the jobs."""
+"""What the stages recorded beside their results: reasons, and the time of the jobs."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
-from scipy.special import expit
 
 from moesift.data.pool import PARTICULAR
 
@@ -23,20 +21,6 @@ def reason_counts(frame: pl.DataFrame, by: Sequence[str], seeds: int = 1) -> lis
     counts = frame.group_by(*by, reason=kind).agg(count=pl.len() / seeds)
     counts = counts.sort(*by, "count", "reason", descending=[*[False] * len(by), True, False])
     return counts.filter(pl.int_range(pl.len()).over(by) < REASONS).to_dicts()
-
-
-def layer_shares(log_odds: pl.Series) -> pl.DataFrame:
-    """Return how the keep share of each routed layer, the sigmoid of its log odds, is spread over the examples.
-
-    Args:
-        log_odds: of each example a list, one number a routed layer; null where there is no response.
-
-    Returns:
-        Columns layer (from 0), low, median and high: a tenth of the examples is below `low`, a tenth above `high`.
-    """
-    # The sigmoid keeps the order, so the quantiles of the shares are those of the log odds.
-    low, median, high = expit(np.quantile(log_odds.drop_nulls().to_list(), [0.1, 0.5, 0.9], axis=0))
-    return pl.DataFrame({"layer": np.arange(len(median)), "low": low, "median": median, "high": high})
 
 
 def durations(jobs: pl.DataFrame) -> pl.DataFrame:

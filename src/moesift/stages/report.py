@@ -12,12 +12,10 @@ from moesift.report import comparison, composition, detection
 from moesift.report.examples import of_rankings
 from moesift.report.headline import headline
 from moesift.report.page import plots, rendered
-from moesift.report.records import RECORD, durations, layer_shares, reason_counts
+from moesift.report.records import RECORD, durations, reason_counts
 
-INT, FLOAT, TEXT = pl.Int64, pl.Float64, pl.String
 QUESTIONS = ["task", "doc_id", "doc_hash", "metric", "value"]
 SCORES = ["id", "score", "n_tokens", "reason"]
-KEEP_SHARES = {"layer": INT, "low": FLOAT, "median": FLOAT, "high": FLOAT, "seed": INT, "state": TEXT}
 
 
 def main(
@@ -26,7 +24,6 @@ def main(
     rejected: flags.Parquet,
     scores: list[flags.Parquet],
     selections: list[flags.Parquet],
-    routing: list[flags.Parquet],
     curves: list[Path],
     benchmarks: Path,
     config: str,
@@ -43,7 +40,6 @@ def main(
         rejected: parquet of the rows that became no example.
         scores: .../{method}/seed-{seed}.parquet.
         selections: .../{method}/{budget}/seed-{seed}.parquet, each beside its .dropped.parquet.
-        routing: .../seed-{seed}/epoch-{n}/routing.parquet.
         curves: .../seed-{seed}/epoch-{n}.jsonl of the warm-up.
         benchmarks: folder of Snakemake's records of the jobs.
         config: the resolved configuration as JSON.
@@ -65,39 +61,30 @@ def main(
     dropped = pl.concat(
         of_run(path.with_suffix(".dropped.parquet"), ["score", "reason"], *run) for path, run in runs.items()
     )
-    warmup = [pl.read_ndjson(path).with_columns(seed=pl.lit(seed_of(path.parent), INT)) for path in curves]
-    shares = pl.concat([pl.DataFrame(schema=KEEP_SHARES), *map(keep_shares, routing)])
+    warmup = [pl.read_ndjson(path).with_columns(seed=pl.lit(seed_of(path.parent), pl.Int64)) for path in curves]
     jobs = pl.concat([pl.DataFrame(schema=RECORD), *map(record, sorted(benchmarks.rglob("*.tsv")))])
 
-    seeds, run = configured["seeds"], ["method", "budget", "outcome"]
+    seeds, compared = configured["seeds"], ["method", "budget", "outcome"]
+    n_tokens = scored.filter(method=scored["method"][0], seed=scored["seed"][0]).select("id", "n_tokens")
     tasks, kept_by_run = comparison.tasks_of(measured), comparison.runs_of(kept, examples)
     outcomes = comparison.outcomes_of(measured, kept_by_run)
-    summary, by_question = comparison.over_seeds(outcomes), comparison.by_question(pl.concat(asked), tasks)
-    differences = comparison.against_random(outcomes, described, len(seeds))
-    differences = differences.join(by_question, on=run, how="left", maintain_order="left")
-    n_tokens = scored.filter(method=scored["method"][0], seed=scored["seed"][0]).select("id", "n_tokens")
-    areas, corrupted = (
-        pl.DataFrame(schema=detection.AUROC),
-        examples.select("id", corrupted=pl.col("corruption") != CLEAN),
+    differences = comparison.against_random(outcomes, described, len(seeds)).join(
+        comparison.by_question(pl.concat(asked), tasks), on=compared, how="left", maintain_order="left"
     )
-    if corrupted["corrupted"].any():
-        rankings = dict(scored.group_by("method", "seed", maintain_order=True))
-        areas = detection.aurocs(rankings, detection.labelled(examples, n_tokens))
     made = {
         "outcomes": outcomes,
-        "summary": summary,
+        "summary": comparison.over_seeds(outcomes),
         "differences": differences,
         "runs": kept_by_run,
-        "auroc": areas,
+        "auroc": detection.aurocs(dict(scored.group_by("method", "seed", maintain_order=True)), examples, n_tokens),
         "kept": composition.kept_of_groups(kept, composition.groups(examples, n_tokens)),
-        "keep_shares": shares,
     }
     made_from = [one["made_from"] for one in measured]
     versions = sorted({pair for one in made_from for pair in one["versions"].items()})
     numbers = {
         "experiment": configured["experiment"],
-        "headline": headline(summary, differences, [comparison.BASE, *comparison.whole_of(described)]),
-        "missing": comparison.missing_runs(outcomes, described, seeds),
+        "headline": headline(made["summary"], differences, [comparison.BASE, *comparison.whole_of(described)]),
+        "missing": comparison.missing_runs(kept_by_run, outcomes).to_dicts(),
         "methods": described,
         "tasks": tasks,
         "heldout": {key: measured[0]["heldout"][key] for key in ("examples", "tokens")},
@@ -110,12 +97,12 @@ def main(
         "versions": {name: [version for other, version in versions if other == name] for name, _ in versions},
         "configuration": configured,
     }
-    first = pl.col("seed") == min(seeds)
-    scored, kept = scored.filter(first).join(corrupted, on="id"), kept.filter(first)
+    corrupted = examples.select("id", corrupted=pl.col("corruption") != CLEAN)
+    scored, kept = scored.filter(seed=min(seeds)).join(corrupted, on="id"), kept.filter(seed=min(seeds))
     drawn = plots(made, numbers, scored, kept, pl.concat(warmup) if warmup else None)
-    compared = summary.join(differences.drop(comparison.OUTCOME[1:]), on=run, how="left", suffix="_seeds")
     ranked = of_rankings(scored, kept, examples, [method["label"] for method in described])
-    html = rendered(numbers, compared, drawn, ranked, durations(jobs).to_dicts())
+    rows = made["summary"].join(differences, on=compared, how="left", suffix="_seeds", maintain_order="left")
+    html = rendered(numbers, rows, drawn, ranked, durations(jobs).to_dicts())
 
     with atomic_write(tables) as part:
         part.mkdir()
@@ -131,14 +118,7 @@ def main(
 def of_run(path: Path, columns: list[str], method: str, budget: str | None, seed: int | None) -> pl.DataFrame:
     """Read columns of a frame, and name its run in them."""
     frame = pl.read_parquet(path, columns=columns)
-    return frame.with_columns(method=pl.lit(method), budget=pl.lit(budget, TEXT), seed=pl.lit(seed, INT))
-
-
-def keep_shares(path: Path) -> pl.DataFrame:
-    """Read the routing pass of one epoch of a warm-up, epoch 0 being untrained."""
-    shares = layer_shares(pl.read_parquet(path, columns=["log_odds"])["log_odds"])
-    state = "untrained" if path.parent.name == "epoch-0" else "warmed"
-    return shares.with_columns(seed=pl.lit(seed_of(path.parent.parent), INT), state=pl.lit(state))
+    return frame.with_columns(method=pl.lit(method), budget=pl.lit(budget, pl.String), seed=pl.lit(seed, pl.Int64))
 
 
 def record(path: Path) -> pl.DataFrame:

@@ -11,8 +11,6 @@ from moesift import flags
 from moesift.errors import UserError
 from moesift.report.comparison import HELDOUT
 
-FORMAT = {"tbl_formatting": "NOTHING", "tbl_hide_dataframe_shape": True, "tbl_hide_column_data_types": True}
-
 
 def main(results: Path) -> None:
     """Print the table, the headline and the path of the page.
@@ -23,7 +21,8 @@ def main(results: Path) -> None:
     if not results.is_file():
         raise UserError(f"{results}: there is no such file; `snakemake --cores all` makes it")
     numbers = json.loads(results.read_text())
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=1000, float_precision=3, **FORMAT):
+    plain = pl.Config(tbl_formatting="NOTHING", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
+    with plain, pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=1000, float_precision=3):
         print(str(table(numbers)).replace("null", "    "))
     print("\n".join(["", *numbers["headline"], f"report: {results.parent / 'report' / 'index.html'}"]))
 
