@@ -26,7 +26,7 @@ def of_rankings(
         A dictionary a method: `method`, and `best` and `worst`, lists of examples with id, score, source, corruption,
         kept and text (the turns with their roles; of a long text both ends).
     """
-    turns = pl.concat_str(pl.element().struct.field("role"), pl.lit(": "), pl.element().struct.field("content"))
+    turns = pl.concat_str(pl.element().struct.field("role"), pl.lit(":\n"), pl.element().struct.field("content"))
     text = pl.col("messages").list.eval(turns).list.join("\n\n")
     ends = pl.concat_str(text.str.head(CHARACTERS), pl.lit(" […] "), text.str.tail(CHARACTERS))
     text = pl.when(text.str.len_chars() > 2 * CHARACTERS).then(ends).otherwise(text)
