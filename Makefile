@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv),.uv/bin/uv)
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all
-	@$(BIN)/python -m moesift.stages.table results/demo/results.json
+	@$(BIN)/python -m moesift.stages.table --results results/demo/results.json
 
 test: .venv/installed
 	$(BIN)/pytest

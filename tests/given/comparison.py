@@ -25,7 +25,7 @@ METHODS = [
     {"label": label, "method": label, "caption": f"caption of {label}", "source": "a paper", "whole": label == "full"}
     for label in ("router", "random", "full")
 ]
-# Markup, a line without an end, right-to-left text with marks that turn the order around, emoji, and a stack of accents.
+# Markup, a line without an end, right-to-left text with marks that turn the order around, emoji, a stack of accents.
 HOSTILE = "<script>alert('x')</script> & \"more\""
 HARD = [HOSTILE, "x" * 3000, "\u202eשלום עולם\u202e مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈" * 60, "a" + "\u0301" * 400]
 TASKS = [{"name": "mmlu", "fewshot": 5, "limit": None}]
@@ -82,7 +82,12 @@ def evaluation(method: str, budget: str | None, seed: int | None, nll: float, ac
         "seed": seed,
         "heldout": {"nll": nll, "stderr": 0.02, "tokens": 30, "examples": 3},
         "tasks": {"mmlu": mmlu},
-        "made_from": {"evaluation": {"tasks": TASKS}, "commit": "abc1234", "machine": "a machine", "versions": versions},
+        "made_from": {
+            "evaluation": {"tasks": TASKS},
+            "commit": "abc1234",
+            "machine": "a machine",
+            "versions": versions,
+        },
     }
 
 
@@ -91,7 +96,10 @@ def questions(method: str) -> pl.DataFrame:
     right = float(method == "router")
     rows = [(task, doc, f"{task} {doc}", "acc", right * (doc == 0)) for task in SHARES for doc in (0, 1)]
     for doc, tokens in enumerate((5.0, 10.0, 15.0)):
-        rows += [("heldout", doc, f"{doc:02}", "nll", 5 * tokens - 2 * right), ("heldout", doc, f"{doc:02}", "tokens", tokens)]
+        rows += [
+            ("heldout", doc, f"{doc:02}", "nll", 5 * tokens - 2 * right),
+            ("heldout", doc, f"{doc:02}", "tokens", tokens),
+        ]
     return pl.DataFrame(rows, schema=["task", "doc_id", "doc_hash", "metric", "value"], orient="row")
 
 

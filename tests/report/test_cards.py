@@ -115,7 +115,11 @@ def adapter_card(method="router", budget="ratio-0.1", on_hub=True) -> ModelCard:
 
 def test_the_hub_reads_an_adapters_card():
     data = adapter_card().data
-    assert (data.library_name, data.base_model, data.model_name) == ("peft", "owner/model", "small: 10% by router, seed 3")
+    assert (data.library_name, data.base_model, data.model_name) == (
+        "peft",
+        "owner/model",
+        "small: 10% by router, seed 3",
+    )
     assert [(one.dataset_name, one.metric_type, one.metric_value) for one in data.eval_results] == [
         ("heldout", "nll", 4.8391),
         ("gsm8k", "exact", 0.5),

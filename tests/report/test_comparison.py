@@ -36,8 +36,15 @@ def run(method, *values, budget="ratio-0.1"):
 
 
 def test_the_compared_metric_is_acc_then_f1_then_lm_evals_first():
-    task = {**evaluation("m", None, None, 1.0)["tasks"]["mmlu"], "higher_is_better": dict.fromkeys(["acc", "f1", "x"], True)}
-    for metrics, metric in (({"acc_norm": 1, "acc": 0}, "acc"), ({"x": 0, "f1": 1}, "f1"), ({"x": 0.1, "x_stderr": 1}, "x")):
+    task = {
+        **evaluation("m", None, None, 1.0)["tasks"]["mmlu"],
+        "higher_is_better": dict.fromkeys(["acc", "f1", "x"], True),
+    }
+    for metrics, metric in (
+        ({"acc_norm": 1, "acc": 0}, "acc"),
+        ({"x": 0, "f1": 1}, "f1"),
+        ({"x": 0.1, "x_stderr": 1}, "x"),
+    ):
         one = evaluation("m", None, None, 1.0) | {"tasks": {"mmlu": {**task, "metrics": metrics}}}
         assert tasks_of([one])[0]["metric"] == metric
 
@@ -104,7 +111,11 @@ def test_of_many_comparisons_chance_finds_nothing():
     rows = [*run("random", 0.0, 0.0, 0.0), *run("m", -0.5, -0.6, -0.9)]  # p = 0.03
     alone = against_random(measured(*rows), [], 3)
     assert alone["verdict"].to_list() == ["better"]
-    others = [*run("n", 0.3, -0.2, 0.1), *run("random", 0, 0, 0, budget="ratio-0.3"), *run("m", 0.1, 0.1, 0.1, budget="ratio-0.3")]
+    others = [
+        *run("n", 0.3, -0.2, 0.1),
+        *run("random", 0, 0, 0, budget="ratio-0.3"),
+        *run("m", 0.1, 0.1, 0.1, budget="ratio-0.3"),
+    ]
     found = against_random(measured(*rows, *others), [], 3)
     assert found["p_holm"].to_list() == pytest.approx([3 * alone["p"][0], 1.0, 1.0])  # over methods and budgets
     assert set(found["verdict"]) == {"not significant"}
@@ -123,7 +134,9 @@ def test_one_seed_or_a_missing_one_has_no_verdict():
 def test_the_untuned_target_and_the_whole_pool_are_compared_within_each_budget_without_a_test():
     random = [*run("random", 1.0, 2.0), *run("random", 1.5, 2.5, budget="tokens-90")]
     rows = [*random, ("base", None, None, 5.0), *run("full", 0.5, 1.6, budget="ratio-1")]
-    found = against_random(measured(*rows), METHODS, 2).select("method", "budget", "seeds", "difference", "p_holm", "verdict")
+    found = against_random(measured(*rows), METHODS, 2).select(
+        "method", "budget", "seeds", "difference", "p_holm", "verdict"
+    )
     assert found.rows() == [
         ("base", "ratio-0.1", 2, 3.5, None, None),
         ("base", "tokens-90", 2, 3.0, None, None),
@@ -139,7 +152,9 @@ def test_without_random_there_are_no_differences():
 def asked(values, metric, tasks, losses=(1.0, 2.0, 3.0)):
     """Questions of some tasks, and three held-out examples of 1, 2 and 3 tokens, of methods and their values."""
     frames = []
-    for (method, answers), nll in zip(values.items(), losses if isinstance(losses[0], tuple) else [losses] * 9, strict=False):
+    for (method, answers), nll in zip(
+        values.items(), losses if isinstance(losses[0], tuple) else [losses] * 9, strict=False
+    ):
         rows = [(task, n, f"{n}", metric, value) for n, (task, value) in enumerate(zip(tasks, answers, strict=True))]
         rows += [("heldout", n, f"h{n}", "nll", value) for n, value in enumerate(nll)]
         rows += [("heldout", n, f"h{n}", "tokens", float(n + 1)) for n in range(3)]
@@ -156,7 +171,9 @@ LAW = ["mmlu_law"] * 2 + ["mmlu_sums"] * 4
 def test_an_interval_over_questions_is_paired_and_weighs_its_tasks():
     # Of law every question is won, of sums none: whatever is drawn within the tasks, the difference is law's share.
     # The losses differ by 1 nat a token whichever examples are drawn: the ratio is of sums.
-    frame = asked({"m": [1, 1, 0, 1, 0, 1], "random": [0, 0, 0, 1, 0, 1]}, "acc", LAW, [(1.0, 3.0, 5.0), (2.0, 5.0, 8.0)])
+    frame = asked(
+        {"m": [1, 1, 0, 1, 0, 1], "random": [0, 0, 0, 1, 0, 1]}, "acc", LAW, [(1.0, 3.0, 5.0), (2.0, 5.0, 8.0)]
+    )
     assert by_question(frame, [MMLU]).rows() == [
         ("m", "ratio-0.1", "heldout", pytest.approx(-1), pytest.approx(-1)),
         ("m", "ratio-0.1", "mmlu", pytest.approx(0.25), pytest.approx(0.25)),
@@ -180,7 +197,9 @@ def test_runs_that_were_asked_other_questions_are_refused_and_one_that_diverged_
     diverged = pl.when((pl.col("method") == "m") & (pl.col("metric") == "nll")).then(float("nan")).otherwise("value")
     assert by_question(frame.with_columns(value=diverged), [MMLU])["outcome"].to_list() == ["mmlu"]
     assert by_question(frame.filter(method="m"), [MMLU]).is_empty()
-    assert by_question(frame, [{"name": "bleu", "metric": "bleu", "shares": SHARES}])["outcome"].to_list() == ["heldout"]
+    assert by_question(frame, [{"name": "bleu", "metric": "bleu", "shares": SHARES}])["outcome"].to_list() == [
+        "heldout"
+    ]
 
 
 def test_budgets_are_ordered_by_kind_and_size_and_can_be_read():

@@ -14,7 +14,9 @@ def test_the_ends_of_a_ranking_begin_with_the_most_extreme():
     (router,) = rankings(scores("router").with_columns(method=pl.lit("router")))  # a random ranking shows nothing
     assert [example["id"] for example in router["best"]] == ["00", "01", "02", "03", "04"]
     assert [example["id"] for example in router["worst"]] == ["18", "17", "16", "15", "14"]  # 19 has no score
-    assert [(one["score"], one["source"], one["corruption"], one["kept"]) for one in (router["best"][0], router["worst"][0])] == [
+    assert [
+        (one["score"], one["source"], one["corruption"], one["kept"]) for one in (router["best"][0], router["worst"][0])
+    ] == [
         (19.0, "a", "clean", True),
         (1.0, "$b$ <&", "truncated", None),
     ]

@@ -1,4 +1,4 @@
-"""What can go wrong in a figure: a case that cannot be drawn, a number that is not shown, ids that clash in the page."""
+"""What can go wrong: a case that cannot be drawn, a number that is not shown, ids that clash in the page."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -114,6 +114,11 @@ def test_one_budget_one_outcome_and_no_random_selection_are_drawn():
     drawn = texts(figures.by_budget(alone, ["router"], ["base"]))
     assert {"router", "10%", "held-out loss"} <= drawn
     assert "random" not in drawn
+
+
+def test_many_budgets_are_drawn():
+    many = [DIFFERENCES.filter(budget="ratio-0.1").with_columns(budget=pl.lit(f"ratio-0.{n}")) for n in range(1, 6)]
+    assert {f"{n}0% kept" for n in range(1, 6)} <= texts(figures.against_random(pl.concat(many), ["full", "base"]))
 
 
 def test_scores_that_are_all_equal_or_missing_are_drawn():

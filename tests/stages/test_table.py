@@ -16,7 +16,16 @@ def test_the_table_the_headline_and_where_the_page_is(tmp_path, capsys, corrupte
     rows = [line.split() for line in lines[:5]]
     label = ["corrupted"] if corrupted else []
     assert rows[0] == ["method", "budget", "heldout", "stderr", "difference", "verdict", *label, "mmlu"]
-    assert rows[1] == ["router", "ratio-0.5", "4.111", "0.064", "-0.189", "better", *(["0.000"] if corrupted else []), "0.250"]
+    assert rows[1] == [
+        "router",
+        "ratio-0.5",
+        "4.111",
+        "0.064",
+        "-0.189",
+        "better",
+        *(["0.000"] if corrupted else []),
+        "0.250",
+    ]
     assert [row[0] for row in rows[2:]] == ["random", "full", "base"]
     assert rows[4] == ["base", "5.000", "0.020", "0.250"]
     assert lines[6].startswith("Held-out loss against random: 1 of 1 selections")

@@ -56,8 +56,10 @@ def against_random(differences: pl.DataFrame, references: Sequence[str]) -> str:
     ends = compared.select("difference", "low", "high", "low_questions", "high_questions").to_numpy()
     low, high = np.nanmin(ends, initial=-0.001), np.nanmax(ends, initial=0.001)
     limits = (low - 0.06 * (high - low), high + 0.06 * (high - low))
-    figure, grid = _canvas(1, len(budgets), 0.27 * len(rows) + 0.8, sharey=True)
-    for axes, budget in zip(grid[0], budgets, strict=True):
+    figure, grid = _canvas(math.ceil(len(budgets) / 3), min(len(budgets), 3), 0.27 * len(rows) + 0.8, sharey=True)
+    for axes in grid.flat[len(budgets) :]:
+        axes.set_axis_off()
+    for axes, budget in zip(grid.flat, budgets, strict=False):
         axes.set_xlim(limits)
         axes.axvspan(limits[0], 0, color=GREEN, alpha=0.07, linewidth=0)
         axes.axvline(0, color=GREY, linewidth=1)
@@ -111,7 +113,7 @@ def by_budget(summary: pl.DataFrame, methods: Sequence[str], references: Sequenc
         axes.set_ylim(limits)
         name = "held-out loss" if outcome == HELDOUT else outcome
         axes.set_title(" · ".join([name, *(f"{method} {value:.3f}" for method, value in levels)]))
-        ticks = selected["ratio"].unique().sort().to_list()
+        ticks = selected.group_by("budget").agg(pl.mean("ratio"))["ratio"].sort().to_list()
         axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{100 * tick:.2g}%" for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -166,9 +168,8 @@ def kept_map(kept: pl.DataFrame, methods: Sequence[str]) -> str | None:
     """
     means = kept.group_by("by", "group", "method", maintain_order=True).agg(pl.mean("kept"), pl.first("examples"))
     whole = pl.col("kept").dot("examples").over("by", "method") / pl.sum("examples").over("by", "method")
-    means = means.with_columns(
-        times=pl.col("kept") / whole, size=pl.col("examples") / pl.sum("examples").over("by", "method")
-    )
+    size = pl.col("examples") / pl.sum("examples").over("by", "method")
+    means = means.with_columns(times=pl.col("kept") / whole, size=size)
     means = means.filter(pl.col("size") >= SMALLEST).filter(pl.n_unique("group").over("by") > 1)
     if means.is_empty():
         return None
@@ -179,20 +180,10 @@ def kept_map(kept: pl.DataFrame, methods: Sequence[str]) -> str | None:
     figure, grid = _canvas(1, 1, 0.27 * len(methods) + 1.4)
     names = [group if len(group) <= 18 else f"{group[:17]}…" for _, group in groups]
     blocks = [by for by, _ in groups]
-    lefts = _heat(
-        grid[0, 0],
-        values[:, :, 0],
-        strength,
-        methods,
-        names,
-        blocks,
-        ".0%",
-        rotation=40,
-        ha="left",
-        rotation_mode="anchor",
-    )
+    slanted = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"}
+    lefts = _heat(grid[0, 0], values[:, :, 0], strength, methods, names, blocks, ".0%", **slanted)
     for by in dict.fromkeys(blocks):
-        title = {"length": "response tokens", "corruption": "corruption"}.get(by, by)
+        title = "response tokens" if by == "length" else by
         grid[0, 0].text(lefts[blocks.index(by)], len(methods) + 0.25, title, va="top", fontsize=9)
     return _svg(figure, "kept")
 

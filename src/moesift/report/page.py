@@ -9,7 +9,7 @@ import yaml
 
 from moesift.data.corruption import CLEAN
 from moesift.report import figures
-from moesift.report.comparison import BASE, budget_text, budgets_of, whole_of
+from moesift.report.comparison import BASE, HELDOUT, budget_text, budgets_of, whole_of
 
 
 def plots(
@@ -38,7 +38,7 @@ def plots(
         "histograms": figures.histograms(scores, kept, selected),
         "kept": figures.kept_map(tables["kept"].filter(budget=smallest), selected),
     }
-    if tables["differences"].height:
+    if tables["differences"].filter(outcome=HELDOUT)["difference"].count():
         drawn["random"] = figures.against_random(tables["differences"], [*whole, BASE])
     if areas.height:
         drawn["auroc"] = figures.auroc_map(areas)

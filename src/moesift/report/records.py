@@ -5,8 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from moesift.data.pool import PARTICULAR
-
+PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+(?:\.\d+)?)\b"  # ids and numbers, which do not distinguish kinds of reasons
 REASONS = 20  # of a source, a method or a run: the most frequent
 # Of Snakemake's benchmark files: seconds, MiB, and in the extended ones the rule.
 RECORD = {"s": pl.Float64, "max_rss": pl.Float64, "rule_name": pl.String}
@@ -15,7 +14,7 @@ RECORD = {"s": pl.Float64, "max_rss": pl.Float64, "rule_name": pl.String}
 def reason_counts(frame: pl.DataFrame, by: Sequence[str], seeds: int = 1) -> list[dict[str, Any]]:
     """Return how many examples have which kind of reason, the mean over seeds: the most frequent REASONS of each.
 
-    The first part of a reason is its kind, and the ids and numbers in it are of one example.
+    The kind is the first part of a reason, without ids and numbers.
     """
     kind = pl.col("reason").str.split(":").list.first().str.replace_all(PARTICULAR, "…")
     counts = frame.group_by(*by, reason=kind).agg(count=pl.len() / seeds)
