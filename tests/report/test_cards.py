@@ -131,6 +131,7 @@ def test_the_hub_reads_an_adapters_card():
 
 def test_an_adapter_is_compared_with_the_untuned_target_and_random():
     lines = adapter_card().text.splitlines()
+    assert "# small: 10% by router, seed 3" in lines
     assert "|  | this adapter | untuned | random |" in lines
     assert "| heldout, nll | 4.839 ± 0.031 | 5.110 ± 0.031 | 4.833 ± 0.031 |" in lines
     assert "| gsm8k, exact | 0.500 | 0.500 | 0.500 |" in lines

@@ -87,6 +87,7 @@ def adapter_card(
             there.
     """
     method, budget, seed = run
+    title = f"{config['experiment']}: {budget_text(budget)} by {method}, seed {seed}"
     of_random = outcomes.filter(method=RANDOM, budget=budget, seed=seed)
     columns = {
         "this adapter": outcomes.filter(method=method, budget=budget, seed=seed),
@@ -99,7 +100,7 @@ def adapter_card(
         library_name="peft",
         pipeline_tag="text-generation",
         tags=["lora", *TAGS],
-        model_name=f"{config['experiment']}: {budget_text(budget)} by {method}, seed {seed}",
+        model_name=title,
         eval_results=[EvalResult("text-generation", name, name, metric, value) for name, metric, value in measured]
         or None,
     )
@@ -109,7 +110,12 @@ def adapter_card(
             uncertain = "" if error is None else f" ± {error:.3f}"
             rows[name][column] = "diverged" if value is None else f"{value:.3f}{uncertain}"
     values |= {"measured": _table(list(rows.values())), "sources": _counted(sources, {"examples": selection})}
-    values |= {"seed": seed, "target": config["target"]["model"], "versions": values["training"]["versions"]}
+    values |= {
+        "title": title,
+        "seed": seed,
+        "target": config["target"]["model"],
+        "versions": values["training"]["versions"],
+    }
     return ModelCard.from_template(data, template_str=_template("adapter"), **_common(run[:2], config), **values)
 
 
