@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from moesift.report.costs import forward
+from moesift.check.costs import forward
 
 from benchmarks import given, plain
 from moesift.models.adapters import add_lora
