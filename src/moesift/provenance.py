@@ -110,7 +110,9 @@ def _parsed(text: str) -> tuple[str, list[str]]:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             first, last = node.body[0].lineno, node.body[0].end_lineno or 0
             lines[first - 1 : last] = [b""] * (last - first + 1)
-        elif isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))):
+        elif isinstance(node, ast.JoinedStr) or (
+            isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))
+        ):
             for row in range(node.lineno, (node.end_lineno or 0) + 1):
                 start = node.col_offset if row == node.lineno else 0
                 end = node.end_col_offset or 0 if row == node.end_lineno else sys.maxsize

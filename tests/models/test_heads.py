@@ -53,7 +53,9 @@ def test_the_body_is_restored_after_an_error():
 def test_the_middle_of_a_dense_model_is_the_input_of_its_feed_forward_block(family):
     model = model_of(family)
     expected = []
-    model.get_submodule(DENSE[family][0]).register_forward_pre_hook(lambda _, inputs: expected.append(inputs[0].clone()))
+    model.get_submodule(DENSE[family][0]).register_forward_pre_hook(
+        lambda _, inputs: expected.append(inputs[0].clone())
+    )
     with torch.no_grad(), middle_inputs(model) as middle:
         model(IDS)
         recorded = middle().reshape(2, 6, -1)

@@ -51,7 +51,9 @@ def _body(model: PreTrainedModel) -> Any:
     """Return the module whose output the head reads; OPT and its kin call the decoder inside of their base model."""
     body = model.base_model.get_decoder()
     if body is model:
-        raise UserError(f"{type(model).__name__}: its body is not known to transformers, so it cannot run without its head")
+        raise UserError(
+            f"{type(model).__name__}: its body is not known to transformers, so it cannot run without its head"
+        )
     return body
 
 

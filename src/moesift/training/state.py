@@ -151,4 +151,7 @@ def _claim(folder: Path) -> None:
     except OSError as error:
         if is_full(error):
             raise full_disk(folder) from None
-        print(f"{folder}: cannot be locked, so a second process on this training would go unnoticed: {error}", file=sys.stderr)
+        print(
+            f"{folder}: cannot be locked, so a second process on this training would go unnoticed: {error}",
+            file=sys.stderr,
+        )
