@@ -113,7 +113,7 @@ def test_a_killed_warm_up_goes_on_and_a_second_snakemake_is_turned_away(disturbe
     assert "moesift: error: a process of the training was killed by SIGKILL" in said
     assert "Traceback" not in said
     disturbed.run(EPOCH)
-    assert "goes on after" in (disturbed.folder / "results/tiny/logs/warmup/seed-0/epoch-2.log").read_text()
+    assert "resumes after" in (disturbed.folder / "results/tiny/logs/warmup/seed-0/epoch-2.log").read_text()
     names = ("routers.safetensors", "trash_experts.safetensors", "optimizer.safetensors")
     assert disturbed.same(*(f"{EPOCH}/{name}" for name in names), f"{EPOCH}.jsonl")
 
@@ -133,7 +133,7 @@ def test_a_killed_snakemake_leaves_a_lock_and_a_training_that_nobody_starts_twic
     assert f"moesift: error: {adapter}.state: another process is still at this training" in said
     os.kill(number, signal.SIGKILL)
     disturbed.run(f"{adapter}/{WEIGHTS}")
-    assert "goes on after" in (disturbed.folder / "results/tiny/logs/adapters/random/ratio-0.25/seed-0.log").read_text()
+    assert "resumes after" in (disturbed.folder / "results/tiny/logs/adapters/random/ratio-0.25/seed-0.log").read_text()
     assert disturbed.same(f"{adapter}/{WEIGHTS}")
     losses = [
         json.loads((folder / adapter / "training.json").read_text())["nll_per_step"]

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from moesift.errors import UserError
 from moesift.models.batches import Batch
@@ -16,9 +15,22 @@ from moesift.models.routers import find_routers, has_routers
 FEED_FORWARD = ("mlp", "feed_forward", "ffn", "fc1")  # transformers' names of the block, or of its first linear map
 
 
+class _Output:
+    """The output of a body that computed nothing but hidden states; all else that a family's head may look for is None."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        self.last_hidden_state = hidden
+
+    def __getitem__(self, index: int) -> Tensor | None:
+        return self.last_hidden_state if index == 0 else None
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
 def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Return the last hidden states of a batch, (B, T, D), after the final norm; the head does not run."""
-    return model.base_model(batch.ids, use_cache=False).last_hidden_state
+    return _body(model)(batch.ids, use_cache=False).last_hidden_state
 
 
 def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
@@ -27,12 +39,22 @@ def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     The model's own forward pass computes them, with its body replaced by one that returns these hidden states. Some
     families scale or cap the output of their head, and this way no family needs a rule of its own.
     """
-    body = model.base_model
-    body.forward = lambda *_, **__: MoeModelOutputWithPast(last_hidden_state=hidden[None])
+    body = _body(model)
+    body.forward = lambda *_, **__: _Output(hidden[None])
     try:
         return model(torch.zeros((1, 1), dtype=torch.int64, device=hidden.device), use_cache=False).logits[0]
     finally:
         del body.forward  # restores the method of the class
+
+
+def _body(model: PreTrainedModel) -> Any:
+    """Return the module whose output the head reads; OPT and its kin call the decoder inside of their base model."""
+    body = model.base_model.get_decoder()
+    if body is model:
+        raise UserError(
+            f"{type(model).__name__}: its body is not known to transformers, so it cannot run without its head"
+        )
+    return body
 
 
 @contextmanager

@@ -164,7 +164,7 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
     transformers does this in train mode only, and train mode also turns on dropout and noise. So only the layers'
     own flag is set, not that of the modules in them.
     """
-    model.gradient_checkpointing_enable({"use_reentrant": False})  # reentrant, the gradients of router logits are lost
+    model.activation_checkpointing_enable({"use_reentrant": False})  # reentrant loses the gradients of router logits
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True

@@ -149,7 +149,7 @@ def main(
             checkpoints.save(selector, part, previous, after._asdict() | moments(optimizer, trained))
         states.remove()
         speed = sum(sizes[resumed_at:]) / (time.monotonic() - started)
-        print(f"{len(samples)} of {rows.height} examples, {speed:,.0f} tokens/s; last step: {status()}")
+        print(f"{len(samples)} of {rows.height} examples, {speed:,.0f} tokens/s; at the end {status()}")
     accelerator.end_training()
 
 

@@ -39,13 +39,13 @@ def tune(
     warmup_ratio: float,
     seed: int,
     micro_batch: int,
-    states: States,
-    show: live.Show,
+    states: States | None = None,
+    show: live.Show = lambda step, numbers: None,
 ) -> Tuned:
     """Train the parameters that require gradients, with AdamW.
 
-    Within a step every response token has the same weight, in whichever pass and process it is computed. If every
-    process holds the whole model, a training that was killed resumes from its last state.
+    Within a step every response token has the same weight, in whichever pass and process it is computed. A training that
+    was killed resumes from its last state, if every process holds the whole model.
 
     Args:
         accelerator: of `training.accelerator.launched`.
@@ -57,15 +57,16 @@ def tune(
         warmup_ratio: share of the steps in which the learning rate rises.
         seed: of the dropout.
         micro_batch: examples in one forward and backward pass of one process.
-        states: where to resume from, and to save to.
-        show: writes a step's numbers to the live view.
+        states: to resume from and to save; without them the training cannot be resumed.
+        show: called with the numbers of each step.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=0.0)
     lengths = [len(example.ids) for example in examples]
     losses, seconds = list[float](), 0.0
-    replicated = kind(accelerator) in REPLICATED
-    if replicated and (resumed := states.newest()) is not None:
+    if kind(accelerator) not in REPLICATED:
+        states = None
+    if states is not None and (resumed := states.newest()) is not None:
         losses, seconds = resumed.records["nll_per_step"], resumed.records["seconds"]
         state.set_values(resumed.tensors, trained)
         state.set_moments(resumed.tensors, optimizer, trained)
@@ -79,7 +80,7 @@ def tune(
         sizes,
         "train",
         start=len(losses),
-        status=lambda: f"NLL {losses[-1]:.3f}",
+        status=lambda: f"nll {losses[-1]:.3f}",
         shown=accelerator.is_main_process,
     )
     started = time.monotonic() - seconds
@@ -105,7 +106,7 @@ def tune(
         losses.append(accelerator.reduce(total, "sum").item())
         speed = sizes[step] / (time.monotonic() - step_started)
         show(step, {"nll per token": losses[-1], "learning rate": rate, "tokens per second": speed})
-        if replicated and states.due():
+        if states is not None and states.due():
             records = {"nll_per_step": losses, "seconds": time.monotonic() - started}
             states.save(State(step + 1, state.values(trained) | state.moments(optimizer, trained), records))
     return Tuned(model, losses, time.monotonic() - started)

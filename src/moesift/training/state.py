@@ -145,10 +145,13 @@ def _claim(folder: Path) -> None:
         lock(folder / LOCK)
     except BlockingIOError:
         raise UserError(
-            f"{folder}: another process still runs this training, started by a Snakemake that was killed; wait for it to "
+            f"{folder}: another process is still at this training, started by a Snakemake that was killed; wait for it to "
             "end, or end it, and run the same command again"
         ) from None
     except OSError as error:
         if is_full(error):
             raise full_disk(folder) from None
-        print(f"{folder}: cannot be locked, so a second process on this training would go unnoticed: {error}", file=sys.stderr)
+        print(
+            f"{folder}: cannot be locked, so a second process on this training would go unnoticed: {error}",
+            file=sys.stderr,
+        )

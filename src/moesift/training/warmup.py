@@ -90,7 +90,12 @@ def take_step(
     optimizer.step()
     optimizer.zero_grad()
     multipliers = progress.multipliers
-    record = {"step": progress.steps.item(), **losses, "trash_shares": shares.tolist(), "multipliers": multipliers.tolist()}
+    record = {
+        "step": progress.steps.item(),
+        **losses,
+        "trash_shares": shares.tolist(),
+        "multipliers": multipliers.tolist(),
+    }
     if warmup.objective == "budget":
         multipliers = dual_update(multipliers, shares, warmup.trash_share, warmup.dual_rate)
     return record | {"gradient_norm": norm}, Progress(progress.steps + 1, multipliers, shares)
@@ -167,7 +172,10 @@ def accumulate_contrast(
             layers = selector.trash_can.read(batch.ids, of_counted)
         trash_rows = selector.trash_can.trash_rows().values()  # L times (T, D)
         odds = torch.stack(
-            [log_odds(logits, F.linear(inputs, rows)) for (logits, inputs), rows in zip(layers, trash_rows, strict=True)]
+            [
+                log_odds(logits, F.linear(inputs, rows))
+                for (logits, inputs), rows in zip(layers, trash_rows, strict=True)
+            ]
         )  # (L, n)
         counts = batch.predicted.sum(dim=1).tolist()  # of the 2P examples
         scores = torch.stack([example.mean() for example in odds.mean(dim=0).split(counts)])  # (n,) -> (2P,)
