@@ -8,14 +8,20 @@ UV := $(or $(shell command -v uv),.uv/bin/uv)
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all
-	@$(BIN)/python -m moesift.stages.table results/demo/results.json
+	@$(BIN)/python -m moesift.stages.table --results results/demo/results.json
 
 # Hours; study/README.md says what it does, and how to try it in minutes.
 study: .venv/installed
 	$(BIN)/snakemake --snakefile study/Snakefile --cores all
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
+
+# Slurm, several processes, killed jobs, full disks, a browser, the study: what is missing here is skipped with its reason.
+test-slow: .venv/installed
+	$(BIN)/pytest -m slow
+
+test-all: test test-slow
 
 lint: .venv/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow study && $(BIN)/ty check --python .venv
@@ -35,6 +41,10 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.selection --out results/benchmarks-selection.json
 	$(BIN)/python -m benchmarks.plan --out results/benchmarks-plan.json
 	$(BIN)/python -m benchmarks.memory --out results/benchmarks-memory.json
+
+# Whether a score finds corrupted examples, and whether training on what it keeps beats random: hours on two cores.
+study: .venv/installed
+	$(BIN)/snakemake --snakefile study/Snakefile --cores all
 
 docs: .venv/installed
 	$(BIN)/python -m moesift.reference config/config.yaml > config/README.md

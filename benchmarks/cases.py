@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from moesift.report.costs import forward
 
 from benchmarks import given, plain
+from moesift.check.costs import forward
 from moesift.models.adapters import add_lora
 from moesift.models.batches import collate, micro_batches, micro_batches_by_tokens
 from moesift.models.chat import Encoded, encode

@@ -11,13 +11,13 @@ import polars as pl
 from moesift import flags
 from moesift.config import Corruption
 from moesift.files import atomic_write
+from moesift.report import comparison
 from moesift.report.detection import ALL_PAIRS
 from study.comparison import best_of, markdown, mean_by_seed, minus, over_seeds, read_tables, shown
 from study.experiments import CorruptionStudy, corruption_study
 from study.figures import differences_figure, heat_map
 
 MEAN = "mean over kinds"
-RANDOM = "random"
 PAGE = Path(__file__).with_name("corruption.md.j2")
 
 
@@ -32,7 +32,9 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
     """
     settings = corruption_study(json.loads(study))
     folders = dict(zip(tables, seeds, strict=True))
-    found = detection(read_tables(folders, "auroc"), settings) | training(read_tables(folders, "outcomes"))
+    found = detection(read_tables(folders, "auroc"), settings) | training(
+        read_tables(folders, "outcomes"), read_tables(folders, "runs")
+    )
     with atomic_write(out) as part:
         part.mkdir()
         for name, table in found.items():
@@ -79,20 +81,29 @@ def detection(auroc: pl.DataFrame, study: CorruptionStudy) -> dict[str, pl.DataF
     return {"auroc": table, "differences": to_best(study.baselines), "claim": claim}
 
 
-def training(outcomes: pl.DataFrame) -> dict[str, pl.DataFrame]:
+def training(outcomes: pl.DataFrame, runs: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Return what training on each selection reached, and its difference to random within the same budget, over seeds.
 
     Args:
-        outcomes: of all experiments: columns method, budget, seed, outcome, metric, value and higher_is_better.
+        outcomes: of all experiments, see `report.comparison.outcomes_of`; their mean is the number of a seed.
+        runs: of all experiments, see `report.comparison.runs_of`.
 
     Returns:
-        By name: `outcomes` and `training`, the differences, paired by seed. A seed's number is the mean of its halves.
+        By name: `outcomes`, with the share of corrupted examples among the kept, and `training`, the differences.
     """
-    of = ["outcome", "metric", "higher_is_better", "budget", "method"]
-    numbers = mean_by_seed(outcomes, of)
-    random = numbers.filter(method=RANDOM)
-    paired = minus(numbers.filter(pl.col("method") != RANDOM), random, of[:-1])
-    return {"outcomes": over_seeds(numbers, of), "training": over_seeds(paired, of)}
+    run = ["method", "budget"]
+    key = [*run, *comparison.OUTCOME]
+    # The ratio and the standard error are those of one experiment, and not of a seed.
+    numbers = mean_by_seed(outcomes, key).with_columns(pl.lit(None, pl.Float64).alias(n) for n in ("ratio", "stderr"))
+    kept = runs.group_by(run).agg(pl.mean("corrupted"))
+    reached = comparison.over_seeds(numbers).join(kept, on=run, how="left", maintain_order="left")
+    whole = numbers.filter(budget="ratio-1")["method"].unique()
+    tuned = numbers.filter(pl.col("method") != comparison.BASE)
+    differences = comparison.against_random(
+        tuned, [{"label": method, "whole": True} for method in whole], tuned["seed"].n_unique()
+    )
+    differences = differences.drop("ratio").rename({"difference": "value"})
+    return {"outcomes": reached.drop("ratio", "stderr"), "training": differences}
 
 
 def kinds_in_order(study: CorruptionStudy) -> list[str]:
@@ -119,14 +130,11 @@ def page(found: dict[str, pl.DataFrame], study: CorruptionStudy) -> str:
         wide = table.pivot("method", index=keys, values="cell").sort(pl.col("kind").cast(pl.Enum(kinds)))
         return markdown(wide.select(*keys, *(method for method in methods if method in wide.columns)).fill_null("–"))
 
-    def by_budget() -> str:
-        """Return a table of outcomes and their differences to random."""
-        left, right = (found[name].sort("outcome", "metric", "budget", "value") for name in ("outcomes", "training"))
-        keys = ["outcome", "metric", "budget", "method"]
-        differences = right.select(*keys, minus_random=shown(right, 3, difference=True))
-        table = left.select(*keys, value=shown(left, 3)).join(differences, on=keys, how="left", nulls_equal=True)
-        return markdown(table.fill_null("–"))
-
+    reached, differences = (found[name].sort("outcome", "budget", "value") for name in ("outcomes", "training"))
+    keys = ["outcome", "metric", "budget", "method"]
+    share = pl.format("{}%", (100 * pl.col("corrupted")).round(1))
+    reached = reached.select(*keys, value=shown(reached, 3), corrupted=share)
+    differences = differences.select(*keys, "verdict", difference=shown(differences, 3, difference=True))
     template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     claim = found["claim"]
     return template.from_string(PAGE.read_text(encoding="utf-8")).render(
@@ -142,7 +150,8 @@ def page(found: dict[str, pl.DataFrame], study: CorruptionStudy) -> str:
         claim=markdown(
             claim.select("kind", "method", "against", difference=shown(claim, 3, difference=True), holds="holds")
         ),
-        outcomes=by_budget(),
+        outcomes=markdown(reached.fill_null("–")),
+        training=markdown(differences.fill_null("–")),
     )
 
 

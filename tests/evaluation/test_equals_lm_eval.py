@@ -15,8 +15,8 @@ from lm_eval.tasks import TaskManager
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from moesift.config import Task
-from moesift.demo.evaluation_sets import from_directory
-from moesift.evaluation import localise_tasks, run_tasks
+from moesift.evaluation.local_data import from_directory, localise_tasks
+from moesift.evaluation.tasks import run_tasks
 
 NAMES = [
     *("mmlu", "arc_easy", "arc_challenge", "hellaswag", "piqa", "boolq", "openbookqa", "winogrande"),

@@ -7,6 +7,16 @@ import polars as pl
 
 TASKS = Path(str(files("lm_eval") / "tasks"))
 MMLU = sorted(path.stem.removeprefix("mmlu_") for path in (TASKS / "mmlu/default").glob("mmlu_*.yaml"))
+ARC = pl.DataFrame(
+    {
+        "question": ["Which is a metal?", "Which sings?"],
+        "choices": [
+            {"text": ["iron", "wood"], "label": ["A", "B"]},
+            {"text": ["mat", "cat", "rug"], "label": ["A", "B", "C"]},
+        ],
+        "answerKey": ["A", "B"],
+    }
+)
 BBH = sorted(path.stem for path in (TASKS / "bbh/cot_fewshot").glob("[a-z]*.yaml"))
 
 

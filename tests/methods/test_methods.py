@@ -21,7 +21,9 @@ def test_expert_gain_is_the_loss_that_the_experts_take_off_each_token():
 
 
 def test_reducible_is_before_minus_after_and_none_for_what_was_trained_on():
-    values, refused = routers.reducible(np.array([12.0, 9.0]), np.array([9.0, 3.0]), np.array([True, False]), np.array([3, 2]))
+    values, refused = routers.reducible(
+        np.array([12.0, 9.0]), np.array([9.0, 3.0]), np.array([True, False]), np.array([3, 2])
+    )
     assert values.tolist() == [1.0, 3.0]
     assert refused[routers.TRAINED_ON].tolist() == [True, False]
 
@@ -97,8 +99,8 @@ def test_parameters_are_typed_and_have_defaults():
     assert parameters_of(METHODS["router"], {}).model_dump() == {"layers": "all", "tokens": "response"}
     assert parameters_of(METHODS["router"], {"layers": [2, 3]}).layers == [2, 3]
     for given, message in (
-        ({"layer": 2}, r"methods.router: layer: Extra inputs are not permitted \(its parameters: layers, tokens\)"),
-        ({"tokens": "some"}, r"methods.router: tokens: Input should be 'response' or 'all'"),
+        ({"layer": 2}, r"methods.router: layer: unknown parameter \(its parameters: layers, tokens\)"),
+        ({"tokens": "some"}, r"methods.router: tokens: input should be 'response' or 'all'"),
         ({"layers": [-1]}, r"methods.router: layers.*greater than or equal to 0"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -79,7 +79,9 @@ def test_hidden_keeps_the_distances_of_what_the_middle_router_reads(plain, conve
     examples = encode(conversations, plain.tokenizer, 60)
     hidden = torch.tensor(likelihood.read(plain, examples, 100)["hidden"])
     inputs = []
-    plain.model.model.layers[1].mlp.gate.register_forward_pre_hook(lambda _, given: inputs.append(given[0].view(-1, 32)))
+    plain.model.model.layers[1].mlp.gate.register_forward_pre_hook(
+        lambda _, given: inputs.append(given[0].view(-1, 32))
+    )
     means = []
     for example in examples:
         with torch.no_grad():
@@ -93,7 +95,9 @@ def test_hidden_keeps_the_distances_of_what_the_middle_router_reads(plain, conve
 def test_a_dense_model_is_read_as_a_moe_is(tokenizer, conversations):
     """Of a Llama it is what the middle layer's feed-forward block reads."""
     torch.manual_seed(0)
-    shape = LlamaConfig(vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4)
+    shape = LlamaConfig(
+        vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4
+    )
     reader = Reader(tokenizer, AutoModelForCausalLM.from_config(shape, dtype=torch.float32).eval(), None)
     (example,) = encode(conversations[:1], tokenizer, 60)
     hidden = likelihood.read(reader, [example], 100)["hidden"][0]

@@ -47,11 +47,21 @@ def test_the_best_are_kept_with_ranks_from_one_and_nothing_is_said_of_the_rest()
 
 def test_a_filter_rejects_the_lowest_of_each_source_and_draws_of_the_rest():
     pool = {"s": 3, "t": 2}
-    ranking = sample_after_filter(ranked(SCORES), pool, 0.5, seed=0)  # of s one goes, which is c without a score; of t the lower
+    ranking = sample_after_filter(
+        ranked(SCORES), pool, 0.5, seed=0
+    )  # of s one goes, which is c without a score; of t the lower
     assert sorted(ids(ranking)) == ["a", "b", "d"]
     assert reasons(ranking) == {"c": "too long", "e": "in the lowest 0.5 of its source"}
-    assert sorted(ids(sample_after_filter(ranked(SCORES), pool, 0.67, seed=0))) == ["a", "b"]  # of s two of three, of t one of two
-    assert sorted(ids(sample_after_filter(ranked(SCORES), pool, 0.49, seed=0))) == ["a", "b", "d", "e"]  # of s one, of t none
+    assert sorted(ids(sample_after_filter(ranked(SCORES), pool, 0.67, seed=0))) == [
+        "a",
+        "b",
+    ]  # of s two of three, of t one of two
+    assert sorted(ids(sample_after_filter(ranked(SCORES), pool, 0.49, seed=0))) == [
+        "a",
+        "b",
+        "d",
+        "e",
+    ]  # of s one, of t none
     none = pl.lit(None, pl.String)
     many = ranked(SCORES.select("id", "source", score=pl.lit(1.0), reason=none))
     orders = {tuple(ids(sample_after_filter(many, pool, 0.1, seed))) for seed in range(20)}

@@ -6,61 +6,53 @@ from collections import Counter
 import polars as pl
 import pytest
 
+from moesift import flags
 from moesift.data.pool import content_id
 from moesift.stages import prepare
 
 COLUMNS = ["id", "source", "source_index", "messages", "choices", "corruption", "severity", "finished"]
-
-
-def flags(folder, sources, heldout=5, corrupt=0.4):
-    settings = {
-        "--sources": json.dumps(sources),
-        "--heldout": str(heldout),
-        "--corrupt": str(corrupt),
-        "--corruptions": "[swapped_response, shuffled_words, truncated]",
-        "--seed": "0",
-        "--pool": str(folder / "out/pool.parquet"),
-        "--heldout-out": str(folder / "out/heldout.parquet"),
-        "--rejected": str(folder / "out/rejected.parquet"),
-    }
-    return [word for pair in settings.items() for word in pair]
+NAMES = ("pool", "heldout", "rejected")
 
 
 @pytest.fixture
-def sources(tmp_path):
-    """27 rows: 20 good ones in one file; in the other 4 good ones, a duplicate, a broken line and an unknown one."""
+def words(tmp_path):
+    """The flags for 27 rows: 20 good ones; of another source 4 good ones, a duplicate, a broken and an unknown one."""
     good = [{"prompt": f"ask {n}", "completion": f"say {n} and {n + 1}"} for n in range(20)]
     other = [{"instruction": f"do {n}", "output": f"done with {n}"} for n in range(4)]
-    broken = [json.dumps(other[0]), "{", '{"text": "none"}']
+    broken = [json.dumps(other[0]), '{"\x1b": ', '{"text": "none"}']
     (tmp_path / "good.jsonl").write_text("\n".join(json.dumps(row) for row in good))
     (tmp_path / "other.jsonl").write_text("\n".join([*(json.dumps(row) for row in other), *broken]))
-    return [{"name": name, "path": str(tmp_path / f"{name}.jsonl")} for name in ("good", "other")]
+    sources = [{"name": name, "path": str(tmp_path / f"{name}.jsonl")} for name in ("good", "other")]
+
+    def make(out, heldout=5):
+        data = {"sources": sources, "heldout": heldout, "corrupt": 0.4, "seed": 0}
+        data["corruptions"] = ["swapped_response", "shuffled_words", "truncated"]
+        files = [word for name in NAMES for word in (f"--{name}", str(tmp_path / out / f"{name}.parquet"))]
+        return ["--data", json.dumps(data), *files]
+
+    return make
 
 
-def test_every_row_is_accounted_for(tmp_path, sources, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["prepare", *flags(tmp_path, sources)])
-    prepare.main()
+def test_every_row_is_accounted_for_and_the_files_repeat_to_the_byte(tmp_path, words, capsys):
+    for out in ("out", "again"):
+        prepare.main(**flags.parsed(prepare.main, words(out)))
+    paths = {name: tmp_path / "out" / f"{name}.parquet" for name in NAMES}
+    for path in paths.values():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
-    pool, heldout, rejected = (
-        pl.read_parquet(tmp_path / f"out/{name}.parquet") for name in ("pool", "heldout", "rejected")
-    )
+    pool, heldout, rejected = (pl.read_parquet(path) for path in paths.values())
     assert (len(pool), len(heldout), len(rejected)) == (19, 5, 3)
-    assert Counter(pool["corruption"]) == {
-        "clean": 11,
-        "swapped_response": 3,
-        "shuffled_words": 3,
-        "truncated": 2,
-    }
+    kinds = {"clean": 11, "swapped_response": 3, "shuffled_words": 3, "truncated": 2}
+    assert Counter(pool["corruption"]) == kinds
     assert set(heldout["corruption"]) == {"clean"}
     for frame in (pool, heldout):
         assert frame.columns == COLUMNS
         assert frame["id"].to_list() == [content_id(messages) for messages in frame["messages"].to_list()]
-    assert not {turns[0]["content"] for turns in pool["messages"].to_list()} & {
-        turns[0]["content"] for turns in heldout["messages"].to_list()
-    }
+    instructions = [{turns[0]["content"] for turns in frame["messages"].to_list()} for frame in (pool, heldout)]
+    assert not instructions[0] & instructions[1]
     assert rejected.columns == ["source", "row", "reason", "content"]
     assert rejected.select("source", "row", "content").rows() == [
-        ("other", 5, "{"),
+        ("other", 5, '{"\x1b": '),
         ("other", 6, '{"text": "none"}'),
         ("other", 4, '{"instruction": "do 0", "output": "done with 0"}'),
     ]
@@ -69,23 +61,14 @@ def test_every_row_is_accounted_for(tmp_path, sources, monkeypatch, capsys):
     assert sorted(places) == [("good", n) for n in range(20)] + [("other", n) for n in range(7)]
 
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "read: good 20, other 7"
-    assert printed[1] == "pool: 19, held out: 5, rejected: 3"
+    assert printed[:2] == ["read: good 20, other 7", "pool: 19, held out: 5, rejected: 3"]
     assert printed[2].startswith("pool by corruption: clean 11, ")
     assert "rejected 1 x duplicate of …" in printed
+    assert all(line.isprintable() for line in printed)
 
 
-def test_the_outputs_repeat_to_the_byte(tmp_path, sources, monkeypatch):
-    written = []
-    for folder in ("first", "second"):
-        monkeypatch.setattr(sys, "argv", ["prepare", *flags(tmp_path / folder, sources)])
-        prepare.main()
-        written.append([path.read_bytes() for path in sorted((tmp_path / folder / "out").iterdir())])
-    assert written[0] == written[1]
-
-
-def test_a_users_error_is_one_message_and_exit_code_1(tmp_path, sources):
-    command = [sys.executable, "-m", "moesift.stages.prepare", *flags(tmp_path, sources, heldout=24)]
+def test_a_users_error_is_one_message_and_exit_code_1(tmp_path, words):
+    command = [sys.executable, "-m", "moesift.stages.prepare", *words("out", heldout=24)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (

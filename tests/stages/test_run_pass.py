@@ -61,7 +61,9 @@ def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, pool
     files = [tmp_path / f"shards/{number}-of-7.parquet" for number in range(1, 8)]
     assert pl.concat(merged(files, tmp_path / "pool.parquet", 5)).equals(whole)
     monkeypatch.setattr(merge_pass, "CHUNK", 5)
-    merge_pass.main(shards=tmp_path / "shards", number=7, pool=tmp_path / "pool.parquet", out=tmp_path / "merged.parquet")
+    merge_pass.main(
+        shards=tmp_path / "shards", number=7, pool=tmp_path / "pool.parquet", out=tmp_path / "merged.parquet"
+    )
     assert pl.read_parquet(tmp_path / "merged.parquet").equals(whole)
 
 
@@ -149,7 +151,9 @@ def test_a_dense_model_is_read_to_scores(tmp_path, pool, tokenizer):
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    shape = LlamaConfig(vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
+    shape = LlamaConfig(
+        vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    )
     AutoModelForCausalLM.from_config(shape, dtype=torch.float32).save_pretrained(tmp_path / "dense")
     tokenizer.save_pretrained(tmp_path / "dense")
     values = read(tmp_path, tmp_path / "dense", "likelihood", is_epoch=False)

@@ -17,7 +17,11 @@ TOKENS = [2, 4, 0]
 
 def scored(folder, method, ids=IDS, tokens=TOKENS, parameters=None, seed=0, sources=None, **columns):
     """Write passes with the given columns, by `pass/state`, and score them: score and reason by id."""
-    frames = {"pool/selector": {"source": sources or ["s"] * len(ids)}, "tokens/selector": {"n_tokens": tokens}, **columns}
+    frames = {
+        "pool/selector": {"source": sources or ["s"] * len(ids)},
+        "tokens/selector": {"n_tokens": tokens},
+        **columns,
+    }
     files = {}
     for name, values in frames.items():
         files[name] = str(folder / f"{name.replace('/', '-')}.parquet")

@@ -24,9 +24,9 @@ def folder(tmp_path):
         tmp_path / "scores.parquet"
     )
     usage = [None if n == 3 else [float(n == 8), 0.0] for n in range(10)]  # 08 is unlike all others
-    pl.DataFrame({"id": ids, "expert_usage": usage}, schema_overrides={"expert_usage": pl.List(pl.Float32)}).write_parquet(
-        tmp_path / "usage.parquet"
-    )
+    pl.DataFrame(
+        {"id": ids, "expert_usage": usage}, schema_overrides={"expert_usage": pl.List(pl.Float32)}
+    ).write_parquet(tmp_path / "usage.parquet")
     return tmp_path
 
 
@@ -125,9 +125,7 @@ def test_quotas_bands_and_diversity_together(folder):
         "04": "the quota of a, 2, is full",
         "05": "the quota of a, 2, is full",
     }
-    best, dropped = selected(
-        folder, "ratio-0.4", quota={"a": 0.5, "b": 0.5}, diversity=2, usage="usage.parquet"
-    )
+    best, dropped = selected(folder, "ratio-0.4", quota={"a": 0.5, "b": 0.5}, diversity=2, usage="usage.parquet")
     assert best == ["00", "01", "06", "08"]  # of b the best, 06, and the one most unlike it
     assert dropped["07"] == "too near to what is kept"
 
@@ -149,7 +147,11 @@ def test_every_question_of_the_tasks_is_looked_for(folder):
         "metric_list: [{metric: exact_match}]\n"
     )
     contaminated.main(
-        pool=folder / "pool.parquet", out=folder / "found.parquet", tasks_folder=folder / "tasks", words=10, tasks=["quiz"]
+        pool=folder / "pool.parquet",
+        out=folder / "found.parquet",
+        tasks_folder=folder / "tasks",
+        words=10,
+        tasks=["quiz"],
     )
     found = pl.read_parquet(folder / "found.parquet")
     assert found.select("id", "task", "question").rows() == [("00", "quiz", 1), ("01", "quiz", 1)]

@@ -48,15 +48,23 @@ def auroc_table():
 
 def outcome_table():
     rows = [
-        ("base", None, 1, 5.2),
-        ("random", "tokens-0.2", 1, 5.0),
-        ("random", "tokens-0.2", 2, 4.0),
-        ("oracle", "tokens-0.2", 1, 4.9),
-        ("oracle", "tokens-0.2", 2, 3.7),
-        ("full", "ratio-1", 1, 4.8),
+        ("base", None, None, 1, 5.2),
+        ("random", "tokens-0.2", 0.2, 1, 5.0),
+        ("random", "tokens-0.2", 0.2, 2, 4.0),
+        ("oracle", "tokens-0.2", 0.2, 1, 4.9),
+        ("oracle", "tokens-0.2", 0.2, 2, 3.7),
+        ("full", "ratio-1", 1.0, 1, 4.8),
+        ("full", "ratio-1", 1.0, 1, 4.6),  # of another experiment
+        ("full", "ratio-1", 1.0, 2, 3.6),
     ]
-    frame = pl.DataFrame(rows, schema=["method", "budget", "seed", "value"], orient="row")
-    return frame.with_columns(outcome=pl.lit("heldout"), metric=pl.lit("nll"), higher_is_better=pl.lit(False))
+    frame = pl.DataFrame(rows, schema=["method", "budget", "ratio", "seed", "value"], orient="row")
+    named = {"outcome": pl.lit("heldout"), "metric": pl.lit("nll"), "higher_is_better": pl.lit(False)}
+    return frame.with_columns(**named, stderr=pl.lit(0.1))
+
+
+def run_table():
+    rows = [("random", "tokens-0.2", 1, 0.3), ("random", "tokens-0.2", 2, 0.4), ("oracle", "tokens-0.2", 1, 0.0)]
+    return pl.DataFrame(rows, schema=["method", "budget", "seed", "corrupted"], orient="row")
 
 
 def test_mean_over_kinds_leaves_out_the_control_and_what_any_score_finds():
@@ -98,18 +106,20 @@ def test_claim_holds_where_the_interval_of_the_difference_is_above_zero():
 
 
 def test_training_is_compared_with_random_of_the_same_budget_and_seed():
-    tables = training(outcome_table())
-    assert tables["training"].select("method", "budget", "value", "seeds").rows() == [
-        ("oracle", "tokens-0.2", pytest.approx(-0.2), 2)
+    tables = training(outcome_table(), run_table())
+    columns = ["method", "budget", "value", "seeds"]
+    assert tables["training"].select(columns).rows() == [
+        ("oracle", "tokens-0.2", pytest.approx(-0.2), 2),
+        ("full", "tokens-0.2", pytest.approx(-0.35), 2),  # as a reference, in every budget
     ]
-    assert set(tables["outcomes"]["method"]) == {"base", "random", "oracle", "full"}
+    reached = {row["method"]: row for row in tables["outcomes"].iter_rows(named=True)}
+    assert (reached["full"]["value"], reached["base"]["seeds"]) == (pytest.approx((4.7 + 3.6) / 2), 1)
+    assert (reached["random"]["corrupted"], reached["oracle"]["corrupted"]) == (pytest.approx(0.35), 0.0)
 
 
 def test_stage_writes_tables_figures_and_a_page_that_shows_them(tmp_path):
-    folder = tmp_path / "tables"
-    folder.mkdir()
     for seed in (1, 2):
-        for name, table in (("auroc", auroc_table()), ("outcomes", outcome_table())):
+        for name, table in (("auroc", auroc_table()), ("outcomes", outcome_table()), ("runs", run_table())):
             (tmp_path / str(seed)).mkdir(exist_ok=True)
             table.filter(seed=seed).write_parquet(tmp_path / str(seed) / f"{name}.parquet")
     out = tmp_path / "out"
@@ -121,8 +131,5 @@ def test_stage_writes_tables_figures_and_a_page_that_shows_them(tmp_path):
     for figure in ("auroc.png", "training.png"):
         assert (out / figure).read_bytes().startswith(b"\x89PNG")
         assert f"({figure})" in page
-    (line,) = [line for line in page.splitlines() if line.startswith("| oracle")] or [
-        line for line in page.splitlines() if "oracle" in line and "tokens-0.2" in line
-    ]
-    assert "-0.200" in line
+    assert [line for line in page.splitlines() if "oracle" in line and "-0.200" in line]
     assert not np.isin(["nan", "None", "null"], page.split()).any()

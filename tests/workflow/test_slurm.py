@@ -153,9 +153,7 @@ def test_what_runs_a_model_asks_for_its_gpu_and_nothing_else_does(ran):
     _, jobs = ran
     asked = {comment for comment, attempts in jobs.items() if attempts[-1].get("TresPerJob") == "gres:gpu:1"}
     runs_a_model = ("pretrain_model", "warmup_epoch", "run_pass_wildcards_seed", "evaluate_run")
-    assert asked == {
-        comment for comment in jobs if comment.startswith(tuple(f"rule_{rule}" for rule in runs_a_model))
-    }
+    assert asked == {comment for comment in jobs if comment.startswith(tuple(f"rule_{rule}" for rule in runs_a_model))}
     assert len(asked) == 7
     (training,) = (attempts[-1] for comment, attempts in jobs.items() if comment.startswith("rule_train_adapter"))
     assert training["TresPerJob"] == "gres:gpu:2"

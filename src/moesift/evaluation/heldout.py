@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 from transformers import PreTrainedModel
 
@@ -24,7 +25,7 @@ def heldout_loss(by_example: pl.DataFrame) -> dict[str, float]:
     Args:
         by_example: the frame of `heldout_losses`.
     """
-    nll, tokens = by_example["nll"], by_example["tokens"]
+    nll, tokens = by_example["nll"].to_numpy(), by_example["tokens"].to_numpy()  # (examples,)
     mean = nll.sum() / tokens.sum()
-    stderr = ((nll - mean * tokens) ** 2).sum() ** 0.5 / tokens.sum()
-    return {"nll": mean, "stderr": stderr, "tokens": tokens.sum(), "examples": by_example.height}
+    stderr = np.linalg.norm(nll - mean * tokens) / tokens.sum()
+    return {"nll": float(mean), "stderr": float(stderr), "tokens": int(tokens.sum()), "examples": by_example.height}

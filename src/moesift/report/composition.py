@@ -70,8 +70,7 @@ def kept_of_groups(selections: pl.DataFrame, examples: pl.DataFrame) -> pl.DataF
         examples: the frame of `groups`.
 
     Returns:
-        Columns method, budget, seed, by (a column of `groups`), group, examples (of the pool in the group) and kept (the
-        share of them).
+        Columns method, budget, seed, by (a column of `groups`), group, examples (of the pool in it), kept (share).
     """
     run = ["method", "budget", "seed"]
     runs = selections.select(run).unique(maintain_order=True)

@@ -1,6 +1,6 @@
 """The answer in at most three sentences, each around a number."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,45 +11,38 @@ ONE_SEED = "One seed: the intervals are over held-out examples only, and say not
 NO_RANDOM = "Nothing was selected at random, so there is nothing to compare with."
 
 
-def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: list[str]) -> list[str]:
-    """Return what the held-out loss says of the selections: how many differ from random, and the best of two budgets.
+def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Sequence[str]) -> list[str]:
+    """Return what the held-out loss says: how many selections differ from random, and the best of two budgets.
 
     Args:
         summary: the frame of `comparison.over_seeds`.
         differences: the frame of `comparison.against_random`, with the intervals of `comparison.by_question`.
         references: what was not selected: the untuned target and the whole pool.
     """
-    losses = differences.filter(pl.col("outcome") == HELDOUT, ~pl.col("method").is_in(references)).drop_nulls(
-        "difference"
-    )
+    losses = differences.filter(pl.col("outcome") == HELDOUT, ~pl.col("method").is_in(references))
+    losses = losses.drop_nulls("difference").sort("difference")
     if losses.is_empty():
         return [NO_RANDOM]
     verdicts = losses["verdict"].to_list()
-    better, worse = verdicts.count(BETTER), verdicts.count(WORSE)
-    answer = (
-        f"Held-out loss against random: {better} of {losses.height} selections significantly better, {worse} "
-        "significantly worse."
+    counts = (
+        f"Held-out loss against random: {verdicts.count(BETTER)} of {len(verdicts)} selections significantly better, "
+        f"{verdicts.count(WORSE)} significantly worse."
     )
     budgets = budgets_of(losses)
-    shown = budgets[:1] if len(budgets) == 1 else [budgets[0], budgets[-1]]
     random = dict(summary.filter(outcome=HELDOUT, method=RANDOM)["budget", "value"].iter_rows())
-    best = [losses.filter(budget=budget).sort("difference").row(0, named=True) for budget in shown]
+    best = [losses.filter(budget=budget).row(0, named=True) for budget in dict.fromkeys([budgets[0], budgets[-1]])]
     sentences = [_sentence(row, random[row["budget"]]) for row in best]
-    return [*sentences, ONE_SEED] if losses["seeds"].max() == 1 else [answer, *sentences]
+    return [*sentences, ONE_SEED] if losses["seeds"].max() == 1 else [counts, *sentences]
 
 
 def _sentence(best: Mapping[str, Any], random: float) -> str:
-    low, high = (best[end] if best["low"] is not None else best[f"{end}_questions"] for end in ("low", "high"))
-    interval = "" if low is None else f" [{low:+.3f}, {high:+.3f}]"
-    difference = f"{best['difference']:+.3f}{interval}"
-    verdict = {None: "", NOT_SIGNIFICANT: " is not significant"}.get(best["verdict"], " is significant")
-    budget = budget_text(best["budget"])
-    if best["difference"] >= 0:
-        return (
-            f"At {budget}, no selection is below random ({random:.3f}); the nearest is {best['method']}, {difference}."
-        )
-    value = random + best["difference"]
-    return (
-        f"At {budget}, {best['method']} has the lowest held-out loss, {value:.3f}; random: {random:.3f}; the difference "
-        f"{difference}{verdict}."
-    )
+    """Return what the method with the lowest loss within a budget has, beside random's loss."""
+    budget, method, difference = budget_text(best["budget"]), best["method"], best["difference"]
+    over = "" if best["low"] is not None else "_questions"
+    low, high = best[f"low{over}"], best[f"high{over}"]
+    shown = f"{difference:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
+    verdict = {None: "", NOT_SIGNIFICANT: ", not significant"}.get(best["verdict"], ", significant")
+    if difference >= 0:
+        return f"At {budget}, no selection is below random, {random:.3f}; the nearest is {method}, {shown}{verdict}."
+    loss = f"{random + difference:.3f}; random: {random:.3f}"
+    return f"At {budget}, {method} has the lowest held-out loss, {loss}; difference {shown}{verdict}."

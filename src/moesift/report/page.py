@@ -9,13 +9,12 @@ import yaml
 
 from moesift.data.corruption import CLEAN
 from moesift.report import figures
-from moesift.report.comparison import BASE, budget_text, budgets_of, whole_of
+from moesift.report.comparison import BASE, HELDOUT, budget_text, budgets_of, whole_of
 
 
 def plots(
     tables: Mapping[str, pl.DataFrame],
     numbers: Mapping[str, Any],
-    pool: pl.DataFrame,
     scores: pl.DataFrame,
     selections: pl.DataFrame,
     curves: pl.DataFrame | None,
@@ -23,36 +22,36 @@ def plots(
     """Return the figures of the page as SVG by name; those that there is nothing to draw of are left out.
 
     Args:
-        tables: of `results.tables`.
-        numbers: of `results.results`.
-        pool: columns id, corruption.
-        scores: columns method, id, score, of the first seed.
+        tables: of the report, by name.
+        numbers: what is in results.json.
+        scores: columns method, id, score, corrupted, of the first seed.
         selections: columns method, budget, id, of the first seed.
-        curves: see `figures.routers`; None where no method needs a warm-up.
+        curves: see `figures.warmup`; None where no method needs a warm-up.
     """
     methods, whole = [method["label"] for method in numbers["methods"]], whole_of(numbers["methods"])
-    budgets = budgets_of(selections.filter(~pl.col("method").is_in(whole)))
-    smallest = selections.filter(budget=budgets[0])
-    selected = [method for method in methods if method in smallest["method"]]
-    labelled = scores.join(pool.select("id", corrupted=pl.col("corruption") != CLEAN), on="id")
+    smallest = budgets_of(selections.filter(~pl.col("method").is_in(whole)))[0]
+    kept = selections.filter(budget=smallest)
+    selected = [method for method in methods if method in kept["method"]]
+    areas = tables["auroc"].filter(~pl.col("method").is_in(whole))
     drawn = {
         "budgets": figures.by_budget(tables["summary"], methods, [BASE, *whole]),
-        "histograms": figures.histograms(labelled, smallest, selected),
-        "kept": figures.kept_map(tables["kept"].filter(budget=budgets[0]), selected),
+        "histograms": figures.histograms(scores, kept, selected),
+        "kept": figures.kept_map(tables["kept"].filter(budget=smallest), selected),
     }
-    if tables["differences"].height:
+    if tables["differences"].filter(outcome=HELDOUT)["difference"].count():
         drawn["random"] = figures.against_random(tables["differences"], [*whole, BASE])
-    if tables["auroc"].height:
-        drawn["auroc"] = figures.auroc_map(tables["auroc"].filter(~pl.col("method").is_in(whole)))
+    if areas.height:
+        drawn["auroc"] = figures.auroc_map(areas)
     if curves is not None:
-        warmup = numbers["configuration"]["warmup"]
-        target = warmup["trash_share"] if warmup["objective"] == "budget" else None
-        drawn["routers"] = figures.routers(curves, tables["keep_shares"].filter(state="warmed"), target)
-    return {name: svg for name, svg in drawn.items() if svg}
+        settings = numbers["configuration"]["warmup"]
+        target = settings["trash_share"] if settings["objective"] == "budget" else None
+        drawn["warmup"] = figures.warmup(curves, target)
+    return {name: svg for name, svg in drawn.items() if svg is not None}
 
 
 def rendered(
     numbers: Mapping[str, Any],
+    summary: pl.DataFrame,
     drawn: Mapping[str, str],
     examples: Sequence[Mapping[str, Any]],
     durations: Sequence[Mapping[str, Any]],
@@ -60,10 +59,11 @@ def rendered(
     """Return the report as one HTML page.
 
     Args:
-        numbers: the dictionary of `results.results`.
+        numbers: what is in results.json.
+        summary: of `comparison.over_seeds`, with the differences to random.
         drawn: the figures of `plots`.
         examples: what `examples.of_rankings` returns.
-        durations: the rows of `results.durations`.
+        durations: the rows of `records.durations`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("moesift.report", "template"),
@@ -73,17 +73,11 @@ def rendered(
         lstrip_blocks=True,
     )
     environment.filters["show"] = show
-    differences = pl.DataFrame(numbers["differences"], infer_schema_length=None).rename({"low": "from", "high": "to"})
-    key = ["method", "budget", "outcome"]
-    columns = ["difference", "from", "to", "low_questions", "high_questions", "p_holm", "verdict"]
-    summary = pl.DataFrame(numbers["summary"], infer_schema_length=None)
-    if differences.height:
-        summary = summary.join(differences.select(*key, *columns), on=key, how="left", maintain_order="left")
     corrupted = sum(row["examples"] for row in numbers["pool"] if row["corruption"] != CLEAN)
     return environment.get_template("page.html.j2").render(
         numbers,
         figures=drawn,
-        compared=summary.partition_by("outcome", as_dict=False),
+        compared=[frame.to_dicts() for frame in summary.partition_by("outcome", maintain_order=True)],
         sizes={"all": sum(row["examples"] for row in numbers["pool"]), "corrupted": corrupted},
         examples=examples,
         durations=durations,
@@ -92,7 +86,7 @@ def rendered(
 
 
 def show(value: Any, form: str = "") -> str:
-    """Return a value as a table shows it: nothing for None, by a format specification, as a budget or a duration."""
+    """Return a value as a table shows it: nothing for None, else by a format, or as budget, list or duration."""
     if value is None:
         return ""
     if form == "budget":
@@ -100,6 +94,6 @@ def show(value: Any, form: str = "") -> str:
     if form == "list":
         return ", ".join(map(str, value))
     if form == "clock":
-        minutes, hours = round(value) // 60, round(value) // 3600
-        return f"{hours:,} h {minutes % 60:02} min" if hours else f"{minutes} min {round(value) % 60:02} s"
+        minutes, seconds = divmod(round(value), 60)
+        return f"{minutes // 60:,} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {seconds:02} s"
     return format(value, form)

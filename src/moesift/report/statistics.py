@@ -72,18 +72,6 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return np.minimum(adjusted, 1)
 
 
-def percentile_interval(value: float, resampled: np.ndarray, level: float = 0.95) -> Interval:
-    """Return a statistic with the percentile interval of its bootstrap (Efron and Tibshirani 1993, section 13.3).
-
-    Args:
-        value: the statistic of the sample itself.
-        resampled: the statistic of each resample, (R,).
-        level: share of the resamples between the two ends, in (0, 1).
-    """
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(value), float(low), float(high))
-
-
 def stratified_resamples(strata: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Yield bootstrap resamples that draw each example, with replacement, from its own stratum.
 
@@ -111,8 +99,9 @@ def paired_ratios(
 ) -> list[Interval]:
     """Return intervals of sums of paired differences over the sum of sizes, by bootstrap over questions or examples.
 
-    With sizes of 1 the ratio is the mean difference of two models that answered the same questions; with the tokens of
-    examples as sizes and differences of their losses it is a difference per token.
+    They are percentile intervals (Efron and Tibshirani 1993, section 13.3). With sizes of 1 the ratio is the mean
+    difference of two models that answered the same questions; with the tokens of examples as sizes and differences of
+    their losses it is a difference per token.
 
     Args:
         differences: of M pairs, on the same N questions, (M, N).
@@ -133,4 +122,5 @@ def paired_ratios(
     value = differences.sum(axis=1) / sizes.sum()  # (M,)
     drawn = stratified_resamples(strata, resamples, seed)
     resampled = np.stack([differences[:, each].sum(axis=1) / sizes[each].sum() for each in drawn], axis=1)  # (M, R)
-    return [percentile_interval(*pair, level) for pair in zip(value, resampled, strict=True)]
+    ends = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=1).T  # (M, 2)
+    return [Interval(*map(float, numbers)) for numbers in np.column_stack([value, ends])]

@@ -54,7 +54,7 @@ def without_texts(selection: Path) -> bytes:
 
 
 def pack(out: Path, folder: str, contents: Mapping[str, bytes]) -> None:
-    """Write a zip of files in one folder, by their paths in it, with their checksums: the same bytes for the same files."""
+    """Write a zip of files, by their paths in a folder, with their checksums: the same bytes for the same files."""
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(contents.items())]
     with atomic_write(out) as part, zipfile.ZipFile(part, "w") as archive:
         for name, content in [*sorted(contents.items()), (SUMS, "".join(sums).encode())]:

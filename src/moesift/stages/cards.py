@@ -11,15 +11,13 @@ from moesift.config import Data
 from moesift.files import atomic_write
 from moesift.provenance import commit, versions
 from moesift.report.cards import adapter_card, origins, selection_card
-from moesift.report.comparison import RANDOM
 
 
 def main(
     selections: list[flags.Parquet],
     pool: flags.Parquet,
     adapters: list[Path],
-    evaluations: list[Path],
-    base: Path,
+    outcomes: flags.Parquet,
     config: str,
     licenses: str,
 ) -> None:
@@ -29,40 +27,29 @@ def main(
         selections: .../{method}/{budget}/seed-{seed}.parquet.
         pool: parquet of the pool.
         adapters: training.json of the adapter of each selection, in the same order.
-        evaluations: JSON of `evaluate` of each adapter, in the same order.
-        base: JSON of `evaluate` of the untuned target.
+        outcomes: the report's table of that name.
         config: the configuration as JSON.
         licenses: JSON: the licence of each source, or null.
     """
-    configured, made_by = json.loads(config), {"versions": versions(), "commit": commit()}
+    configured, measured, made_by = json.loads(config), pl.read_parquet(outcomes), commit()
     sources = origins(Data.model_validate(configured["data"]), json.loads(licenses))
     size = pl.scan_parquet(pool).select(pl.len()).collect().item()
-    selected = [pl.read_parquet(path, columns=["source", "score"]) for path in selections]
-    folders = defaultdict(dict)
-    for path, frame in zip(selections, selected, strict=True):
-        folders[path.parent][int(path.stem.removeprefix("seed-"))] = frame
+    cards, folders = {}, defaultdict(dict)
+    for path, adapter in zip(selections, adapters, strict=True):
+        method, budget, seed = path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-"))
+        frame = folders[path.parent][seed] = pl.read_parquet(path, columns=["source"])
+        training = json.loads(adapter.read_text())
+        about = {"training": training, "on_hub": not Path(training["settings"]["model"]).is_dir(), "commit": made_by}
+        run = (method, budget, seed)
+        cards[adapter.parent / "README.md"] = adapter_card(run, measured, frame, sources, configured, **about)
+    about = {"pool": f"{size:,}", "versions": versions(), "commit": made_by}
     for folder, by_seed in folders.items():
-        card = selection_card(folder.parent.name, folder.name, by_seed, size, sources, configured, made_by)
-        write(folder / "README.md", card)
-
-    untuned = json.loads(base.read_text())
-    measured = [json.loads(path.read_text()) for path in evaluations]
-    random = {(one["budget"], one["seed"]): one for one in measured if one["method"] == RANDOM}
-    for adapter, frame, one in zip(adapters, selected, measured, strict=True):
-        alike = random.get((one["budget"], one["seed"]))
-        others = {"untuned": untuned} | ({} if alike in (None, one) else {RANDOM: alike})
-        on_hub = not Path(one["made_from"]["model"]).is_dir()
-        write(
-            adapter.parent / "README.md",
-            adapter_card(one, others, frame, sources, configured, made_by["commit"], on_hub),
-        )
-    print(f"{len(folders)} cards of selections, {len(adapters)} of adapters")
-
-
-def write(path: Path, card: str) -> None:
-    """Write a card, whole or not at all."""
-    with atomic_write(path) as part:
-        part.write_text(card)
+        run = (folder.parent.name, folder.name)
+        cards[folder / "README.md"] = selection_card(run, by_seed, sources, configured, **about)
+    for path, card in cards.items():
+        with atomic_write(path) as part:
+            card.save(part)
+    print(f"{len(cards)} cards")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ import yaml
 from moesift import flags
 from moesift.check.costs import Cost, Pool, costs
 from moesift.check.data import Lengths, Sample, length_problems, lengths, sample
-from moesift.check.disk import Written, written
+from moesift.check.disk import written
 from moesift.check.models import Outline, outline, require_routers
 from moesift.config import HUB, Config, Task
 from moesift.data.pool import COLUMNS, deduplicated
-from moesift.demo.evaluation_sets import reader
 from moesift.errors import UserError
-from moesift.evaluation.tasks import look_up, refuse_unknown
+from moesift.evaluation.local_data import look_up, reader
+from moesift.evaluation.tasks import refuse_unknown
 from moesift.gpus import devices
 from moesift.models.chat import encode
 from moesift.models.loading import require_gpus
@@ -101,10 +101,10 @@ def main(
     check_gpus(config, rule_gpus, submitted, problems)
 
     if len(measured) == 2:
-        size, of_target = max(1, round(examples) - config.data.heldout), measured["target"]
-        pool = Pool(size, measured["selector"].mean, of_target.mean, of_target.response, bytes_each(samples))
+        left, of_target = max(1, round(examples) - config.data.heldout), measured["target"]
+        pool = Pool(left, measured["selector"].mean, of_target.mean, of_target.response, bytes_each(samples))
         counted = config, plan, models["selector"].shape, models["target"].shape, pool
-        check_disk(problems.attempt(written, *counted) or [], results, problems)
+        check_disk(problems.attempt(written, *counted) or {}, results, problems)
         questions = {name: number for name, number in tasks.items() if number}
         check_costs(problems.attempt(costs, *counted, questions) or [], config, problems)
     if problems:
@@ -153,7 +153,7 @@ def check_gpus(config: Config, rule_gpus: Mapping[str, int], submitted: bool, pr
     problems.attempt(require_gpus, min(asked, visible))
     files = {"warmup_epoch": config.warmup.accelerate, "train_adapter": config.train.accelerate}
     for rule, gpus in rule_gpus.items() if asked else ():
-        processes = yaml.safe_load(Path(files[rule]).read_text())["num_processes"]
+        processes = yaml.safe_load(Path(files[rule]).read_text()).get("num_processes", gpus)
         if processes != gpus:
             problems.append(
                 f"{rule}: {files[rule]} asks for {processes} processes, and the rule for {gpus} GPUs; give both the "
@@ -161,18 +161,13 @@ def check_gpus(config: Config, rule_gpus: Mapping[str, int], submitted: bool, pr
             )
 
 
-def check_disk(rows: Sequence[Written], results: Path, problems: Problems) -> None:
+def check_disk(files: Mapping[str, float], results: Path, problems: Problems) -> None:
     """Compare what is still to be written with the room on the disk."""
-    print("\nDisk")
-    for row in rows:
-        print(
-            f"  {row.stage:9} {row.what:47} {row.files:>5} x {size(row.bytes):>10} = {size(row.files * row.bytes):>10}"
-        )
     results.mkdir(parents=True, exist_ok=True)
     stats = [path.stat() for path in results.rglob("*") if path.is_file()]
     there = sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in stats}.values())  # hard links once
-    missing = max(0.0, sum(row.files * row.bytes for row in rows) - there)
-    free = shutil.disk_usage(results).free
+    missing, free = max(0.0, sum(files.values()) - there), shutil.disk_usage(results).free
+    print("\nDisk", *(f"{what:52} {size(number):>10}" for what, number in files.items()), sep="\n  ")
     print(f"  still to be written: {size(missing)}; free in {results}: {size(free)}")
     if missing > free:
         problems.append(
@@ -190,6 +185,7 @@ def check_costs(rows: Sequence[Cost], config: Config, problems: Problems) -> Non
         print(f"  {row.stage:9} {row.what:30} {row.runs:>5} {row.tokens:>15,.0f} {spent:>8.2g} {size(row.memory):>10}")
     device = "GPU" if config.throughput.gpus else "CPU"
     print(f"  {sum(hours):.2g} hours of one {device} at {config.estimate.utilisation:.0%} of {tflops:.3g} TFLOP/s")
+    print("  src/moesift/check/costs.py says how this is counted, and what is left out")
     for stage, needed in {row.stage: row.memory for row in rows}.items():
         if memory is not None and needed > memory:
             problems.append(

@@ -6,14 +6,16 @@ from pathlib import Path
 import polars as pl
 
 from moesift import flags
-from moesift.errors import UserError
+from moesift.data.corruption import CLEAN
 from moesift.files import atomic_write
-from moesift.report import results as made
+from moesift.report import comparison, composition, detection
 from moesift.report.examples import of_rankings
+from moesift.report.headline import headline
 from moesift.report.page import plots, rendered
+from moesift.report.records import RECORD, durations, reason_counts
 
-INT, FLOAT, TEXT = pl.Int64, pl.Float64, pl.String
-KEEP_SHARES = {"seed": INT, "state": TEXT, "layer": INT, "low": FLOAT, "median": FLOAT, "high": FLOAT}
+QUESTIONS = ["task", "doc_id", "doc_hash", "metric", "value"]
+SCORES = ["id", "score", "n_tokens", "reason"]
 
 
 def main(
@@ -22,7 +24,6 @@ def main(
     rejected: flags.Parquet,
     scores: list[flags.Parquet],
     selections: list[flags.Parquet],
-    routing: list[flags.Parquet],
     curves: list[Path],
     benchmarks: Path,
     config: str,
@@ -39,7 +40,6 @@ def main(
         rejected: parquet of the rows that became no example.
         scores: .../{method}/seed-{seed}.parquet.
         selections: .../{method}/{budget}/seed-{seed}.parquet, each beside its .dropped.parquet.
-        routing: .../seed-{seed}/epoch-{n}/routing.parquet.
         curves: .../seed-{seed}/epoch-{n}.jsonl of the warm-up.
         benchmarks: folder of Snakemake's records of the jobs.
         config: the resolved configuration as JSON.
@@ -50,34 +50,63 @@ def main(
     """
     configured, described = json.loads(config), json.loads(methods)
     measured = [json.loads(path.read_text()) for path in evaluations]
-    questions = pl.concat(
-        of_run(pl.read_parquet(path.with_suffix(".parquet")), one["method"], one["budget"], one["seed"])
+    asked = [
+        of_run(path.with_suffix(".parquet"), QUESTIONS, one["method"], one["budget"], one["seed"])
         for path, one in zip(evaluations, measured, strict=True)
-    )
+    ]
     examples = pl.read_parquet(pool)
-    scored = pl.concat(
-        of_run(
-            pl.read_parquet(path, columns=["id", "score", "n_tokens", "reason"]), path.parent.name, None, seed_of(path)
-        )
-        for path in scores
+    scored = pl.concat(of_run(path, SCORES, path.parent.name, None, seed_of(path)) for path in scores)
+    runs = {path: (path.parent.parent.name, path.parent.name, seed_of(path)) for path in selections}
+    kept = pl.concat(of_run(path, ["id"], *run) for path, run in runs.items())
+    dropped = pl.concat(
+        of_run(path.with_suffix(".dropped.parquet"), ["score", "reason"], *run) for path, run in runs.items()
     )
-    kept = pl.concat(selected(path, path).select("method", "budget", "seed", "id") for path in selections)
-    dropped = pl.concat(selected(path, path.with_suffix(".dropped.parquet")) for path in selections)
-    warmup = [pl.read_ndjson(path).with_columns(seed=pl.lit(seed_of(path.parent), INT)) for path in curves]
-    shares = pl.concat([pl.DataFrame(schema=KEEP_SHARES), *map(keep_shares, routing)])
-    jobs = pl.concat([pl.DataFrame(schema=made.RECORD), *map(record, sorted(benchmarks.rglob("*.tsv")))])
+    warmup = [pl.read_ndjson(path).with_columns(seed=pl.lit(seed_of(path.parent), pl.Int64)) for path in curves]
+    jobs = pl.concat([pl.DataFrame(schema=RECORD), *map(record, sorted(benchmarks.rglob("*.tsv")))])
 
-    seeds, labels = configured["seeds"], [method["label"] for method in described]
-    frames = made.tables(measured, questions, examples, scored, kept, shares, described, seeds)
-    reasons = pl.read_parquet(rejected, columns=["source", "reason"])
-    numbers = made.results(frames, measured, examples, reasons, scored, dropped, described, configured)
-    first = [frame.filter(pl.col("seed") == min(seeds)) for frame in (scored, kept)]
-    drawn = plots(frames, numbers, examples, *first, pl.concat(warmup) if warmup else None)
-    html = rendered(numbers, drawn, of_rankings(*first, examples, labels), made.durations(jobs).to_dicts())
+    seeds, compared = configured["seeds"], ["method", "budget", "outcome"]
+    n_tokens = scored.filter(method=scored["method"][0], seed=scored["seed"][0]).select("id", "n_tokens")
+    tasks, kept_by_run = comparison.tasks_of(measured), comparison.runs_of(kept, examples)
+    outcomes = comparison.outcomes_of(measured, kept_by_run)
+    differences = comparison.against_random(outcomes, described, len(seeds)).join(
+        comparison.by_question(pl.concat(asked), tasks), on=compared, how="left", maintain_order="left"
+    )
+    made = {
+        "outcomes": outcomes,
+        "summary": comparison.over_seeds(outcomes),
+        "differences": differences,
+        "runs": kept_by_run,
+        "auroc": detection.aurocs(dict(scored.group_by("method", "seed", maintain_order=True)), examples, n_tokens),
+        "kept": composition.kept_of_groups(kept, composition.groups(examples, n_tokens)),
+    }
+    made_from = [one["made_from"] for one in measured]
+    versions = sorted({pair for one in made_from for pair in one["versions"].items()})
+    numbers = {
+        "experiment": configured["experiment"],
+        "headline": headline(made["summary"], differences, [comparison.BASE, *comparison.whole_of(described)]),
+        "missing": comparison.missing_runs(kept_by_run, outcomes).to_dicts(),
+        "methods": described,
+        "tasks": tasks,
+        "heldout": {key: measured[0]["heldout"][key] for key in ("examples", "tokens")},
+        **{name: frame.to_dicts() for name, frame in made.items()},
+        "pool": examples.group_by("source", "corruption").len("examples").sort("source", "corruption").to_dicts(),
+        "rejected": reason_counts(pl.read_parquet(rejected), ["source"]),
+        "unscored": reason_counts(scored.filter(pl.col("score").is_null()), ["method"], len(seeds)),
+        "dropped": reason_counts(dropped.drop_nulls("score"), ["method", "budget"], len(seeds)),
+        **{key: list(dict.fromkeys(one[key] for one in made_from)) for key in ("commit", "machine")},
+        "versions": {name: [version for other, version in versions if other == name] for name, _ in versions},
+        "configuration": configured,
+    }
+    corrupted = examples.select("id", corrupted=pl.col("corruption") != CLEAN)
+    scored, kept = scored.filter(seed=min(seeds)).join(corrupted, on="id"), kept.filter(seed=min(seeds))
+    drawn = plots(made, numbers, scored, kept, pl.concat(warmup) if warmup else None)
+    ranked = of_rankings(scored, kept, examples, [method["label"] for method in described])
+    rows = made["summary"].join(differences, on=compared, how="left", suffix="_seeds", maintain_order="left")
+    html = rendered(numbers, rows, drawn, ranked, durations(jobs).to_dicts())
 
     with atomic_write(tables) as part:
         part.mkdir()
-        for name, frame in frames.items():
+        for name, frame in made.items():
             frame.write_parquet(part / f"{name}.parquet")
     with atomic_write(results) as part:
         part.write_text(json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -86,43 +115,24 @@ def main(
     print(page)
 
 
-def of_run(frame: pl.DataFrame, method: str, budget: str | None, seed: int | None) -> pl.DataFrame:
-    """Return a frame with the columns that name its run."""
-    return frame.with_columns(method=pl.lit(method), budget=pl.lit(budget, TEXT), seed=pl.lit(seed, INT))
-
-
-def selected(selection: Path, file: Path) -> pl.DataFrame:
-    """Read a file of a selection, with the method, budget and seed of the selection's path."""
-    columns = pl.scan_parquet(file).select(pl.col("^(id|score|reason)$")).collect()
-    return of_run(columns, selection.parent.parent.name, selection.parent.name, seed_of(selection))
-
-
-def keep_shares(path: Path) -> pl.DataFrame:
-    """Read the routing pass of one epoch of a warm-up, epoch 0 being untrained."""
-    shares = made.layer_shares(pl.read_parquet(path, columns=["log_odds"])["log_odds"])
-    state = "untrained" if path.parent.name == "epoch-0" else "warmed"
-    return shares.select(pl.lit(seed_of(path.parent.parent), INT).alias("seed"), pl.lit(state).alias("state"), pl.all())
+def of_run(path: Path, columns: list[str], method: str, budget: str | None, seed: int | None) -> pl.DataFrame:
+    """Read columns of a frame, and name its run in them."""
+    frame = pl.read_parquet(path, columns=columns)
+    return frame.with_columns(method=pl.lit(method), budget=pl.lit(budget, pl.String), seed=pl.lit(seed, pl.Int64))
 
 
 def record(path: Path) -> pl.DataFrame:
     """Read Snakemake's record of a job: one row, without quotes, and without some columns where it is not extended."""
     read = pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False, null_values=["NA", "-"])
-    return read.select(
-        (pl.col(name).cast(of) if name in read.columns else pl.lit(None, of).alias(name))
-        for name, of in made.RECORD.items()
-    )
+    there = [
+        (pl.col(name) if name in read.columns else pl.lit(None)).cast(of).alias(name) for name, of in RECORD.items()
+    ]
+    return read.select(there)
 
 
 def seed_of(path: Path) -> int:
-    """Return the seed in the name of a file or folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    prefix, _, number = path.name.removesuffix(".parquet").partition("-")
-    if prefix != "seed" or not number.isdecimal():
-        raise UserError(f"{path}: expected a name such as seed-0")
-    return int(number)
+    """Return the seed that a path ends in, as .../seed-0.parquet or .../seed-0 do."""
+    return int(path.name.removesuffix(".parquet").removeprefix("seed-"))
 
 
 if __name__ == "__main__":
