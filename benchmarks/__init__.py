@@ -1,1 +1,1 @@
-"""What moesift's speed is worth beside what one would write first: `make bench`."""
+"""The speed of moesift compared with the code that one would write first: `make bench`."""

@@ -65,10 +65,10 @@ def test_ten_epochs_take_little_more_than_one(tokenizer, tmp_path):
         return int(subprocess.check_output(["du", "-cb", *paths]).split()[-2])
 
     frozen = sum(file.stat().st_size for file in folders[0].glob("frozen*"))
-    own = sum((folders[0] / name).stat().st_size for name in checkpoints.OF_ONE_EPOCH)
+    per_epoch = sum((folders[0] / name).stat().st_size for name in checkpoints.OF_ONE_EPOCH)
     directories = 10 * os.stat(folders[0]).st_size
-    rest = sum(f.stat().st_size for f in folders[0].iterdir()) - frozen - own
-    assert bytes_on_disk(*folders) <= frozen + rest + 10 * own + directories
+    rest = sum(f.stat().st_size for f in folders[0].iterdir()) - frozen - per_epoch
+    assert bytes_on_disk(*folders) <= frozen + rest + 10 * per_epoch + directories
     assert len({file.stat().st_ino for folder in folders for file in folder.glob("frozen*")}) == 1
 
 

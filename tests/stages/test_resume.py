@@ -160,11 +160,11 @@ def test_two_processes_give_the_same_warm_up_and_resume_as_well(python, words, t
     launch = [python, "-m", "accelerate.commands.launch", "--num_cpu_threads_per_process", "1", "--config_file"]
     stage = ["-m", "moesift.stages.warmup_epoch"]
     output_of(*launch, SINGLE, *stage, *words("warmup_epoch", tmp_path / "one"))
-    own = words("warmup_epoch", tmp_path / "two", two)
+    flags = words("warmup_epoch", tmp_path / "two", two)
     (tmp_path / "dying.py").write_text(DYING.format(stage="warmup_epoch", step=3, moment="after"))
-    assert run(*launch, two, tmp_path / "dying.py", *own).returncode != 0
+    assert run(*launch, two, tmp_path / "dying.py", *flags).returncode != 0
     assert not (tmp_path / "two").exists()
-    assert "resumes after 3 of 6 steps" in output_of(*launch, two, *stage, *own)
+    assert "resumes after 3 of 6 steps" in output_of(*launch, two, *stage, *flags)
     for one, other in zip(records_of(tmp_path / "one"), records_of(tmp_path / "two"), strict=True):
         assert one["nll"] == pytest.approx(other["nll"], abs=1e-4)
         assert one["trash_shares"] == pytest.approx(other["trash_shares"], abs=1e-4)

@@ -14,7 +14,7 @@ def routing(experts, logits) -> Routing:
 
 def test_the_contrast_is_a_soft_margin():
     losses = contrast(torch.tensor([2.0, 0.0, 60.0]), torch.tensor([1.0, 3.0, 0.0]), margin=1.0)
-    expected = [math.log(2), math.log(1 + math.exp(4)), 0.0]  # ahead by the margin; behind by 3; far ahead
+    expected = [math.log(2), math.log(1 + math.exp(4)), 0.0]  # higher by the margin; lower by 3; much higher
     assert losses.tolist() == pytest.approx(expected, abs=1e-6)
 
 
