@@ -10,6 +10,7 @@ from snakemake.utils import update_config
 from moesift.config import Corruption
 from moesift.fields import ConfigError, Name, Section, Seed, Unique
 
+RANDOM = "random"  # the method that training is compared with
 Names = Annotated[list[Name], Field(min_length=1), Unique]
 Kinds = Annotated[list[Corruption], Field(min_length=1), Unique]
 
@@ -46,6 +47,9 @@ class CorruptionStudy(Section):
             raise ValueError(f"halves: {', '.join(repeated)} is listed more than once; a kind is in one half only")
         if unknown := sorted({*self.sanity, *self.claim.kinds} - set(kinds)):
             raise ValueError(f"halves: {', '.join(unknown)} of sanity or of the claim is in no half")
+        labels = {entry if isinstance(entry, str) else next(iter(entry)) for entry in self.settings.get("methods", [])}
+        if missing := sorted({RANDOM, *self.baselines, self.claim.method, *self.claim.against} - labels):
+            raise ValueError(f"settings.methods: lacks {', '.join(missing)}, which the comparison needs")
         return self
 
     def left_out(self) -> set[str]:

@@ -42,6 +42,8 @@ def test_defaults_and_settings_are_left_as_they_were():
         ({"halves": [["truncated"], ["truncated", "empty"]]}, "truncated is listed more than once"),
         ({"control": "empty"}, "empty is listed more than once"),
         ({"sanity": ["noise_10", "perturbed_instruction"]}, "perturbed_instruction of sanity or of the claim"),
+        ({"baselines": ["nll", "lenght"]}, "settings.methods: lacks lenght"),
+        ({"settings": {}}, "settings.methods: lacks .*random"),
         ({"seed": 3}, "seed: Extra inputs"),
         ({"seeds": [1, 1]}, "seeds: .*listed more than once"),
     ],
