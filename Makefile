@@ -4,17 +4,27 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 
-.PHONY: demo test lint lock docs picture bench
+.PHONY: demo study test lint lock docs picture bench
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all
-	@$(BIN)/python -m moesift.stages.table results/demo/results.json
+	@$(BIN)/python -m moesift.stages.table --results results/demo/results.json
+
+# Hours; study/README.md says what it does, and how to try it in minutes.
+study: .venv/installed
+	$(BIN)/snakemake --snakefile study/Snakefile --cores all
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
+
+# Slurm, several processes, killed jobs, full disks, a browser, the study: what is missing here is skipped with its reason.
+test-slow: .venv/installed
+	$(BIN)/pytest -m slow
+
+test-all: test test-slow
 
 lint: .venv/installed
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow && $(BIN)/ty check --python .venv
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow study && $(BIN)/ty check --python .venv
 
 # The exact versions and hashes of requirements.txt, then moesift itself in editable mode. A machine without uv gets one
 # of its own in .uv, so that the user's Python stays as it is.
@@ -31,6 +41,10 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.selection --out results/benchmarks-selection.json
 	$(BIN)/python -m benchmarks.plan --out results/benchmarks-plan.json
 	$(BIN)/python -m benchmarks.memory --out results/benchmarks-memory.json
+
+# Whether a score finds corrupted examples, and whether training on what it keeps beats random: hours on two cores.
+study: .venv/installed
+	$(BIN)/snakemake --snakefile study/Snakefile --cores all
 
 docs: .venv/installed
 	$(BIN)/python -m moesift.reference config/config.yaml > config/README.md

@@ -6,16 +6,15 @@ from typing import NamedTuple
 import torch
 
 from benchmarks import given, plain
+from moesift.check.costs import forward
 from moesift.models.adapters import add_lora
 from moesift.models.batches import collate, micro_batches, micro_batches_by_tokens
 from moesift.models.chat import Encoded, encode
 from moesift.models.experts import suit_device
+from moesift.models.losses import response_nll
 from moesift.models.routers import freeze_all_but
 from moesift.models.shapes import shape_of
-from moesift.report.costs import forward
-from moesift.passes import routing
 from moesift.training import warmup
-from moesift.models.losses import response_nll
 
 BATCH = 16  # examples of a batch of the plain code, and of an optimizer step of the warm-up and the training
 MICRO_BATCH = 4

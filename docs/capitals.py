@@ -1,4 +1,4 @@
-"""Print the file of docs/tutorial.md: sixty capitals, every fifth of them wrong, and a line that is no JSON."""
+"""Print the file of docs/tutorial.md: sixty capitals, every fifth of them wrong, and a line that is not JSON."""
 
 import json
 

@@ -10,7 +10,7 @@ import pytest
 
 from moesift import files
 from moesift.errors import UserError, is_full, run
-from moesift.files import lock, parquet, whole
+from moesift.files import atomic_write, lock, require_parquet
 
 
 def names(folder: Path) -> list[str]:
@@ -118,13 +118,13 @@ def test_a_lock_is_held_once(tmp_path):
 def test_a_parquet_that_ends_early_is_named(tmp_path):
     file = tmp_path / "pool.parquet"
     pl.DataFrame({"id": ["a", "b"]}).write_parquet(file)
-    assert parquet(str(file)) == file
+    assert require_parquet(str(file)) == file
     for content in (file.read_bytes()[:-1], b"", b"no parquet at all"):
         file.write_bytes(content)
         with pytest.raises(
             UserError, match=rf"^{file}: cannot be read as parquet: .*; if the workflow made it, remove"
         ):
-            parquet(str(file))
+            require_parquet(str(file))
     file.unlink()
     with pytest.raises(UserError, match=rf"^{file}: cannot be read as parquet: No such file"):
-        parquet(str(file))
+        require_parquet(str(file))

@@ -1,91 +1,95 @@
-import argparse
-import shlex
+import json
+from pathlib import Path
 
+import polars as pl
 import pytest
 
-from moesift import flags
-from moesift.config import Data, Evaluate, Select, Source, Warmup
+from moesift import config, flags
+from moesift.errors import UserError
 
-WARMUP = Warmup(
-    accelerate=__file__,
-    epochs=2,
-    examples=None,
-    objective="budget",
-    expert_role="partition",
-    trash_ratio=0.25,
-    trash_share=0.3,
-    dual_rate=0.05,
-    damping=2,
-    margin=1,
-    negatives=["truncated"],
-    balance=0.01,
-    learning_rate=1e-5,
-    batch_size=16,
+
+def stage(
+    out: Path,
+    pool: flags.Parquet,
+    files: list[Path],
+    ratio: float | None,
+    fast: bool,
+    select: config.Select,
+    name: str,
+    more: Path | None = None,
+) -> None:
+    """Do something.
+
+    Args:
+        out: where to write,
+            in two lines.
+        ratio: a share.
+    """
+
+
+@pytest.fixture
+def pool(tmp_path):
+    pl.DataFrame({"id": ["a"]}).write_parquet(tmp_path / "pool.parquet")
+    return str(tmp_path / "pool.parquet")
+
+
+def words(pool, **changes):
+    given = {"out": "2024", "pool": pool, "ratio": "null", "select": '{"drop_top": 0.1}', "name": "[a", **changes}
+    return [word for name, value in given.items() for word in (f"--{name}", value)] + ["--files", "x", "y z"]
+
+
+def test_each_flag_is_read_by_its_annotation(pool):
+    read = flags.parsed(stage, words(pool))
+    assert read["out"] == Path("2024")
+    assert read["pool"] == Path(pool)
+    assert read["files"] == [Path("x"), Path("y z")]
+    assert (read["ratio"], read["fast"], read["name"], read["more"]) == (None, False, "[a", None)
+    assert read["select"].drop_top == 0.1
+    read = flags.parsed(stage, [*words(pool, ratio="0.5"), "--fast", "--more", "m"])
+    assert (read["ratio"], read["fast"], read["more"]) == (0.5, True, Path("m"))
+
+
+@pytest.mark.parametrize("name", ["2024", "null", "true", "2024-01-01", "a: b", "'a'", "plain", "\U0001f40d"])
+def test_text_and_paths_stay_what_they_are(pool, name):
+    assert flags.parsed(stage, words(pool, name=name, out=name)) | {"name": name, "out": Path(name)} == flags.parsed(
+        stage, words(pool, name=name, out=name)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ratio": "many"}, "argument --ratio: many: Input should be a valid number"),
+        ({"select": '{"drop_top": 1.5}'}, "1.5 is not in [0, 1)"),
+        ({"select": '{"drop": 1}'}, "Select has no key drop"),
+        ({"select": "{a"}, "is neither JSON nor YAML"),
+    ],
 )
-
-
-def there_and_back(section, *names):
-    parser = argparse.ArgumentParser()
-    flags.add(parser, type(section), *names)
-    return vars(parser.parse_args(shlex.split(flags.arguments(section, *names))))
-
-
-def test_every_kind_of_value_survives_the_command_line():
-    names = ("examples", "expert_role", "learning_rate", "batch_size")
-    assert flags.arguments(WARMUP, *names) == (
-        "--examples null --expert-role partition --learning-rate 1e-05 --batch-size 16"
-    )
-    assert there_and_back(WARMUP, *names) == {
-        "examples": None,
-        "expert_role": "partition",
-        "learning_rate": 1e-5,
-        "batch_size": 16,
-    }
-
-
-def test_lists_and_sections_travel_whole():
-    data = Data(
-        sources=[Source(name="odd", hub="a/b; rm -rf 'c'", limit=3)],
-        heldout=1,
-        corrupt=0.5,
-        corruptions=["truncated"],
-        seed=0,
-        max_length=64,
-    )
-    assert there_and_back(data, "sources", "corruptions") == {"sources": data.sources, "corruptions": ["truncated"]}
-    select = Select(
-        ratio=[0.1, 0.5],
-        format="jsonl",
-        drop_top=0,
-        decontaminate=None,
-        near_duplicates=None,
-        quota={"a": 0.5, "b": 0.5},
-        reject=None,
-        diversity=None,
-    )
-    names = ("ratio", "quota", "diversity")
-    assert there_and_back(select, *names) == {name: getattr(select, name) for name in names}
-
-
-@pytest.mark.parametrize("name", ["2024", "null", "true", "2024-01-01", "[a", "a: b", "'a'", "plain", "\U0001f40d"])
-def test_text_stays_text(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / name).mkdir()
-    evaluate = Evaluate(tasks=[{"name": "mmlu"}], data=name)
-    assert there_and_back(evaluate, "data") == {"data": name}
-
-
-def test_a_value_is_checked_once_more(capsys):
-    parser = argparse.ArgumentParser()
-    flags.add(parser, Select, "ratio")
+def test_a_wrong_value_names_its_flag(pool, capsys, changes, message):
     with pytest.raises(SystemExit):
-        parser.parse_args(["--ratio", "[0.1, 1.5]"])
-    assert "1.5 is not in (0, 1]" in capsys.readouterr().err
+        flags.parsed(stage, words(pool, **changes))
+    assert message in capsys.readouterr().err
 
 
-def test_a_flag_is_required_so_that_nothing_is_assumed(capsys):
-    parser = argparse.ArgumentParser()
-    flags.add(parser, Select, "format")
+def test_a_flag_without_a_default_is_required(pool, capsys):
     with pytest.raises(SystemExit):
-        parser.parse_args([])
-    assert "--format" in capsys.readouterr().err
+        flags.parsed(stage, words(pool)[2:])
+    assert "--out" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path):
+    (tmp_path / "broken.parquet").write_text("no")
+    with pytest.raises(UserError, match=r"broken.parquet: cannot be read as parquet"):
+        flags.parsed(stage, words(str(tmp_path / "broken.parquet")))
+
+
+def test_the_help_is_the_docstring(capsys):
+    with pytest.raises(SystemExit):
+        flags.parsed(stage, ["--help"])
+    assert "where to write, in two lines." in " ".join(capsys.readouterr().out.split())
+
+
+def test_keys_travel_as_json():
+    select = config.Select.model_construct(drop_top=0.1, quota={"a": 0.5, "b; rm 'c'": 0.5}, format="jsonl")
+    assert json.loads(flags.keys(select, "quota")) == {"quota": {"a": 0.5, "b; rm 'c'": 0.5}}
+    assert json.loads(flags.keys(select, without=["quota"])) == {"drop_top": 0.1, "format": "jsonl"}

@@ -1,3 +1,10 @@
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
 from moesift import provenance
 
 
@@ -7,7 +14,7 @@ def written(tmp_path, monkeypatch, **modules):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
-    return provenance.digest("score")
+    return provenance.digest("stages.score")
 
 
 BASE = {
@@ -32,7 +39,21 @@ def test_only_code_that_the_stage_reaches_changes_its_digest(tmp_path, monkeypat
 
 def test_the_real_stages_are_told_apart():
     stages = ("prepare", "score", "train_adapter", "report")
-    assert len({provenance.digest(stage) for stage in stages}) == len(stages)
+    assert len({provenance.digest(f"stages.{stage}") for stage in stages}) == len(stages)
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_every_python_gives_the_same_digest(version):
+    """A rebuilt environment with another Python must not retrain everything."""
+    pythons = [shutil.which(f"python{version}"), *(Path.home() / ".pyenv/versions").glob(f"{version}.*/bin/python")]
+    program = "from moesift.provenance import digest; print(digest('stages.train_adapter', 'methods.typicality'))"
+    environment = os.environ | {"PYTHONPATH": str(provenance.PACKAGE.parent)}
+    for python in filter(None, pythons):
+        ran = subprocess.run([python, "-S", "-c", program], env=environment, capture_output=True, text=True)
+        if "command not found" not in ran.stderr:
+            assert ran.stdout.strip() == provenance.digest("stages.train_adapter", "methods.typicality"), ran.stderr
+            return
+    pytest.skip(f"there is no Python {version} here")
 
 
 def test_versions_name_the_libraries():

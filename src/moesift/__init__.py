@@ -1,3 +1,3 @@
-"""Train only the routers of a Mixture-of-Experts model, and let them say which data is worth training on."""
+"""Decide which part of an instruction pool is worth training on."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""What a configuration may say. Validated once, when Snakemake builds the plan; it imports no torch.
+"""The configuration: its keys, their types and what they mean. It imports no torch.
 
 The defaults live in `config/config.yaml` and nowhere else: every key is required here, and Snakemake merges a user's
 file over the default one before it is validated (`validation.py`).
@@ -6,17 +6,18 @@ file over the default one before it is validated (`validation.py`).
 
 import math
 import os
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from moesift.fields import (
+    Corruption,
     Count,
     File,
     License,
+    MethodEntry,
     Name,
     NotNegative,
     OpenShare,
@@ -26,37 +27,9 @@ from moesift.fields import (
     Seed,
     Share,
     Unique,
+    WheelTask,
     as_list,
 )
-
-Corruption = Literal[
-    "swapped_alike",
-    "swapped_response",
-    "swapped_across",
-    "wrong_choice",
-    "wrong_number",
-    "shuffled_words",
-    "noise_10",
-    "noise_30",
-    "truncated",
-    "unfinished",
-    "repeated",
-    "empty",
-    "refusal",
-    "gibberish",
-    "perturbed_instruction",
-]
-WheelTask = Literal[
-    "arc_easy",
-    "arc_challenge",
-    "boolq",
-    "csqa",
-    "openbookqa",
-    "piqa",
-    "socialiqa",
-    "hellaswag",
-    "winogrande",
-]
 
 EMBEDDED = "embedded"
 SMOLLM2 = "smollm2"
@@ -65,33 +38,10 @@ WHEEL = "wheel"
 HUB = "hub"
 
 
-class MethodEntry(Section):
-    """One of `methods`: a name, or a label with `method` (the label itself unless given), `reject` and parameters."""
-
-    label: Name = Field(description="what the ranking is called in paths and tables")
-    method: str = Field(description="a declared method; the label unless given")
-    reject: OpenShare | None | Literal["select"] = Field("select", description="in the place of `select.reject`")
-    parameters: dict[str, Any] = Field({}, description="of the method, by name")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_yaml(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            return {"label": given, "method": given}
-        if not isinstance(given, Mapping) or "label" in given:
-            return given
-        if len(given) != 1 or not isinstance(inside := next(iter(given.values())), Mapping):
-            raise ValueError("is a name, or one name with a mapping of its parameters, such as {router: {layers: [2]}}")
-        (label,) = given
-        own = {key: inside[key] for key in ("method", "reject") if key in inside}
-        rest = {key: value for key, value in inside.items() if key not in own}
-        return {"label": label, "method": label, **own, "parameters": rest}
-
-
 class Source(Section):
     """Where a part of the pool comes from: exactly one of `wheel`, `path` and `hub`."""
 
-    name: Name = Field(description="what the rows of this source are called from here on")
+    name: Name = Field(description="name of the source in all results")
     wheel: WheelTask | None = Field(None, description="a task of the pinned data wheel, its training split")
     path: str | None = Field(None, description="a local file: .jsonl, .json, .parquet, .jsonl.gz or .json.gz")
     hub: str | None = Field(None, description="a data set on the hub, by name")
@@ -99,18 +49,15 @@ class Source(Section):
     file: str | None = Field(
         None, description="hub: one file of the data set instead of a split: as for `path`, or a .zip"
     )
-    member: str | None = Field(None, description="hub: the file to take from a .zip, by the end of its path in there")
+    member: str | None = Field(None, description="hub: the file to take from a .zip, by the end of its path")
     revision: str | None = Field(None, description="hub: commit, tag or branch; null takes the newest")
     format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "less"] = Field(
-        "auto", description="how its rows are laid out; `auto` tells by their columns"
+        "auto", description="format of its rows; `auto` detects it by their columns"
     )
     limit: Count | None = Field(None, description="rows to take, sampled by `data.seed`; null takes all")
-    # No result depends on it, so it is told to the cards alone (and reruns nothing else).
+    # No result depends on it: only the cards are given it, so a change reruns nothing else.
     license: License | None = Field(
-        None,
-        exclude=True,
-        description="for the cards: the licence of its text, by the hub's short name such as cc-by-4.0; null is that "
-        "of the wheel's task, or unknown",
+        None, exclude=True, description="licence for the cards, such as cc-by-4.0; null is the wheel task's, or unknown"
     )
 
     @model_validator(mode="after")
@@ -123,15 +70,15 @@ class Source(Section):
             raise ValueError(f"path: {self.path} is not a file")
         for key in ("file", "revision"):
             if getattr(self, key) is not None and self.hub is None:
-                raise ValueError(f"{key}: belongs to a data set of the hub, and there is no hub here")
+                raise ValueError(f"{key}: goes with a data set of the hub, but hub is not given")
         for key in ("file", "member"):
             inside = PurePosixPath(getattr(self, key) or "")
             if inside.is_absolute() or ".." in inside.parts:
-                raise ValueError(f"{key}: {inside} leads out of the data set")
+                raise ValueError(f"{key}: {inside} points outside the data set")
         if self.revision is not None and os.path.isdir(str(self.hub)):
-            raise ValueError(f"revision: {self.hub} is a directory here, which has no revisions")
+            raise ValueError(f"revision: {self.hub} is a directory here, and has no revisions")
         if (self.member is not None) != (self.file is not None and self.file.endswith(".zip")):
-            raise ValueError("member: names what to take from a file that ends in .zip; give both or neither")
+            raise ValueError("member: names the part of a file that ends in .zip; give both or neither")
         return self
 
 
@@ -212,7 +159,9 @@ class Warmup(Section):
     trash_share: OpenShare = Field(description="budget: target of the mean trash share per layer (rho)")
     dual_rate: NotNegative = Field(description="budget: step size of the dual ascent on the multipliers (eta)")
     damping: NotNegative = Field(description="budget: what a layer pays at once for missing the target, against swings")
-    margin: NotNegative = Field(description="contrastive: nats of log odds by which an example should lead its negative")
+    margin: NotNegative = Field(
+        description="contrastive: nats of log odds by which an example should lead its negative"
+    )
     negatives: Annotated[list[Corruption], Field(min_length=1), Unique] = Field(
         description="contrastive: kinds of corruption that the negatives are made by, used equally"
     )
@@ -228,7 +177,7 @@ class Select(Section):
         description="share of the pool that is kept: the best, or, with `reject`, a random part of what that leaves; "
         "one number or several"
     )
-    tokens: Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(as_list), Unique] = Field(
+    tokens: Annotated[list[Positive], BeforeValidator(as_list), Unique] = Field(
         description="budgets in response tokens of the target beside `ratio`: a number of them, or a share of the "
         "pool's below 1; each selection keeps as many of its best as the budget holds"
     )
@@ -260,12 +209,9 @@ class Select(Section):
         return self
 
     def budgets(self) -> list[str]:
-        """Return what is kept as it stands in paths: ratio-0.1, tokens-20000 (without rounding)."""
-        return [f"{kind}-{_exact(value)}" for kind in ("ratio", "tokens") for value in getattr(self, kind)]
-
-
-def _exact(value: float) -> str:
-    return short if float(short := f"{value:g}") == value and "e" not in short else f"{value!r}".removesuffix(".0")
+        """Return the budgets as they are called in paths, without rounding: ratio-0.1, tokens-20000."""
+        values = [(kind, value) for kind in ("ratio", "tokens") for value in getattr(self, kind)]
+        return [f"{kind}-{int(value) if value.is_integer() else repr(value)}" for kind, value in values]
 
 
 class Target(Section):
@@ -313,18 +259,22 @@ class Evaluate(Section):
 
     @model_validator(mode="after")
     def _data_is_there(self) -> Self:
+        if len({task.name for task in self.tasks}) < len(self.tasks):
+            raise ValueError("tasks: two have the same name")
         if self.data not in (WHEEL, HUB) and not os.path.isdir(self.data):
             raise ValueError(f"data: {self.data} is neither `{WHEEL}`, `{HUB}` nor a directory")
         return self
 
 
 class Estimate(Section):
-    """What `snakemake check` assumes; it changes no result."""
+    """Assumptions of `snakemake check`; no result depends on them."""
 
-    pool_examples: Count = Field(description="rows of a data set of the hub that does not say how many it has")
-    peak_tflops: Positive = Field(description="peak of one GPU in bf16, in TFLOP/s, where none is at hand to measure")
-    memory_gib: Positive = Field(description="memory of one GPU in GiB, likewise")
-    utilisation: Ratio = Field(description="share of that peak that is reached")
+    pool_examples: Count = Field(description="rows of a data set on the hub that does not say how many it has")
+    peak_tflops: Positive = Field(
+        description="peak of one GPU in bf16, in TFLOP/s; measured instead where there is one"
+    )
+    memory_gib: Positive = Field(description="memory of one GPU in GiB; read from the GPU instead where there is one")
+    utilisation: Ratio = Field(description="share of the peak that is reached")
 
 
 class Throughput(Section):
@@ -369,7 +319,7 @@ class Config(Section):
     experiment: Name = Field(description="folder below results/")
     seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(description="each repeats warm-up to evaluation")
     methods: Annotated[list[MethodEntry], Field(min_length=1)] = Field(
-        description="what is compared: names of methods, or a name with its parameters"
+        description="what is compared: names of methods, or labels with settings"
     )
     data: Data
     embedded: Embedded

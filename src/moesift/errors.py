@@ -17,7 +17,7 @@ class UserError(Exception):
 def run(main: Callable[[], None]) -> None:
     """Call a stage's `main`; a UserError ends the process with its message on standard error and exit code 1.
 
-    So does a full disk, wherever it was met: mostly a cache of a library, since `files.whole` names the outputs.
+    So does a full disk, wherever it was met: mostly a cache of a library, since `files.atomic_write` names the outputs.
     """
     try:
         main()

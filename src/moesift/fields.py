@@ -1,16 +1,46 @@
-"""The types that the keys of a configuration are made of. It imports nothing heavy."""
+"""The types of configuration keys. It imports nothing heavy."""
 
 import os
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SHOWN = 200  # characters of a value that an error quotes
 
+Corruption = Literal[
+    "swapped_alike",
+    "swapped_response",
+    "swapped_across",
+    "wrong_choice",
+    "wrong_number",
+    "shuffled_words",
+    "noise_10",
+    "noise_30",
+    "truncated",
+    "unfinished",
+    "repeated",
+    "empty",
+    "refusal",
+    "gibberish",
+    "perturbed_instruction",
+]
+WheelTask = Literal[
+    "arc_easy",
+    "arc_challenge",
+    "boolq",
+    "csqa",
+    "openbookqa",
+    "piqa",
+    "socialiqa",
+    "hellaswag",
+    "winogrande",
+]
+
 
 class ConfigError(ValueError):
-    """The configuration cannot be used; the message lists every error, each with the path of its key."""
+    """The configuration is invalid; the message lists every error, each with the path of its key."""
 
 
 def _within(low: float, high: float, *, low_open: bool = False, high_open: bool = False) -> AfterValidator:
@@ -31,8 +61,8 @@ def _name(value: str) -> str:
     # Names become file names: nothing that climbs out of results/ or needs quoting.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value):
         raise ValueError(
-            f"{value[:SHOWN]!r} is not a name: letters, digits, '_', '-' and '.', at most 100, beginning with a letter "
-            "or digit"
+            f"{value[:SHOWN]!r} is not a name: use at most 100 letters, digits, '_', '-' and '.', starting with a "
+            "letter or digit"
         )
     return value
 
@@ -45,7 +75,7 @@ def _file(value: str) -> str:
 
 def _license(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,99}", value):
-        raise ValueError(f"{value[:SHOWN]!r} is no short name of a licence, such as apache-2.0, cc-by-4.0 or other")
+        raise ValueError(f"{value[:SHOWN]!r} is not a licence name of the hub, such as apache-2.0, cc-by-4.0 or other")
     return value
 
 
@@ -56,6 +86,7 @@ def _unique(values: list[Any]) -> list[Any]:
 
 
 def as_list(value: Any) -> Any:
+    """Return a value in a list, unless it is one."""
     return value if isinstance(value, list) else [value]
 
 
@@ -82,7 +113,37 @@ class Section(BaseModel):
     def _plain(cls, value: Any) -> Any:
         for part in as_list(value):
             if isinstance(part, bool):  # in YAML `on` and `yes` are true, and true would count as 1
-                raise ValueError("is true or false, and no setting is a switch; put a word of YAML's in quotes")
+                raise ValueError("is true or false, which no setting takes; YAML words such as yes and on need quotes")
             if isinstance(part, str) and part != part.encode(errors="replace").decode():
                 raise ValueError("has half a surrogate pair, which cannot be written as UTF-8")
+        return value
+
+
+class MethodEntry(Section):
+    """A name, `nll`; or a label with settings: `method`, `reject` and the method's parameters, all optional."""
+
+    label: Name = Field(description="name of this entry in paths and tables")
+    method: str = Field(description="a declared method; the label by default")
+    reject: OpenShare | Literal["select"] | None = Field("select", description="replaces `select.reject`; null ranks")
+    parameters: dict[str, Any] = Field({}, description="parameters of the method, by name")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"label": given, "method": given}
+        if not isinstance(given, Mapping) or "label" in given:
+            return given
+        if len(given) != 1 or not isinstance(settings := next(iter(given.values())), Mapping):
+            raise ValueError("must be a name, or one label with a mapping of settings, such as {router: {layers: [2]}}")
+        (label,) = given
+        known = {key: settings[key] for key in ("method", "reject") if key in settings}
+        parameters = {key: value for key, value in settings.items() if key not in known}
+        return {"label": label, "method": label, **known, "parameters": parameters}
+
+    @field_validator("label")
+    @classmethod
+    def _not_base(cls, value: str) -> str:
+        if value == "base":
+            raise ValueError("is what results call the untuned target; choose another label")
         return value

@@ -1,4 +1,4 @@
-"""A live view of a training: its numbers as event files that TensorBoard shows while it runs."""
+"""A live view of a training: its numbers as event files, which TensorBoard shows while it runs."""
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping
@@ -13,24 +13,24 @@ Show = Callable[[int, Mapping[str, float]], None]
 
 @contextlib.contextmanager
 def view(folder: Path | None) -> Generator[Show]:
-    """Give what writes the numbers of a step, by their names, into event files of a folder; none writes nothing.
+    """Yield a function that writes the numbers of a step, by name, into event files; without a folder it does nothing.
 
-    What a job that was killed had shown of steps that are now done again is taken back.
+    Numbers that a killed job wrote of steps that are now repeated are removed from the curves.
 
     Raises:
-        UserError: a folder is given and the package that writes event files is missing.
+        UserError: a folder is given, but the package that writes event files is missing.
     """
     if folder is None:
         yield lambda step, numbers: None
         return
     try:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and an extra
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and an optional dependency
     except ImportError as error:
         raise UserError(
             f"throughput.live: needs the package tensorboard (pip install 'moesift[live]'): {error}"
         ) from error
     with contextlib.ExitStack() as stack:
-        writers: list[SummaryWriter] = []  # one, when it is known at which step it begins
+        writers: list[SummaryWriter] = []  # at most one, opened when its first step is known
 
         def show(step: int, numbers: Mapping[str, float]) -> None:
             if not writers:

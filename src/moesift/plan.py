@@ -1,8 +1,8 @@
-"""What a configuration asks for: methods, what has to be read for them, and runs. It depends on nothing else."""
+"""What a configuration asks for: methods, the passes that they read, and runs. It depends on nothing else."""
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from moesift.config import EMBEDDED, SMOLLM2, Config, MethodEntry
@@ -10,8 +10,8 @@ from moesift.fields import ConfigError, Section
 from moesift.methods import METHODS, N_TOKENS, Column, Method, parameters_of
 from moesift.passes.columns import NEED_ROUTERS, POOL, WARMUP
 
-USAGE = Column("routing", "expert_usage", "warmed")  # what a selection that is to be diverse looks at
-TARGET_TOKENS = Column("tokens", "n_tokens", "target")  # what budgets in tokens count
+USAGE = Column("routing", "expert_usage", "warmed")  # read by `select.diversity`
+TARGET_TOKENS = Column("tokens", "n_tokens", "target")  # read by budgets in tokens
 
 
 class Chosen(NamedTuple):
@@ -20,22 +20,22 @@ class Chosen(NamedTuple):
     label: str
     method: Method
     parameters: Section
-    reject: float | None  # share of each source that is rejected before a draw; None ranks
+    reject: float | None  # share of each source that is rejected before a random draw; None ranks
 
     @property
     def columns(self) -> dict[str, Column]:
-        """What it reads, by argument."""
+        """The columns that it reads, by argument."""
         return dict(self.method.columns(self.parameters))
 
     @property
     def modules(self) -> list[str]:
-        """The modules that its scores are computed by: its own, and that of a method that it is made of."""
+        """The modules that compute its scores: its own, and for `bottom` that of the method `of`."""
         of = METHODS.get(getattr(self.parameters, "of", ""), self.method)
         return sorted({one.compute.__module__.removeprefix("moesift.") for one in (self.method, of)})
 
 
 class Run(NamedTuple):
-    """One point of what is compared: a method's selection within a budget, by one seed."""
+    """One run of the comparison: the selection of a method, within a budget, with a seed."""
 
     method: str
     budget: str  # ratio-0.1 or tokens-20000, as in paths
@@ -48,23 +48,19 @@ class Plan(NamedTuple):
     methods: dict[str, Chosen]  # by label
     columns: set[Column]  # that methods and selections read
     runs: list[Run]
+    routed: list[str]  # the methods, and `select.diversity`, that need a selector with routers
 
     @property
     def warmed(self) -> bool:
-        """Whether there is a warm-up."""
+        """Whether the routers are trained."""
         return any(column.state == "warmed" for column in self.columns)
-
-    @property
-    def needs_routers(self) -> bool:
-        """Whether the selector must be a Mixture of Experts."""
-        return any(column.state in ("untrained", "warmed") for column in self.columns)
 
 
 def planned(config: Config) -> Plan:
     """Return the plan of a configuration.
 
     Raises:
-        ConfigError: a method or parameter is unknown, or cannot be had with the rest of the configuration.
+        ConfigError: a method or a parameter is unknown, or does not go with the rest of the configuration.
     """
     problems: list[str] = []
     methods: dict[str, Chosen] = {}
@@ -76,7 +72,11 @@ def planned(config: Config) -> Plan:
     columns = {N_TOKENS, *(column for chosen in methods.values() for column in chosen.columns.values())}
     columns |= {USAGE} if config.select.diversity is not None else set()
     columns |= {TARGET_TOKENS} if config.select.tokens else set()
-    problems += _refused(config, methods, columns)
+    routed = [label for label, chosen in methods.items() if any(map(_by_routers, chosen.columns.values()))]
+    routed += ["select.diversity"] if config.select.diversity is not None else []
+    problems += _conflicts(config, methods)
+    if routed and config.selector.upcycle is None and _is_dense(config.selector.model):
+        problems.append(no_routers(config.selector.model, routed))
     if problems:
         raise ConfigError("\n".join(problems))
     runs = [
@@ -85,16 +85,25 @@ def planned(config: Config) -> Plan:
         for budget in (["ratio-1"] if chosen.method.whole else config.select.budgets())
         for seed in config.seeds
     ]
-    return Plan(methods, columns, runs)
+    return Plan(methods, columns, runs, routed)
+
+
+def no_routers(model: str, routed: Sequence[str]) -> str:
+    """Return the error for a selector without routers, with what to do about it."""
+    return (
+        f"selector.model: {model} has no routers, and {', '.join(routed)} need them: remove these, use a "
+        "Mixture-of-Experts model such as OLMoE, or convert this one with "
+        "selector.upcycle: {experts: 8, experts_per_token: 2, seed: 0}"
+    )
 
 
 def passes_of(columns: Iterable[Column]) -> list[tuple[str, str]]:
-    """Return the passes that give columns, each as its name and the state of the model that reads, in order."""
+    """Return the passes that columns come from, sorted, each as its name and the state of the model that reads."""
     return sorted({(column.pass_name, column.state) for column in columns if column.pass_name not in (POOL, WARMUP)})
 
 
 def files_of(columns: Iterable[Column], results: str, seed: int | str, epochs: int) -> dict[str, str]:
-    """Return the parquet of each pass that gives columns, by `{pass}/{state}`: the contract of paths of the passes.
+    """Return the parquet file of each pass that columns come from, by `{pass}/{state}`: where the passes are stored.
 
     Args:
         results: the folder of the experiment.
@@ -113,40 +122,42 @@ def files_of(columns: Iterable[Column], results: str, seed: int | str, epochs: i
 def _chosen(entry: MethodEntry, config: Config) -> Chosen:
     if entry.method not in METHODS:
         near = difflib.get_close_matches(entry.method, METHODS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(METHODS)}"
+        hint = f"did you mean {near[0]}?" if near else f"known methods: {', '.join(METHODS)}"
         raise ConfigError(f"methods: unknown method {entry.method}; {hint}")
+    if entry.label in METHODS and entry.label != entry.method:
+        raise ConfigError(f"methods: the label {entry.label} is the name of another method; choose a different label")
     declared = METHODS[entry.method]
+    if declared.ranks and entry.reject not in ("select", None):
+        raise ConfigError(f"methods.{entry.label}: reject does not apply to {entry.method}; remove it")
     parameters = parameters_of(declared, entry.parameters)
-    declared.columns(parameters)
+    declared.columns(parameters)  # some refuse their parameters here
     reject = None if declared.ranks else config.select.reject if entry.reject == "select" else entry.reject
-    most = max(config.select.ratio, default=0)
-    if reject is not None and most > 1 - reject and not math.isclose(most, 1 - reject):
-        raise ConfigError(
-            f"select.ratio: {most:g} of the pool is more than the {1 - reject:g} that `reject` leaves for "
-            f"{entry.label}; keep less, reject less, or rank, with `reject: null`"
-        )
     return Chosen(entry.label, declared, parameters, reject)
 
 
-def _refused(config: Config, methods: Mapping[str, Chosen], columns: Iterable[Column]) -> list[str]:
-    """Return what cannot be had together."""
+def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
+    """Return which settings of the configuration do not go together."""
     problems = []
-    reducible = [label for label, chosen in methods.items() if chosen.method.name == "reducible"]
-    if reducible and config.warmup.objective == "contrastive":
-        problems.append(f"methods: {reducible[0]} needs a warm-up that lowers the loss; contrastive leaves it as it is")
-    if reducible and config.warmup.examples is None:
-        problems.append(
-            f"warmup.examples: null trains on the whole pool, but {reducible[0]} scores only what was not trained on; "
-            "give a number, or leave it out of methods"
-        )
-    routed = [label for label, chosen in methods.items() if any(map(_by_routers, chosen.columns.values()))]
-    routed += ["select.diversity"] if config.select.diversity is not None else []
-    if routed and config.selector.upcycle is None and _is_dense(config.selector.model):
-        problems.append(
-            f"selector.model: {config.selector.model} is dense, and {', '.join(routed)} need routers: leave them out, "
-            "take a Mixture of Experts, or turn this model into one, by "
-            "selector.upcycle: {experts: 8, experts_per_token: 2, seed: 0}"
-        )
+    largest = max(config.select.ratio, default=0)
+    for reject in sorted({chosen.reject for chosen in methods.values() if chosen.reject is not None}):
+        if largest > 1 - reject and not math.isclose(largest, 1 - reject):
+            labels = [label for label, chosen in methods.items() if chosen.reject == reject]
+            problems.append(
+                f"select.ratio: {largest:g} of the pool is more than the {1 - reject:g} that `reject` leaves for "
+                f"{', '.join(labels)}; keep less, reject less, or rank with `reject: null`"
+            )
+    for label, chosen in methods.items():
+        passes = {(column.pass_name, column.state) for column in chosen.columns.values()}
+        if ("likelihood", "warmed") in passes and config.warmup.objective == "contrastive":
+            problems.append(
+                f"methods: {label} reads the loss after the warm-up, which warmup.objective: contrastive does not "
+                f"change; use another objective, or remove {label}"
+            )
+        if (WARMUP, "warmed") in passes and config.warmup.examples is None:
+            problems.append(
+                f"warmup.examples: null trains on the whole pool, but {label} scores only examples that the warm-up "
+                f"did not train on; give a number, or remove {label}"
+            )
     return problems
 
 
@@ -155,23 +166,23 @@ def _by_routers(column: Column) -> bool:
 
 
 def _is_dense(model: str) -> bool:
-    """Say whether a selector is known to have no experts; of a name on the hub nothing is known before it is loaded."""
+    """Return whether a selector is known to have no experts; of a model on the hub nothing is known before loading."""
     if model in (EMBEDDED, SMOLLM2):
         return model == SMOLLM2
     try:
-        with open(f"{model}/config.json", encoding="utf-8") as file:
+        with open(f"{model}/config.json", encoding="utf-8", errors="replace") as file:
             return "expert" not in file.read()  # num_experts, num_local_experts, n_routed_experts, …
-    except OSError:
+    except (OSError, ValueError):  # not a directory here, or no valid path at all
         return False
 
 
 def parameters_json(chosen: Chosen) -> str:
-    """Return the parameters of a method as a rule hands them to the stage."""
+    """Return the parameters of a method as JSON, for the stage that computes its scores."""
     return chosen.parameters.model_dump_json()
 
 
 def describe(chosen: Chosen) -> dict[str, Any]:
-    """Return what the report says of a method: label, declared name, caption, source and parameters."""
+    """Return what the report shows of a method: label, declared name, caption, source and parameters."""
     declared = chosen.method
     return {
         "label": chosen.label,

@@ -1,4 +1,4 @@
-"""How far a long loop is: a bar at a terminal, and a plain line now and then where the output is a file."""
+"""The progress of a long loop: a bar at a terminal, and a line every half minute where the output is a file."""
 
 import contextlib
 import itertools
@@ -9,8 +9,7 @@ from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
-EVERY = 30.0  # seconds between two lines in a file; what is done sooner says nothing
-
+EVERY = 30.0  # seconds between two lines in a file
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
 LINE = "{desc}: {percentage:.0f}%, {rate_fmt}, {remaining} left{postfix}"
 
@@ -18,24 +17,21 @@ Item = TypeVar("Item")
 
 
 class Lines:
-    """A text stream that makes lines of the bars written to it, one every EVERY seconds, and passes on all else.
-
-    A bar begins with a carriage return, which would leave a file with one line of a thousand bars.
-    """
+    """A text stream that writes tqdm's bars as lines, one every EVERY seconds, and passes on all other text."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.said = time.monotonic()
+        self.last = time.monotonic()
         self.in_bar = False
 
     def write(self, text: str) -> int:
-        """Write a bar as a line if it is time for one, and what is no bar as it is."""
+        """Write text; a bar, which begins with a carriage return, is dropped unless it is time for a line."""
         if text.startswith("\r"):
             self.in_bar = True
-            if text.strip() and time.monotonic() - self.said >= EVERY:
-                self.said = time.monotonic()
+            if text.strip() and time.monotonic() - self.last >= EVERY:
+                self.last = time.monotonic()
                 self.stream.write(text.strip() + "\n")
-        elif not self.in_bar or text.strip("\n\x1b[A"):  # where a bar ends, the cursor moves
+        elif not self.in_bar or text.strip("\n\x1b[A"):  # tqdm ends a bar with line breaks and cursor movements
             self.in_bar = False
             self.stream.write(text)
         return len(text)
@@ -52,19 +48,19 @@ def steps(
     *,
     start: int = 0,
     unit: str = "tokens",
-    told: Callable[[], str] | None = None,
+    status: Callable[[], str] | None = None,
     shown: bool = True,
 ) -> Iterator[Item]:
-    """Yield the items, and show what share of them is done, how many units a second, and the time left.
+    """Yield the items, and show the share that is done, the units per second and the time left.
 
     Args:
-        items: what a loop goes over.
+        items: to loop over.
         sizes: of each item, in units.
         name: of the loop.
-        start: items that were done before, by a job that was killed; they are not yielded.
-        unit: what is counted.
-        told: gives what is to be said beside that, such as the last loss; asked when an item is done.
-        shown: False shows nothing, as in all processes but the main one.
+        start: number of items that an interrupted job has done already; they are not yielded.
+        unit: of the sizes.
+        status: called after each item for more text to show, such as the last loss.
+        shown: whether to show anything.
     """
     terminal = sys.stderr.isatty()
     with tqdm(
@@ -77,20 +73,20 @@ def steps(
         file=sys.stderr if terminal else Lines(sys.stderr),
         mininterval=0.5,
         miniters=1,
-        position=None if terminal else 0,  # in a file a bar within a bar is a line like any other
-        leave=None,  # at a terminal nothing stays of a bar within a bar
+        position=None if terminal else 0,  # a nested bar in a file is a line like any other
+        leave=None,  # at a terminal, remove a nested bar at its end
         disable=not shown,
     ) as bar:
         rest = itertools.islice(zip(items, sizes, strict=True), start, None)
         for number, (item, size) in enumerate(rest, start + 1):
             yield item
-            about = [f"step {number:,} of {len(sizes):,}", *([told()] if told else [])]
-            bar.set_postfix_str(", ".join(about), refresh=False)
+            texts = [f"step {number:,} of {len(sizes):,}", *([status()] if status else [])]
+            bar.set_postfix_str(", ".join(texts), refresh=False)
             bar.update(size)
 
 
 @contextlib.contextmanager
 def plain() -> Generator[None]:
-    """Make lines of the bars that a library shows, where the output is a file."""
+    """Write the bars of libraries as lines too, where the output is a file."""
     with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(Lines(sys.stderr)):
         yield

@@ -3,11 +3,10 @@
 import ast
 import functools
 import hashlib
-import io
 import os
 import platform
 import subprocess
-import tokenize
+import sys
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
@@ -105,16 +104,26 @@ def _file(name: str) -> Path:
 def _parsed(text: str) -> tuple[str, list[str]]:
     """Return the lines of a module without docstrings, comments and blank lines, and what its imports name."""
     tree = ast.parse(text)
-    lines = text.splitlines()
+    lines = text.encode().splitlines()  # the parser counts bytes
+    strings: dict[int, list[tuple[int, int]]] = {}  # where strings stand in each line: a # in them is no comment
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             first, last = node.body[0].lineno, node.body[0].end_lineno or 0
-            lines[first - 1 : last] = [""] * (last - first + 1)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    return "\n".join(line.rstrip() for line in lines if line.strip()), _imports(tree)
+            lines[first - 1 : last] = [b""] * (last - first + 1)
+        elif isinstance(node, ast.JoinedStr) or (
+            isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))
+        ):
+            for row in range(node.lineno, (node.end_lineno or 0) + 1):
+                start = node.col_offset if row == node.lineno else 0
+                end = node.end_col_offset or 0 if row == node.end_lineno else sys.maxsize
+                strings.setdefault(row, []).append((start, end))
+    code = []
+    for row, line in enumerate(lines, start=1):
+        spans = strings.get(row, [])
+        hashes = (place for place, byte in enumerate(line) if byte == ord("#"))
+        comment = next((place for place in hashes if not any(start <= place < end for start, end in spans)), None)
+        code.append(line[:comment].rstrip())
+    return b"\n".join(filter(None, code)).decode(), _imports(tree)
 
 
 def _imports(tree: ast.Module) -> list[str]:

@@ -1,92 +1,94 @@
-"""Every configuration key as a Markdown table, from the model that validates it: `make docs`."""
+"""The reference of the configuration, in Markdown, made from its schema and the declared methods: `make docs`."""
 
 import json
+import re
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import yaml
-from typing_extensions import TypeIs
 
-from moesift.config import Claim, Config, Doses, Human, Section, Source, Study, Task, TaskSize, Upcycle
+from moesift.config import Config
+from moesift.methods import METHODS, Method
+from moesift.passes.columns import POOL, WARMUP
 
 OPENING = """# Configuration
 
-`config.yaml` is the default, with the reason for each value above it. A file of yours is merged over it, so it names
-only what differs (a list replaces the whole list):
+`config.yaml` has the defaults, with a reason above each. Your own file is merged over it, so it contains only what
+differs (a list replaces the whole list):
 
     snakemake --cores all --configfile config/mine.yaml
 
-Unknown keys, wrong types and impossible values are refused before anything runs, all at once, each with its path. Keys
-of `throughput` and `estimate` change no result, so changing them reruns nothing, save `shards`; every other key reruns
-what depends on it and nothing else. This page is made from the model in `src/moesift/config.py` by `make docs`.
-"""
+Unknown keys, wrong types and impossible values are reported before anything runs, all at once, each with its path. A
+changed key reruns what depends on it and nothing else. The keys of `throughput` and `estimate` change no result and
+rerun nothing, except `throughput.shards`. `make docs` makes this page.
+
+An entry of `methods` is the name of a method, or a label with settings:
+
+    methods:
+      - typical_inputs                            # with the default parameters
+      - router: {layers: [2, 3]}                  # with other parameters
+      - middle: {method: router, layers: [2]}     # under a label of its own, so that a method may be listed twice
+      - nll: {reject: null}                       # `reject` of one method: null ranks, 0.5 rejects the lower half
+
+Paths and tables use the label. The [methods](#methods) are at the end of this page."""
+TYPES = {"integer": "whole number", "string": "text", "null": "`null`", "object": "mapping", "boolean": "true or false"}
 
 
-def reference(default: dict[str, Any]) -> str:
-    """Return the page, with the values of the default configuration."""
-    parts = [OPENING, "## Top level\n", *_table(Config, default, prefix="")]
-    for name, field in Config.model_fields.items():
-        if _is_section(field.annotation):
-            parts += [
-                f"\n## {name}\n",
-                f"{field.annotation.__doc__}\n",
-                *_table(field.annotation, default[name], f"{name}."),
-            ]
-            for item, key in (
-                (Source, "data.sources"),
-                (Task, "evaluate.tasks"),
-                (TaskSize, "estimate.tasks"),
-                (Upcycle, "selector.upcycle"),
-            ):
-                if key.startswith(f"{name}."):
-                    opening = f"`{key}`" if item is Upcycle else f"Each of `{key}`"
-                    parts += [f"\n{opening}: {item.__doc__}\n", *_table(item, None, prefix="")]
-    for item, key in ((Study, "study"), (Claim, "study.claim"), (Doses, "study.doses"), (Human, "study.human")):
-        parts += [f"\n## {key}\n" if item is Study else f"\n`{key}`: {item.__doc__}\n"]
-        parts += [f"{item.__doc__}\n"] if item is Study else []
-        parts += _table(item, None, prefix=f"{key}.")
-    return "\n".join(parts) + "\n"
+def reference(defaults: Mapping[str, Any]) -> str:
+    """Return the page, with the default values of config/config.yaml."""
+    schema = Config.model_json_schema()
+    lines = [OPENING, *_tables("", schema, defaults, schema["$defs"]), "\n## methods\n"]
+    lines += ["| method | ranks highest | reads | parameters | source |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(_method(each) for each in METHODS.values())]) + "\n"
 
 
-def _table(section: type[Section], default: dict[str, Any] | None, prefix: str) -> list[str]:
-    given = "default" if default is not None else "unless given"
-    rows = [f"| key | type | {given} | what it is |", "| --- | --- | --- | --- |"]
-    for name, field in section.model_fields.items():
-        if _is_section(field.annotation):
-            continue
-        value = default[name] if default is not None else field.default
-        if field.is_required() and default is None:
-            shown = "required"
-        else:
+def _tables(
+    path: str, section: Mapping[str, Any], defaults: Mapping[str, Any] | None, sections: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield the table of a section's keys, then the tables of the sections in it."""
+    yield f"\n{'###' if '.' in path else '##'} {path or 'Top level'}\n\n{section['description']}\n"
+    yield "| key | type | default | what it is |\n| --- | --- | --- | --- |"
+    inside = {}
+    for key, field in section["properties"].items():
+        if name := re.search(r"#/\$defs/(\w+)", json.dumps(field)):
+            inside[key] = name[1]
+        if "$ref" not in field:
+            value = defaults[key] if defaults else field.get("default", "required")
             shown = (
-                "see the file" if isinstance(value, list) and isinstance(value[0], dict) else f"`{json.dumps(value)}`"
+                "see the file"
+                if key in ("sources", "tasks")
+                else value
+                if value == "required"
+                else f"`{json.dumps(value)}`"
             )
-        rows.append(f"| `{prefix}{name}` | {_type(field.annotation)} | {shown} | {field.description} |")
-    return rows
+            yield f"| `{key}` | {_type(field)} | {shown} | {field['description']} |"
+    for key, name in inside.items():
+        if name != "MethodEntry":  # which the opening explains
+            values = (defaults or {}).get(key)
+            values = values if isinstance(values, Mapping) else None
+            yield from _tables(f"{path}.{key}".strip("."), sections[name], values, sections)
 
 
-def _is_section(annotation: Any) -> TypeIs[type[Section]]:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
+def _type(field: Mapping[str, Any]) -> str:
+    """Return a type of JSON schema in words."""
+    if "anyOf" in field:
+        return " or ".join(map(_type, field["anyOf"]))
+    if "enum" in field or "const" in field:
+        return " or ".join(f"`{value}`" for value in field.get("enum") or [field["const"]])
+    if field.get("type") == "array":
+        return f"list of {_type(field['items'])}"
+    return TYPES.get(field.get("type", "object"), field.get("type", "section"))
 
 
-def _type(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return " or ".join(f"`{value}`" for value in get_args(annotation))
-    if get_origin(annotation) in (Union, UnionType):
-        return " or ".join("`null`" if part is type(None) else _type(part) for part in get_args(annotation))
-    if _is_section(annotation):
-        return "section"
-    if get_origin(annotation) is dict:
-        return " → ".join(_type(part) for part in get_args(annotation))
-    if get_origin(annotation) is list:
-        return f"list of {_type(get_args(annotation)[0])}"
-    if get_args(annotation):  # Annotated
-        return _type(get_args(annotation)[0])
-    return {"str": "text", "int": "whole number", "float": "number"}.get(
-        annotation.__name__, annotation.__name__.lower()
-    )
+def _method(declared: Method) -> str:
+    parameters = declared.parameters()
+    passes = {(column.pass_name, column.state) for column in declared.columns(parameters).values()}
+    reads = ", ".join(name if name in (POOL, WARMUP) else f"{name} ({state})" for name, state in sorted(passes))
+    given = ", ".join(f"`{name}: {json.dumps(value)}`" for name, value in parameters)
+    cells = (f"`{declared.name}`", declared.caption, reads, given, declared.source)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 if __name__ == "__main__":

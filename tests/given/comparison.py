@@ -1,146 +1,165 @@
-"""What a small comparison is made of: pool, scores, selections, evaluations and curves, as the stages write them."""
+"""A small comparison as the other stages write it, and the report that is made of it.
+
+There are 20 examples of two sources, a third of them truncated; `router` ranks them by id, `random` in another order,
+and both keep half. What could break a page is in their texts.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import polars as pl
+
+from moesift import flags
+from moesift.stages import report
 
 CONFIG = {
     "experiment": "small",
     "seeds": [0],
-    "methods": ["router", "random"],
     "selector": {"model": "a/selector", "upcycle": None},
     "warmup": {"objective": "budget", "trash_share": 0.3},
-    "select": {"ratio": [0.5], "reject": None},
     "target": {"model": "a/target"},
-    "train": {"epochs": 1, "lora_rank": 8},
 }
-# What could break a page: markup, a line without an end, right-to-left text with marks that turn the order around,
-# emoji, and a stack of accents that is higher than its line.
+METHODS = [
+    {"label": label, "method": label, "caption": f"caption of {label}", "source": "a paper", "whole": label == "full"}
+    for label in ("router", "random", "full")
+]
+# Markup, a line without an end, right-to-left text with marks that turn the order around, emoji, a stack of accents.
 HOSTILE = "<script>alert('x')</script> & \"more\""
 HARD = [HOSTILE, "x" * 3000, "\u202eשלום עולם\u202e مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈" * 60, "a" + "\u0301" * 400]
 TASKS = [{"name": "mmlu", "fewshot": 5, "limit": None}]
 SHARES = {"mmlu_law": 0.5, "mmlu_sums": 0.5}
-SIZE = {"questions": 4, "of": 4, "fewshot": 5, "version": 2, "hash": None}
-
-
-def pool(corrupted=True):
-    return pl.DataFrame(
-        {
-            "id": [f"{n:02}" for n in range(20)],
-            "source": ["a"] * 12 + ["$b$ <&"] * 8,
-            "messages": [
-                [{"role": "user", "content": f"{HARD[n % 5]} {n}"}, {"role": "assistant", "content": "yes " * 300}]
-                for n in range(20)
-            ],
-            "corruption": ["clean"] * 14 + ["truncated" if corrupted else "clean"] * 6,
-        }
-    )
-
-
-def scores(seeds=(0,)):
-    """The router ranks by id, the lowest id first; its last example has no score. Random is any order."""
-    ids = pool()["id"]
-    parts = [
-        pl.DataFrame(
-            {
-                "id": ids,
-                "score": [*(19.0 - n for n in range(19)), None]
-                if method == "router"
-                else [n * 7 % 20.0 for n in range(20)],
-                "reason": [*[None] * 19, "too long"] if method == "router" else pl.Series([None] * 20, dtype=pl.String),
-            }
-        ).with_columns(method=pl.lit(method), seed=pl.lit(seed, pl.Int64))
-        for method in CONFIG["methods"]
-        for seed in seeds
-    ]
-    return pl.concat(parts)
-
-
-def selections(seeds=(0,)):
-    """Half of the pool by the scores above: 00 to 09 by the router, ten others at random."""
-    kept = {"router": range(10), "random": [n for n in range(20) if n * 7 % 20 >= 10]}
-    rows = [(m, 0.5, seed, f"{n:02}", 0.0) for m, numbers in kept.items() for seed in seeds for n in numbers]
-    return pl.DataFrame(rows, schema=["method", "ratio", "seed", "id", "score"], orient="row")
-
-
-def dropped(seeds=(0,)):
-    """Two examples that share words with questions, and one without a score, which is counted elsewhere."""
-    said = "shares a run of words with question {} of mmlu_law: {}"
-    reasons = {"03": said.format(7, "a b"), "05": said.format(41, "c"), "19": "too long"}
-    rows = [("router", 0.5, seed, i, None if i == "19" else 1.0, why) for seed in seeds for i, why in reasons.items()]
-    return pl.DataFrame(rows, schema=["method", "ratio", "seed", "id", "score", "reason"], orient="row")
-
-
-def evaluation(method, ratio, seed, nats, accuracy=0.25, versions=(("torch", "2"),)):
-    return {
-        "method": method,
-        "ratio": ratio,
-        "seed": seed,
-        "heldout": {"nll_per_token": nats, "stderr": 0.02, "tokens": 900, "examples": 30},
-        "tasks": {
-            "mmlu": {"metrics": {"acc": accuracy, "acc_stderr": 0.01}, **SIZE, "shares": SHARES},
-            "mmlu_law": {"metrics": {"acc": 0.9, "acc_stderr": 0.01}, **SIZE, "questions": 2, "of": 2},
-        },
-        "made_from": {
-            "evaluation": {"tasks": TASKS, "max_length": 64},
-            "commit": "abc1234",
-            "machine": "a machine",
-            "versions": dict(versions),
-        },
-    }
-
-
-def evaluations(seeds=(0,), router=4.0, random=4.2):
-    runs = [evaluation("base", None, None, 5.0)]
-    for seed in seeds:
-        runs.append(evaluation("random", 0.5, seed, random + seed / 10))
-        runs.append(evaluation("router", 0.5, seed, router + seed / 9, versions=(("torch", "3"),)))
-    return runs
-
-
-def questions(seeds=(0,)):
-    """Two tasks of two questions each, and three held-out examples; of these the router's losses are 2 nats lower."""
-    rows = []
-    for method, ratio, of_method in (("base", None, (None,)), ("random", 0.5, seeds), ("router", 0.5, seeds)):
-        for seed in of_method:
-            run = (method, ratio, seed)
-            rows += [
-                (*run, task, doc, f"{task} {doc}", "acc", float(method == "router" and doc == 0))
-                for task in SHARES
-                for doc in (0, 1)
-            ]
-            for doc, tokens in enumerate((5.0, 10.0, 15.0)):
-                nats = 5 * tokens - 2 * (method == "router")
-                rows += [(*run, "heldout", doc, f"{doc:02}", *pair) for pair in (("nats", nats), ("tokens", tokens))]
-    schema = {
-        **{"method": pl.String, "ratio": pl.Float64, "seed": pl.Int64, "task": pl.String, "doc_id": pl.Int64},
-        **{"doc_hash": pl.String, "metric": pl.String, "value": pl.Float64},
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def curves():
-    steps = {"seed": [0, 0], "epoch": [1, 1], "step": [0, 1], "nats": [5.0, 4.0]}
-    return pl.DataFrame({**steps, "trash_shares": [[0.1, 0.2]] * 2, "multipliers": [[0.0, 0.1]] * 2})
-
-
+KEPT = {"router": range(10), "random": [n for n in range(20) if n * 7 % 20 >= 10], "full": range(20)}
 REJECTED = pl.DataFrame(
     {
         "source": ["b", "a", "b"],
         "reason": ["duplicate of 0123456789abcdef", "no text", "duplicate of fedcba9876543210"],
     }
 )
-KEEP_SHARES = pl.DataFrame(
-    {
-        "method": ["router"] * 2,
-        "seed": [0] * 2,
-        "layer": [0, 1],
-        "low": [0.1, 0.2],
-        "median": [0.5] * 2,
-        "high": [0.9] * 2,
+# Snakemake's records: of a job with a quote in its command, of one over before it was looked at, and a short one.
+HEADER = ("s", "h:m:s", "max_rss", "cpu_time", "rule_name", "params")
+RECORDS = {
+    "warmup/seed-0/epoch-1": (HEADER, ("60.5", "0:01:00", "1024.00", "55.1", "warmup_epoch", "{'flags': '--x \"a'}")),
+    "scores/router/seed-0": (HEADER, ("0.41", "0:00:00", "NA", "NA", "score_method", "{}")),
+    "eval/base": (HEADER[:4], ("7200.1", "2:00:00", "2048.00", "-")),
+}
+
+
+def pool(corrupted: bool = True) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "id": [f"{n:02}" for n in range(20)],
+            "source": ["a"] * 12 + ["$b$ <&"] * 8,
+            "messages": [
+                [{"role": "user", "content": f"{HARD[n % 5]} {n}"}, {"role": "assistant", "content": "yes no " * n}]
+                for n in range(1, 21)
+            ],
+            "choices": pl.Series([None] * 20, dtype=pl.List(pl.String)),
+            "corruption": ["clean"] * 14 + ["truncated" if corrupted else "clean"] * 6,
+        }
+    )
+
+
+def scores(method: str) -> pl.DataFrame:
+    """The last example of the router has no score."""
+    values = {
+        "router": [*(19.0 - n for n in range(19)), None],
+        "random": [n * 7 % 20.0 for n in range(20)],
+        "full": [0.0] * 20,
     }
-)
-DURATIONS = [
-    {
-        **{"rule": "train_adapter", "jobs": 2, "seconds": 90.0, "median_seconds": 45.0},
-        **{"peak_gib": 1.5, "cpu_seconds": 80.0, "gpu_hours": None},
+    frame = pl.DataFrame({"id": pool()["id"], "score": values[method], "n_tokens": range(1, 21)})
+    return frame.with_columns(reason=pl.when(pl.col("score").is_null()).then(pl.lit("too long")))
+
+
+def evaluation(method: str, budget: str | None, seed: int | None, nll: float, accuracy: float = 0.25) -> dict[str, Any]:
+    size = {"questions": 4, "of": 4, "fewshot": 5, "version": 2, "hash": None, "shares": SHARES}
+    mmlu = {"metrics": {"acc": accuracy, "acc_stderr": 0.01}, "higher_is_better": {"acc": True}, **size}
+    versions = {"torch": "3" if method == "router" else "2"}
+    return {
+        "method": method,
+        "budget": budget,
+        "seed": seed,
+        "heldout": {"nll": nll, "stderr": 0.02, "tokens": 30, "examples": 3},
+        "tasks": {"mmlu": mmlu},
+        "made_from": {
+            "evaluation": {"tasks": TASKS},
+            "commit": "abc1234",
+            "machine": "a machine",
+            "versions": versions,
+        },
     }
-]
+
+
+def questions(method: str) -> pl.DataFrame:
+    """Two tasks of two questions each, and three held-out examples; of these the router's losses are 2 nats lower."""
+    right = float(method == "router")
+    rows = [(task, doc, f"{task} {doc}", "acc", right * (doc == 0)) for task in SHARES for doc in (0, 1)]
+    for doc, tokens in enumerate((5.0, 10.0, 15.0)):
+        rows += [
+            ("heldout", doc, f"{doc:02}", "nll", 5 * tokens - 2 * right),
+            ("heldout", doc, f"{doc:02}", "tokens", tokens),
+        ]
+    return pl.DataFrame(rows, schema=["task", "doc_id", "doc_hash", "metric", "value"], orient="row")
+
+
+def write(
+    folder: Path,
+    seeds: Sequence[int] = (0,),
+    corrupted: bool = True,
+    methods: Sequence[str] = ("router", "random"),
+    losses: dict[tuple[str, int], float] | None = None,
+) -> list[str]:
+    """Write what the stages write, and return the words of the stage `report`.
+
+    Args:
+        losses: the held-out loss of runs, by method and seed, in the place of 4.0 for the router and 4.2 for others.
+    """
+    for part in ("eval", "scores", "selected", "warmup", "benchmarks"):
+        (folder / part).mkdir(parents=True)
+    files: dict[str, list[Path]] = {name: [] for name in ("evaluations", "scores", "selections", "curves")}
+
+    def evaluated(one: dict[str, Any]) -> None:
+        path = folder / f"eval/{one['method']}-{one['seed']}.json"
+        path.write_text(json.dumps(one))
+        questions(one["method"]).write_parquet(path.with_suffix(".parquet"))
+        files["evaluations"].append(path)
+
+    evaluated(evaluation("base", None, None, 5.0))
+    for method in methods:
+        for seed in seeds:
+            budget = "ratio-1" if method == "full" else "ratio-0.5"
+            usual = 4.0 + seed / 9 if method == "router" else 4.2 + seed / 10
+            evaluated(evaluation(method, budget, seed, (losses or {}).get((method, seed), usual)))
+            files["scores"].append(folder / f"scores/{method}/seed-{seed}.parquet")
+            files["scores"][-1].parent.mkdir(exist_ok=True)
+            scores(method).write_parquet(files["scores"][-1])
+            selection = folder / f"selected/{method}/{budget}/seed-{seed}.parquet"
+            selection.parent.mkdir(parents=True, exist_ok=True)
+            pl.DataFrame({"id": [f"{n:02}" for n in KEPT[method]]}).write_parquet(selection)
+            left_out = [("03", 1.0, "shares a run of words with question 7 of mmlu_law: a b"), ("19", None, "too long")]
+            dropped = pl.DataFrame(left_out, schema=["id", "score", "reason"], orient="row")
+            dropped.write_parquet(selection.with_suffix(".dropped.parquet"))
+            files["selections"].append(selection)
+    for seed in seeds:
+        files["curves"].append(folder / f"warmup/seed-{seed}/epoch-1.jsonl")
+        files["curves"][-1].parent.mkdir()
+        steps = {"epoch": [1, 1], "step": [0, 1], "nll": [5.0, 4.0], "trash_shares": [[0.1, 0.2]] * 2}
+        pl.DataFrame(steps).write_ndjson(files["curves"][-1])
+    for name, lines in RECORDS.items():
+        path = folder / f"benchmarks/{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join("\t".join(line) + "\n" for line in lines))
+    pool(corrupted).write_parquet(folder / "pool.parquet")
+    REJECTED.write_parquet(folder / "rejected.parquet")
+    words = [word for name, paths in files.items() for word in (f"--{name}", *map(str, paths))]
+    for name in ("pool.parquet", "rejected.parquet", "benchmarks", "results.json", "tables", "page.html"):
+        words += [f"--{name.partition('.')[0]}", str(folder / name)]
+    described = [method for method in METHODS if method["label"] in methods]
+    return [*words, "--config", json.dumps({**CONFIG, "seeds": list(seeds)}), "--methods", json.dumps(described)]
+
+
+def made(folder: Path, **changes: Any) -> Path:
+    """Write a comparison and its report: results.json, tables and page.html of the folder that is returned."""
+    report.main(**flags.parsed(report.main, write(folder, **changes)))
+    return folder

@@ -7,24 +7,22 @@ from pathlib import Path
 import torch
 import yaml
 
+from moesift.check.costs import Pool
 from moesift.config import Config
 from moesift.models.shapes import Shape
-from moesift.report.costs import Hardware, Pool
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
-# Numbers that are easy to count with: not a model that there is.
+# Numbers that are easy to count with, of no real model.
 MOE = Shape(
     total=5000,
     active=2000,
     body=1000,
     head=500,
-    vocabulary=50,
     norms=40,
     hidden=10,
     layers=4,
-    cached=80,
     experts=8,
     running=2,
     routed=4,
@@ -34,14 +32,13 @@ MOE = Shape(
 DENSE = dataclasses.replace(
     MOE, total=3000, active=3000, body=2000, experts=0, running=0, routed=0, dtype=torch.float16, lora=((10, 10),) * 4
 )
-POOL = Pool(examples=1000, selector_tokens=20.0, target_tokens=25.0, bytes=200.0, known="by hand")
-H100 = Hardware(tflops=989, known="assumed", name="GPU", memory=79 * 2**30)
+POOL = Pool(examples=1000, selector_tokens=20.0, target_tokens=25.0, response_tokens=5.0, bytes=200.0)
 
 
 def configured(**sections) -> Config:
-    raw = copy.deepcopy(DEFAULT)
-    raw |= {"seeds": [0, 1], "methods": ["router", "nll"]}
-    raw["estimate"]["tasks"] = [{"name": "mmlu", "questions": 100, "prompt_tokens": 30, "generated_tokens": 5}]
+    """Return the default configuration with two seeds, the methods router and nll, and other changes."""
+    raw = copy.deepcopy(DEFAULT) | {"seeds": [0, 1], "methods": ["router", "nll"]}
+    raw["select"] |= {"ratio": [0.1], "reject": None}
     for name, values in sections.items():
         raw[name] = raw[name] | values if isinstance(values, dict) else values
     return Config.model_validate(raw)

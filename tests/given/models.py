@@ -1,8 +1,8 @@
-"""Tiny random models of every family that moesift is tested on."""
+"""Tiny random models of every family that moesift is tested with."""
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 SMALL = {
     "vocab_size": 320,
@@ -46,10 +46,19 @@ FAMILIES = {
 }
 
 
-def random_model(family: str) -> torch.nn.Module:
-    """A tiny model with random weights; routers that are left at zero by their class would hide mistakes."""
+def random_model(family: str) -> PreTrainedModel:
+    """A tiny MoE with random weights; some classes initialise routers with zeros, which would hide mistakes."""
+    return _random(family, FAMILIES[family])
+
+
+def random_dense_model(family: str = "Llama", **settings) -> PreTrainedModel:
+    """A tiny dense model with random weights."""
+    return _random(family, {"intermediate_size": 48} | settings)
+
+
+def _random(family: str, settings: dict) -> PreTrainedModel:
     torch.manual_seed(0)
-    config = getattr(transformers, f"{family}Config")(**{**SMALL, **FAMILIES[family]})
+    config = getattr(transformers, f"{family}Config")(**(SMALL | settings))
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -18,6 +18,7 @@ def test_log_odds_of_hand_made_logits():
     trash = torch.tensor([[math.log(2.0)]])
     assert log_odds(quality, trash).item() == pytest.approx(math.log(4 / 2), abs=1e-6)
     assert log_odds(quality + 7, trash + 7).item() == pytest.approx(math.log(2), abs=1e-5)
+    assert torch.sigmoid(log_odds(quality, torch.full((1, 2), -torch.inf))).item() == 1
 
 
 @pytest.mark.parametrize(
@@ -54,24 +55,19 @@ def test_routers_are_known_from_the_configuration():
         has_routers(transformers.T5Config())
 
 
-def test_trash_logits_at_minus_infinity_shut_the_trash_can():
-    odds = log_odds(torch.zeros(3, 4), torch.full((3, 2), -torch.inf))
-    assert torch.equal(torch.sigmoid(odds), torch.ones(3))
-
-
 @pytest.mark.parametrize("family", FAMILIES)
-def test_shut_trash_cans_change_nothing_in_any_family(family, monkeypatch):
+def test_trash_cans_that_keep_everything_change_nothing_in_any_family(family, monkeypatch):
     model = random_model(family)
     before = model(IDS).logits
     trash_can = TrashCan(model, 0.5, "appended", seed=0)
-    assert (model(IDS).logits - before).abs().max() > 1e-5  # open, they do something
+    assert (model(IDS).logits - before).abs().max() > 1e-5  # otherwise they change the output
     monkeypatch.setattr(routers, "log_odds", lambda z, u: log_odds(z, torch.full_like(u, -torch.inf)))
     assert torch.equal(model(IDS).logits, before)
     assert len(trash_can.routing) == len(trash_can.routers)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_reading_stops_at_the_last_router_and_reads_the_same_in_any_family(family):
+def test_reading_stops_at_the_last_router_with_the_same_result_in_any_family(family):
     model = random_model(family)
     trash_can = TrashCan(model, 0.5, "appended", seed=0)
     ran = []
@@ -86,7 +82,7 @@ def test_reading_stops_at_the_last_router_and_reads_the_same_in_any_family(famil
     assert torch.equal(torch.stack(read).view(-1, *IDS.shape), trash_can.log_odds(IDS.shape))
 
 
-def test_a_router_that_did_not_run_is_no_silence():
+def test_a_router_that_did_not_run_is_an_error():
     trash_can = TrashCan(random_model("Olmoe"), 0.5, "appended", seed=0)
     trash_can.routers["beside"] = torch.nn.Linear(1, 1)
     with pytest.raises(RuntimeError, match=r"2 of 3 routers ran"):
@@ -114,25 +110,6 @@ def test_a_partition_zeroes_the_last_experts_in_any_family(family):
         assert weights[experts >= 2].abs().max() == 0
         assert weights[experts < 2].abs().min() > 0
     assert not any("trash_weight" in name for name in trash_can.parameters())
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_gradient_checkpointing_gives_the_same_gradients_in_any_family(family):
-    gradients = []
-    for checkpointing in (False, True):
-        model = random_model(family)
-        trash_can = TrashCan(model, 0.5, "appended", seed=0)
-        freeze_all_but(model, trash_can.parameters())
-        if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
-        model.train()  # transformers checkpoints in train mode only
-        torch.manual_seed(0)  # PhiMoE draws experts in train mode
-        loss = model(IDS, labels=IDS, use_cache=False).loss
-        (loss + trash_can.log_odds(IDS.shape).mean()).backward()
-        gradients.append([parameter.grad for parameter in trash_can.parameters().values()])
-    for plain, checkpointed in zip(*gradients, strict=True):
-        assert plain.abs().max() > 0
-        assert torch.allclose(plain, checkpointed, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

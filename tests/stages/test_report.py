@@ -1,113 +1,87 @@
 import json
-import re
-import shutil
-import sys
 
 import polars as pl
 import pytest
-from given.comparison import CONFIG, REJECTED, curves, dropped, evaluations, pool, questions, scores, selections
+from given.comparison import made
 
-from moesift.errors import UserError
-from moesift.stages import report
-
-# As Snakemake writes them: of a job with a quote in its command, of one that was over before it was looked at, and one
-# that is not extended.
-HEADER = ("s", "h:m:s", "max_rss", "cpu_time", "rule_name", "params", "resources")
-RECORDS = [
-    (
-        "warmup/seed-0/epoch-1",
-        HEADER,
-        ("60.5", "0:01:00", "1024.00", "55.1", "warmup_epoch", "{'flags': '--x \"a'}", "{'gpu': 2}"),
-    ),
-    ("scores/router/seed-0", HEADER, ("0.41", "0:00:00", "NA", "NA", "score_method", "{}", "{}")),
-    ("eval/base", HEADER[:4], ("7200.1", "2:00:00", "2048.00", "-")),
-]
+from moesift.report.headline import ONE_SEED
 
 
-@pytest.fixture
-def words(tmp_path):
-    """The inputs as the other stages write them, and the words of the command."""
-    seeds = (0, 7)
-    paths = {"evaluations": [], "scores": [], "selections": [], "curves": []}
-    for number, evaluation in enumerate(evaluations(seeds)):
-        paths["evaluations"].append(tmp_path / f"eval-{number}.json")
-        paths["evaluations"][-1].write_text(json.dumps(evaluation))
-        run = [pl.col(key).eq_missing(pl.lit(evaluation[key])) for key in ("method", "ratio", "seed")]
-        of_run = questions(seeds).filter(*run).drop("method", "ratio", "seed")
-        of_run.write_parquet(paths["evaluations"][-1].with_suffix(".parquet"))
-    for (method, seed), part in scores(seeds).group_by("method", "seed", maintain_order=True):
-        paths["scores"].append(tmp_path / f"scores/{method}/seed-{seed}.parquet")
-        paths["scores"][-1].parent.mkdir(parents=True, exist_ok=True)
-        odds = pl.lit([0.0, 2.0] if method == "router" else None, pl.List(pl.Float64))
-        layers = odds.alias("layer_scores")
-        part.select("id", "score", layers, "reason").write_parquet(paths["scores"][-1])
-    for (method, seed), part in selections(seeds).group_by("method", "seed", maintain_order=True):
-        path = tmp_path / f"selected/{method}/ratio-0.5/seed-{seed}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.select("id", "score").write_parquet(path)
-        left_out = dropped(seeds).filter(method=method, seed=seed).select("id", "score", "reason")
-        left_out.write_parquet(path.with_suffix(".dropped.parquet"))
-        paths["selections"].append(path)
-    for seed in seeds:
-        paths["curves"].append(tmp_path / f"warmup/seed-{seed}/epoch-1.jsonl")
-        paths["curves"][-1].parent.mkdir(parents=True)
-        curves().drop("seed").write_ndjson(paths["curves"][-1])
-    for name, header, record in RECORDS:
-        path = tmp_path / f"benchmarks/{name}.tsv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\t".join(header) + "\n" + "\t".join(record) + "\n")
-    pool().write_parquet(tmp_path / "pool.parquet")
-    REJECTED.write_parquet(tmp_path / "rejected.parquet")
-    flags = [word for name, found in paths.items() for word in (f"--{name}", *map(str, found))]
-    flags += ["--pool", str(tmp_path / "pool.parquet"), "--rejected", str(tmp_path / "rejected.parquet")]
-    flags += ["--benchmarks", str(tmp_path / "benchmarks")]
-    flags += ["--results", str(tmp_path / "out/results.json"), "--page", str(tmp_path / "out/report/index.html")]
-    return ["report", *flags, "--config", json.dumps({**CONFIG, "seeds": list(seeds)})]
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = made(tmp_path_factory.mktemp("small"), seeds=(0, 7), methods=("router", "random", "full"))
+    return json.loads((folder / "results.json").read_text()), folder
 
 
-def test_seeds_and_methods_are_read_from_the_paths(words, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", words)
-    report.main()
-    numbers = json.loads((tmp_path / "out/results.json").read_text())
-    assert [(row["method"], row["seed"]) for row in numbers["rows"]] == [
-        ("base", None),
-        ("router", 0),
-        ("router", 7),
-        ("random", 0),
-        ("random", 7),
+def test_the_tables_have_method_budget_ratio_seed_and_outcome_as_columns(small):
+    outcomes = pl.read_parquet(small[1] / "tables/outcomes.parquet")
+    runs = outcomes.filter(outcome="heldout").select("method", "budget", "ratio", "seed", "value")
+    assert runs.rows() == [
+        ("base", None, None, None, 5.0),
+        ("router", "ratio-0.5", 0.5, 0, 4.0),
+        ("router", "ratio-0.5", 0.5, 7, pytest.approx(4 + 7 / 9)),
+        ("random", "ratio-0.5", 0.5, 0, 4.2),
+        ("random", "ratio-0.5", 0.5, 7, pytest.approx(4.9)),
+        ("full", "ratio-1", 1.0, 0, 4.2),
+        ("full", "ratio-1", 1.0, 7, pytest.approx(4.9)),
     ]
-    assert {(row["method"], row["seed"]) for row in numbers["auroc"]} == {
-        (method, seed) for method in ("router", "random") for seed in (0, 7)
+    assert outcomes.filter(outcome="mmlu")["higher_is_better", "metric"].unique().rows() == [(True, "acc")]
+    areas = pl.read_parquet(small[1] / "tables/auroc.parquet")
+    assert set(areas["method", "seed"].rows()) == {(m, s) for m in ("router", "random", "full") for s in (0, 7)}
+    assert set(areas["kind"]) == {"truncated", "all"}
+
+
+def test_results_json_has_the_rows_of_every_table(small):
+    numbers, folder = small
+    names = {path.stem for path in (folder / "tables").iterdir()}
+    assert names == {"outcomes", "summary", "differences", "runs", "auroc", "kept"}
+    for name in names:
+        assert len(numbers[name]) == pl.read_parquet(folder / f"tables/{name}.parquet").height > 0
+
+
+def test_what_made_the_numbers_and_what_was_left_out_is_named(small):
+    numbers, _ = small
+    assert numbers["versions"] == {"torch": ["2", "3"]}
+    assert (numbers["commit"], numbers["machine"]) == (["abc1234"], ["a machine"])
+    assert numbers["pool"] == [
+        {"source": "$b$ <&", "corruption": "clean", "examples": 2},
+        {"source": "$b$ <&", "corruption": "truncated", "examples": 6},
+        {"source": "a", "corruption": "clean", "examples": 12},
+    ]
+    assert numbers["rejected"] == [
+        {"source": "a", "reason": "no text", "count": 1.0},
+        {"source": "b", "reason": "duplicate of …", "count": 2.0},
+    ]
+    assert numbers["unscored"] == [{"method": "router", "reason": "too long", "count": 1.0}]
+    assert numbers["dropped"][1] == {
+        "method": "random",
+        "budget": "ratio-0.5",
+        "reason": "shares a run of words with question … of mmlu_law",
+        "count": 1.0,
     }
-    shares = [(row["seed"], row["layer"], round(row["median"], 4)) for row in numbers["keep_shares"]]
-    assert shares == [(0, 0, 0.5), (0, 1, 0.8808), (7, 0, 0.5), (7, 1, 0.8808)]  # 1 / (1 + exp(-2))
-    (compared,) = numbers["against_random"]  # of mmlu each task has one question of two that the router alone knows
-    assert {compared["outcomes"]["mmlu"][end] for end in ("low_questions", "high_questions")} == {0.0, 1.0}
-    html = (tmp_path / "out/report/index.html").read_text()
-    assert all(sentence in html for sentence in numbers["headline"])
-    assert capsys.readouterr().out == f"{tmp_path / 'out/report/index.html'}\n"
+    assert [method["label"] for method in numbers["methods"]] == ["router", "random", "full"]
 
 
-def test_a_path_without_a_seed_is_refused(words, tmp_path, monkeypatch):
-    (tmp_path / "scores/router/seed-0.parquet").rename(tmp_path / "scores/router/first.parquet")
-    monkeypatch.setattr(sys, "argv", [word.replace("router/seed-0", "router/first") for word in words])
-    with pytest.raises(UserError, match="first: expected seed- and a number"):
-        report.main()
+def test_the_difference_is_paired_by_question_too(small):
+    rows = {(row["method"], row["outcome"]): row for row in small[0]["differences"]}
+    router = rows["router", "mmlu"]  # of each task the router alone answers one question of two
+    assert {router["low_questions"], router["high_questions"]} == {0.0, 1.0}
+    assert rows["router", "heldout"]["high_questions"] < 0
 
 
-def test_the_records_of_the_jobs_are_read_and_are_not_part_of_the_numbers(words, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", words)
-    report.main()
-    html = (tmp_path / "out/report/index.html").read_text()
-    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr.*?</tr>", html, re.S)]
-    took = [row for row in rows if row and row[0] in ("not recorded", "warmup_epoch", "score_method")]
-    assert took == [
-        ["not recorded", "1", "2 h 00 min", "2 h 00 min", "2.0", "0 s", ""],
-        ["warmup_epoch", "1", "1 min 00 s", "1 min 00 s", "1.0", "55 s", "0.03"],
-        ["score_method", "1", "0 s", "0 s", "", "0 s", "0.00"],
-    ]
-    before = (tmp_path / "out/results.json").read_text()
-    shutil.rmtree(tmp_path / "benchmarks")
-    report.main()
-    assert "There is no record of the jobs." in (tmp_path / "out/report/index.html").read_text()
-    assert (tmp_path / "out/results.json").read_text() == before
+def test_a_run_that_diverged_is_listed_and_gets_no_verdict(tmp_path):
+    losses = {("router", 1): float("nan")}
+    numbers = json.loads((made(tmp_path / "a", seeds=(0, 1, 2), losses=losses) / "results.json").read_text())
+    assert numbers["missing"] == [{"method": "router", "budget": "ratio-0.5", "seeds": [1]}]
+    (loss,) = [row for row in numbers["differences"] if row["outcome"] == "heldout" and row["method"] == "router"]
+    assert (loss["seeds"], loss["verdict"]) == (2, None)
+    assert (numbers["headline"][0]).startswith("Held-out loss against random: 0 of 1 selections significantly better")
+
+
+def test_the_records_of_the_jobs_are_on_the_page_and_not_in_the_numbers(tmp_path):
+    folder = made(tmp_path / "a")
+    numbers, page = ((folder / name).read_text() for name in ("results.json", "page.html"))
+    assert "warmup_epoch" not in numbers
+    assert "1 min 00 s" in page
+    assert "2 h 00 min" in page
+    assert ONE_SEED in json.loads(numbers)["headline"]

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 
-from moesift.models import checkpoints
 from moesift.demo.embedded import dense_config
+from moesift.models import checkpoints
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,91 +1,101 @@
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 
 from moesift.errors import UserError
+from moesift.methods.likelihood import NO_HELP
+from moesift.methods.routers import TRAINED_ON
 from moesift.methods.table import NO_RESPONSE
 from moesift.methods.typicality import LEAST, typical_inputs
 from moesift.stages import score
 
-SIGNALS = pl.Series([[1.0, 3.0], [5.0, 1.0], None], dtype=pl.List(pl.Float64))
+IDS = ["a", "b", "c"]  # the last has no response token
+TOKENS = [2, 4, 0]
 
 
-def frame(**quantity):
-    (name, values), *_ = quantity.items()
-    return pl.DataFrame({"id": ["a", "b", "c"], "source": ["s"] * 3, "n_tokens": [2, 4, 0], name: values}, strict=False)
-
-
-def scored(folder, monkeypatch, method, *frames, flags=()):
-    paths = []
-    for number, given in enumerate(frames):
-        paths += ["--measured", str(folder / f"{number}.parquet"), given.columns[-1]]
-        given.write_parquet(folder / f"{number}.parquet")
+def scored(folder, method, ids=IDS, tokens=TOKENS, parameters=None, seed=0, sources=None, **columns):
+    """Write passes with the given columns, by `pass/state`, and score them: score and reason by id."""
+    frames = {
+        "pool/selector": {"source": sources or ["s"] * len(ids)},
+        "tokens/selector": {"n_tokens": tokens},
+        **columns,
+    }
+    files = {}
+    for name, values in frames.items():
+        files[name] = str(folder / f"{name.replace('/', '-')}.parquet")
+        pl.DataFrame({"id": ids, **values}, strict=False).write_parquet(files[name])
     out = folder / "scores.parquet"
-    monkeypatch.setattr("sys.argv", ["score", method, *paths, "--out", str(out), *flags])
-    score.main()
+    score.main(method=method, parameters=json.dumps(parameters or {}), files=json.dumps(files), out=out, seed=seed)
     return {row["id"]: (row["score"], row["reason"]) for row in pl.read_parquet(out).iter_rows(named=True)}
 
 
-def test_router_by_layers(tmp_path, monkeypatch):
-    found = scored(tmp_path, monkeypatch, "router", frame(signals=SIGNALS), flags=["--layers", "all"])
+def test_router_by_layers(tmp_path):
+    log_odds = pl.Series([[1.0, 3.0], [5.0, 1.0], None], dtype=pl.List(pl.Float64))
+    columns = {"routing/warmed": {"log_odds": log_odds, "log_odds_all": log_odds}}
+    found = scored(tmp_path, "router", **columns)
     assert found == {"b": (3.0, None), "a": (2.0, None), "c": (None, NO_RESPONSE)}
-    found = scored(tmp_path, monkeypatch, "router_untrained", frame(signals=SIGNALS), flags=["--layers", "[0]"])
+    found = scored(tmp_path, "router", parameters={"layers": [0]}, **columns)
     assert [found[id][0] for id in "ab"] == [1.0, 5.0]
-    layers = pl.read_parquet(tmp_path / "scores.parquet").sort("id")["layer_scores"].to_list()
-    assert layers == [[1.0, 3.0], [5.0, 1.0], None]
-    with pytest.raises(UserError, match=r"score.layers: 2 is beyond the 2 routed layers, numbered from 0"):
-        scored(tmp_path, monkeypatch, "router", frame(signals=SIGNALS), flags=["--layers", "[2]"])
 
 
-def test_loss_based_methods(tmp_path, monkeypatch):
-    shut, opened = frame(nats_shut=[8.0, 8.0, None]), frame(nats_open=[4.0, 12.0, None])
-    found = scored(tmp_path, monkeypatch, "expert_gain", shut, opened)
+def test_methods_of_losses(tmp_path):
+    found = scored(tmp_path, "expert_gain", **{"gates/warmed": {"nll_shut": [8, 8, None], "nll_open": [4, 12, None]}})
     assert found == {"a": (2.0, None), "b": (-1.0, None), "c": (None, NO_RESPONSE)}
-    found = scored(tmp_path, monkeypatch, "nll", frame(nats=[4.0, 12.0, None]))
-    assert found == {"a": (-2.0, None), "b": (-3.0, None), "c": (None, NO_RESPONSE)}
+    losses = {"likelihood/selector": {"nll": [3.0, 9.0, None], "nll_unconditional": [4.0, 9.0, None]}}
+    assert scored(tmp_path, "nll", **losses) == {"a": (-1.5, None), "b": (-2.25, None), "c": (None, NO_RESPONSE)}
+    assert scored(tmp_path, "ifd", **losses) == {"a": (0.75, None), "b": (None, NO_HELP), "c": (None, NO_RESPONSE)}
+    found = scored(tmp_path, "bottom", parameters={"of": "nll"}, **losses)
+    assert found == {"a": (1.5, None), "b": (2.25, None), "c": (None, NO_RESPONSE)}
 
 
-def test_ifd_of_one_or_more_is_left_out_with_its_reason(tmp_path, monkeypatch):
-    found = scored(tmp_path, monkeypatch, "ifd", frame(nats=[3.0, 9.0, None]), frame(nats_alone=[4.0, 9.0, None]))
-    assert found == {"a": (0.75, None), "b": (None, score.NO_HELP), "c": (None, NO_RESPONSE)}
+def test_reducible_has_no_score_for_what_the_warm_up_trained_on(tmp_path):
+    columns = {
+        "likelihood/untrained": {"nll": [4.0, 8.0, None]},
+        "likelihood/warmed": {"nll": [3.0, 4.0, None]},
+        "warmup/warmed": {"in_warmup": [True, False, False]},
+    }
+    found = scored(tmp_path, "reducible", **columns)
+    assert found == {"a": (None, TRAINED_ON), "b": (1.0, None), "c": (None, NO_RESPONSE)}
 
 
-def test_what_is_typical_is_read_of_each_example_and_its_sketch(tmp_path, monkeypatch):
+def test_typical_inputs_reads_losses_and_hidden_states_by_example(tmp_path):
     rng = np.random.default_rng(0)
-    count = LEAST + 1
-    tokens = [*rng.integers(5, 50, LEAST).tolist(), 0]
-    nats, alone, end = (rng.uniform(1, 3, LEAST) for _ in range(3))
-    sketch = rng.normal(size=(LEAST, 8)).astype(np.float32)
-    rows = {"id": [f"{n:03}" for n in range(count)], "source": ["s"] * count, "n_tokens": tokens}
-    columns = {"nats": nats, "nats_alone": alone, "nats_end": end, "sketch": sketch}
-    frames = [pl.DataFrame(rows | {name: [*values.tolist(), None]}) for name, values in columns.items()]
-    found = scored(tmp_path, monkeypatch, "typical_inputs", *frames)
-    expected = typical_inputs(nats, alone, end, sketch, np.array(tokens[:-1]), np.array(["s"] * LEAST))
-    assert [found[id][0] for id in rows["id"][:-1]] == pytest.approx(expected.tolist(), abs=1e-5)
-    assert found[rows["id"][-1]] == (None, NO_RESPONSE)
+    tokens = rng.integers(5, 50, LEAST)
+    nll, unconditional, end = (rng.uniform(1, 3, LEAST) for _ in range(3))
+    hidden = rng.normal(size=(LEAST, 8)).astype(np.float32)
+    columns = {"nll": nll, "nll_unconditional": unconditional, "nll_end": end, "hidden": hidden}
+    ids = [f"{n:03}" for n in range(LEAST + 1)]
+    found = scored(
+        tmp_path,
+        "typical_inputs",
+        ids,
+        [*tokens.tolist(), 0],
+        **{"likelihood/selector": {name: [*values.tolist(), None] for name, values in columns.items()}},
+    )
+    expected = typical_inputs(nll, unconditional, end, hidden, tokens, np.array(["s"] * LEAST))
+    assert [found[id][0] for id in ids[:-1]] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert found[ids[-1]] == (None, NO_RESPONSE)
 
 
-def test_reducible_says_nothing_of_what_the_warm_up_trained_on(tmp_path, monkeypatch):
-    pl.DataFrame({"id": ["a", "b", "c"]}).write_parquet(tmp_path / "pool.parquet")
-    first, last = frame(nats=[4.0, 8.0, None]), frame(nats=[3.0, 4.0, None])
-    flags = ["--seed", "0", "--pool", str(tmp_path / "pool.parquet"), "--examples", "1"]
-    found = scored(tmp_path, monkeypatch, "reducible", first, last, flags=flags)
-    (trained,) = pl.DataFrame({"id": ["a", "b", "c"]}).sample(1, seed=0)["id"]  # as the warm-up draws
-    expected = {"a": (0.5, None), "b": (1.0, None), "c": (None, NO_RESPONSE)}
-    if trained != "c":
-        expected[trained] = (None, score.TRAINED_ON)
-    assert found == expected
-
-
-def test_methods_without_a_model(tmp_path, monkeypatch):
-    found = scored(tmp_path, monkeypatch, "length", frame(tokens=[2, 4, None]))
-    assert found == {"b": (4.0, None), "a": (2.0, None), "c": (None, NO_RESPONSE)}
-    found = scored(tmp_path, monkeypatch, "random", frame(tokens=[2, 4, None]), flags=["--seed", "3"])
+def test_methods_without_a_model(tmp_path):
+    assert scored(tmp_path, "length") == {"b": (4.0, None), "a": (2.0, None), "c": (None, NO_RESPONSE)}
+    found = scored(tmp_path, "random", seed=3)
     assert found["c"] == (None, NO_RESPONSE)
     assert found["a"][0] != found["b"][0]
+    assert found != scored(tmp_path, "random", seed=4)
 
 
-def test_a_pool_without_any_response_is_refused(tmp_path, monkeypatch):
-    nothing = frame(signals=pl.Series([None] * 3, dtype=pl.List(pl.Float64)))
+def test_a_pass_of_another_pool_is_refused(tmp_path):
+    scored(tmp_path, "length")
+    pl.DataFrame({"id": ["a", "c", "b"], "n_tokens": TOKENS}).write_parquet(tmp_path / "tokens-selector.parquet")
+    files = {name: str(tmp_path / f"{name.replace('/', '-')}.parquet") for name in ("pool/selector", "tokens/selector")}
+    with pytest.raises(UserError, match=r"tokens-selector.parquet: its ids are not those of the pool in their order"):
+        score.main(method="length", parameters="{}", files=json.dumps(files), out=tmp_path / "out.parquet", seed=0)
+
+
+def test_a_pool_without_any_response_is_refused(tmp_path):
+    nothing = pl.Series([None] * 3, dtype=pl.List(pl.Float64))
     with pytest.raises(UserError, match=r"data.max_length: no response token"):
-        scored(tmp_path, monkeypatch, "router", nothing, flags=["--layers", "all"])
+        scored(tmp_path, "router", **{"routing/warmed": {"log_odds": nothing, "log_odds_all": nothing}})

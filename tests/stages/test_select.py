@@ -1,7 +1,8 @@
 import polars as pl
 import pytest
 
-from moesift.stages import contaminated, near_duplicates, select_ratio
+from moesift import config
+from moesift.stages import contaminated, near_duplicates, select
 
 
 def talk(text):
@@ -23,36 +24,42 @@ def folder(tmp_path):
         tmp_path / "scores.parquet"
     )
     usage = [None if n == 3 else [float(n == 8), 0.0] for n in range(10)]  # 08 is unlike all others
-    pl.DataFrame({"id": ids, "usage": usage}, schema_overrides={"usage": pl.List(pl.Float32)}).write_parquet(
-        tmp_path / "usage.parquet"
-    )
+    pl.DataFrame(
+        {"id": ids, "expert_usage": usage}, schema_overrides={"expert_usage": pl.List(pl.Float32)}
+    ).write_parquet(tmp_path / "usage.parquet")
     return tmp_path
 
 
-def selected(folder, monkeypatch, ratio=0.3, **settings):
-    given = {"format": "parquet", "drop-top": "0", "quota": "null", "reject": "null", "diversity": "null", "seed": "0"}
-    given |= {name.replace("_", "-"): value for name, value in settings.items()}
-    words = ["--scores", "scores.parquet", "--pool", "pool.parquet", "--ratio", str(ratio), "--out", "best.parquet"]
-    words += ["--dropped", "dropped.parquet", *(word for name, value in given.items() for word in (f"--{name}", value))]
-    if "usage" in settings:
-        words.insert(words.index("usage.parquet") + 1, "usage")
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("sys.argv", ["select_ratio", *words])
-    select_ratio.main()
-    best, dropped = pl.read_parquet("best.parquet"), pl.read_parquet("dropped.parquet")
+def selected(folder, budget="ratio-0.3", reject=None, seed=0, whole=False, **given):
+    """Run the stage; settings are keys of `select`, paths are files in the folder."""
+    settings = {"format": "parquet", "drop_top": 0, "quota": None, "diversity": None}
+    settings |= {name: given.pop(name) for name in list(given) if name in settings}
+    select.main(
+        scores=folder / "scores.parquet",
+        pool=folder / "pool.parquet",
+        budget=budget,
+        whole=whole,
+        reject=reject,
+        select=config.Select.model_construct(**settings),
+        out=folder / "best.parquet",
+        dropped=folder / "dropped.parquet",
+        seed=seed,
+        **{name: folder / path for name, path in given.items()},
+    )
+    best, dropped = pl.read_parquet(folder / "best.parquet"), pl.read_parquet(folder / "dropped.parquet")
     assert best.columns == ["id", "rank", "score", "source", "source_index", "messages", "finished"]
     assert best["finished"].to_list() == (best["source_index"] != 1).to_list()
     assert best["rank"].to_list() == list(range(1, best.height + 1))
     return best["id"].to_list(), dict(dropped.select("id", "reason").iter_rows())
 
 
-def test_without_more_the_best_are_kept(folder, monkeypatch):
-    assert selected(folder, monkeypatch) == (["00", "01", "02"], {"03": "too long"})
-    assert selected(folder, monkeypatch, format="jsonl")[0] == ["00", "01", "02"]
-    assert pl.read_ndjson("best.jsonl")["id"].to_list() == ["00", "01", "02"]
+def test_without_more_the_best_are_kept(folder):
+    assert selected(folder) == (["00", "01", "02"], {"03": "too long"})
+    assert selected(folder, format="jsonl")[0] == ["00", "01", "02"]
+    assert pl.read_ndjson(folder / "best.jsonl")["id"].to_list() == ["00", "01", "02"]
 
 
-def test_ids_of_hexadecimal_digits_are_chosen_as_any_other(folder, monkeypatch):
+def test_ids_of_hexadecimal_digits_are_chosen_as_any_other(folder):
     """They are numbers meanwhile. The draws are those that a shuffled list of the sorted ids gives."""
     pairs = pl.DataFrame({"id": ["00"], "other": ["01"], "similarity": [0.9]})
     hits = pl.DataFrame({"id": ["02"], "task": ["quiz"], "question": [7], "run": ["one two"]})
@@ -60,10 +67,10 @@ def test_ids_of_hexadecimal_digits_are_chosen_as_any_other(folder, monkeypatch):
     def chosen():
         pairs.write_parquet(folder / "pairs.parquet")
         hits.write_parquet(folder / "found.parquet")
-        yield selected(folder, monkeypatch, reject="0.5")
-        yield selected(folder, monkeypatch, reject="0.5", seed="1")
-        yield selected(folder, monkeypatch, near_duplicates="pairs.parquet", contaminated="found.parquet")
-        yield selected(folder, monkeypatch, 0.4, quota="equal", diversity="2", usage="usage.parquet")
+        yield selected(folder, reject=0.5)
+        yield selected(folder, reject=0.5, seed=1)
+        yield selected(folder, near_duplicates="pairs.parquet", contaminated="found.parquet")
+        yield selected(folder, "ratio-0.4", quota="equal", diversity=2, usage="usage.parquet")
 
     plain = list(chosen())
     assert [best for best, _ in plain] == [
@@ -82,38 +89,35 @@ def test_ids_of_hexadecimal_digits_are_chosen_as_any_other(folder, monkeypatch):
         assert dropped == {long[id]: reason.replace("of 00", f"of {long['00']}") for id, reason in why.items()}
 
 
-def test_a_filter_draws_what_it_keeps(folder, monkeypatch):
-    best, dropped = selected(folder, monkeypatch, reject="0.5")
+def test_a_filter_draws_what_it_keeps(folder):
+    best, dropped = selected(folder, reject=0.5)
     assert dropped == {"03": "too long"} | dict.fromkeys(
         ["04", "05", "08", "09"], "in the lowest 0.5 of its source"
     )  # 03 is one of three
-    draws = [selected(folder, monkeypatch, reject="0.5", seed=str(seed))[0] for seed in range(6)]
+    draws = [selected(folder, reject=0.5, seed=seed)[0] for seed in range(6)]
     assert draws[0] == best
     assert len({tuple(draw) for draw in draws}) > 3
     assert set().union(*draws) <= {"00", "01", "02", "06", "07"}
 
 
-def test_what_repeats_a_question_is_left_out(folder, monkeypatch):
+def test_what_repeats_a_question_is_left_out(folder):
     hits = {"id": ["00", "00"], "task": ["quiz", "quiz"], "question": [7, 8], "run": ["one two", "two three"]}
     pl.DataFrame(hits).write_parquet(folder / "found.parquet")
-    best, dropped = selected(folder, monkeypatch, contaminated="found.parquet")
+    best, dropped = selected(folder, contaminated="found.parquet")
     assert best == ["01", "02", "04"]
     assert dropped["00"] == "shares a run of words with question 7 of quiz: one two"
 
 
-def test_near_duplicates_of_the_pool(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    words = ["near_duplicates", "--pool", "pool.parquet", "--out", "pairs.parquet", "--near-duplicates", "0.7"]
-    monkeypatch.setattr("sys.argv", words)
-    near_duplicates.main()
-    assert pl.read_parquet("pairs.parquet").select("id", "other").rows() == [("00", "01")]
-    best, dropped = selected(folder, monkeypatch, near_duplicates="pairs.parquet")
+def test_near_duplicates_of_the_pool(folder):
+    near_duplicates.main(pool=folder / "pool.parquet", out=folder / "pairs.parquet", threshold=0.7)
+    assert pl.read_parquet(folder / "pairs.parquet").select("id", "other").rows() == [("00", "01")]
+    best, dropped = selected(folder, near_duplicates="pairs.parquet")
     assert best == ["00", "02", "04"]
     assert dropped == {"03": "too long", "01": "near-duplicate of 00"}
 
 
-def test_quotas_bands_and_diversity_together(folder, monkeypatch):
-    best, dropped = selected(folder, monkeypatch, ratio=0.4, drop_top="0.12", quota="equal")
+def test_quotas_bands_and_diversity_together(folder):
+    best, dropped = selected(folder, "ratio-0.4", drop_top=0.12, quota="equal")
     assert best == ["01", "02", "06", "07"]
     assert dropped == {
         "03": "too long",
@@ -121,20 +125,18 @@ def test_quotas_bands_and_diversity_together(folder, monkeypatch):
         "04": "the quota of a, 2, is full",
         "05": "the quota of a, 2, is full",
     }
-    best, dropped = selected(
-        folder, monkeypatch, ratio=0.4, quota="{a: 0.5, b: 0.5}", diversity="2", usage="usage.parquet"
-    )
+    best, dropped = selected(folder, "ratio-0.4", quota={"a": 0.5, "b": 0.5}, diversity=2, usage="usage.parquet")
     assert best == ["00", "01", "06", "08"]  # of b the best, 06, and the one most unlike it
     assert dropped["07"] == "too near to what is kept"
 
 
-def test_a_source_whose_quota_is_nothing_needs_no_diversity(folder, monkeypatch):
+def test_a_source_whose_quota_is_nothing_needs_no_diversity(folder):
     """One of ten: the share of a is 0.6, that of b 0.4."""
-    best, _ = selected(folder, monkeypatch, ratio=0.1, quota="proportional", diversity="2", usage="usage.parquet")
+    best, _ = selected(folder, "ratio-0.1", quota="proportional", diversity=2, usage="usage.parquet")
     assert best == ["00"]
 
 
-def test_every_question_of_the_tasks_is_looked_for(folder, monkeypatch):
+def test_every_question_of_the_tasks_is_looked_for(folder):
     """A task file of lm-eval's on local data."""
     (folder / "tasks").mkdir()
     rows = ["who is one two three four five six seven?", "one two three four five six seven eight nine ten eleven?"]
@@ -144,10 +146,21 @@ def test_every_question_of_the_tasks_is_looked_for(folder, monkeypatch):
         "output_type: generate_until\ntest_split: test\ndoc_to_text: '{{q}}'\ndoc_to_target: '{{a}}'\n"
         "metric_list: [{metric: exact_match}]\n"
     )
-    words = ["--pool", "pool.parquet", "--out", "found.parquet", "--tasks-folder", "tasks", "--decontaminate", "10"]
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("sys.argv", ["contaminated", *words, "--tasks", "quiz"])
-    contaminated.main()
-    found = pl.read_parquet("found.parquet")
+    contaminated.main(
+        pool=folder / "pool.parquet",
+        out=folder / "found.parquet",
+        tasks_folder=folder / "tasks",
+        words=10,
+        tasks=["quiz"],
+    )
+    found = pl.read_parquet(folder / "found.parquet")
     assert found.select("id", "task", "question").rows() == [("00", "quiz", 1), ("01", "quiz", 1)]
     assert found["run"][0] == "one two three four five six seven eight nine ten"
+
+
+def test_budgets_in_tokens_and_the_whole_pool(folder):
+    tokens = pl.DataFrame({"id": [f"{n:02}" for n in range(10)], "n_tokens": [5] * 10})
+    tokens.write_parquet(folder / "tokens.parquet")
+    assert selected(folder, "tokens-14", tokens="tokens.parquet")[0] == ["00", "01"]
+    assert selected(folder, "tokens-0.31", tokens="tokens.parquet")[0] == ["00", "01", "02"]
+    assert selected(folder, "ratio-1", whole=True)[0] == [f"{n:02}" for n in range(10) if n != 3]

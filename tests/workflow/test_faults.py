@@ -22,11 +22,11 @@ import pytest
 pytestmark = pytest.mark.slow
 
 EPOCH = "results/tiny/warmup/seed-0/epoch-2"
-SIGNALS = "results/tiny/measured/seed-0/epoch-0.signals+epoch-2.signals.parquet"
-TOKENS = "results/tiny/measured/selector/tokens.parquet"
+ROUTING = "results/tiny/passes/seed-0/epoch-2/routing.parquet"
+TOKENS = "results/tiny/passes/selector/tokens.parquet"
 POOL = "results/tiny/data/pool.parquet"
-ADAPTER = "results/tiny/adapters/{}/ratio-0.5/seed-0"
-SELECTION = "results/tiny/selected/{}/ratio-0.5/seed-0.parquet"
+ADAPTER = "results/tiny/adapters/{}/ratio-0.25/seed-0"
+SELECTION = "results/tiny/selected/{}/ratio-0.25/seed-0.parquet"
 WEIGHTS = "adapter_model.safetensors"
 PATIENCE = 300  # seconds
 
@@ -113,7 +113,7 @@ def test_a_killed_warm_up_goes_on_and_a_second_snakemake_is_turned_away(disturbe
     assert "moesift: error: a process of the training was killed by SIGKILL" in said
     assert "Traceback" not in said
     disturbed.run(EPOCH)
-    assert "goes on after" in (disturbed.folder / "results/tiny/logs/warmup/seed-0/epoch-2.log").read_text()
+    assert "resumes after" in (disturbed.folder / "results/tiny/logs/warmup/seed-0/epoch-2.log").read_text()
     names = ("routers.safetensors", "trash_experts.safetensors", "optimizer.safetensors")
     assert disturbed.same(*(f"{EPOCH}/{name}" for name in names), f"{EPOCH}.jsonl")
 
@@ -133,7 +133,7 @@ def test_a_killed_snakemake_leaves_a_lock_and_a_training_that_nobody_starts_twic
     assert f"moesift: error: {adapter}.state: another process is still at this training" in said
     os.kill(number, signal.SIGKILL)
     disturbed.run(f"{adapter}/{WEIGHTS}")
-    assert "goes on after" in (disturbed.folder / "results/tiny/logs/adapters/random/ratio-0.5/seed-0.log").read_text()
+    assert "resumes after" in (disturbed.folder / "results/tiny/logs/adapters/random/ratio-0.25/seed-0.log").read_text()
     assert disturbed.same(f"{adapter}/{WEIGHTS}")
     losses = [
         json.loads((folder / adapter / "training.json").read_text())["nll_per_step"]
@@ -144,8 +144,8 @@ def test_a_killed_snakemake_leaves_a_lock_and_a_training_that_nobody_starts_twic
 
 
 def test_a_shard_that_is_killed_or_ends_early_is_made_again(disturbed):
-    disturbed.without(SIGNALS)
-    shards = [f"{SIGNALS.removesuffix('.parquet')}.shards/{number}-of-2.parquet" for number in (1, 2)]
+    disturbed.without(ROUTING)
+    shards = [f"{ROUTING.removesuffix('.parquet')}.shards/{number}-of-2.parquet" for number in (1, 2)]
     run = disturbed.started(*shards)
     os.kill(disturbed.process("moesift.stages.run_pass", shards[0]), signal.SIGKILL)
     assert run.wait(PATIENCE) != 0
@@ -153,25 +153,25 @@ def test_a_shard_that_is_killed_or_ends_early_is_made_again(disturbed):
     assert not (disturbed.folder / shards[0]).exists()
     disturbed.run(*shards)
     disturbed.truncate(shards[1])
-    said = disturbed.run(SIGNALS, check=False)
+    said = disturbed.run(ROUTING, check=False)
     assert f"moesift: error: {shards[1]}: cannot be read as parquet: " in said
     disturbed.without(shards[1])  # as the message says
-    disturbed.run(SIGNALS)
-    assert disturbed.same(SIGNALS)
+    disturbed.run(ROUTING)
+    assert disturbed.same(ROUTING)
 
 
 def test_what_ends_early_is_named_and_made_again_when_it_is_removed(disturbed):
-    adapter, selection = ADAPTER.format("length"), SELECTION.format("length")
-    disturbed.without(SIGNALS, adapter)
+    adapter, selection = ADAPTER.format("router_untrained"), SELECTION.format("router_untrained")
+    disturbed.without(ROUTING, adapter)
     disturbed.truncate(f"{EPOCH}/routers.safetensors")
     disturbed.truncate(selection)
-    said = disturbed.run(SIGNALS, f"{adapter}/{WEIGHTS}", "--keep-going", check=False)
+    said = disturbed.run(ROUTING, f"{adapter}/{WEIGHTS}", "--keep-going", check=False)
     assert f"moesift: error: {EPOCH}/routers.safetensors: cannot be read as safetensors: " in said
     assert f"if the workflow made {EPOCH}, remove that folder" in said
     assert f"moesift: error: {selection}: cannot be read as parquet: " in said
     disturbed.without(EPOCH, selection)
-    disturbed.run(SIGNALS, f"{adapter}/{WEIGHTS}")
-    assert disturbed.same(SIGNALS, selection, f"{adapter}/{WEIGHTS}", f"{EPOCH}/routers.safetensors")
+    disturbed.run(ROUTING, f"{adapter}/{WEIGHTS}")
+    assert disturbed.same(ROUTING, selection, f"{adapter}/{WEIGHTS}", f"{EPOCH}/routers.safetensors")
 
 
 def test_a_pool_that_ends_early_is_named_and_made_again_when_it_is_removed(disturbed):
@@ -197,7 +197,7 @@ def disk(folder: Path, size: str) -> Iterator[None]:
 
 
 def test_a_full_disk_is_one_message_and_with_more_room_the_run_goes_on(disturbed):
-    adapter = ADAPTER.format("length")
+    adapter = ADAPTER.format("router_untrained")
     disturbed.without(adapter)
     folder = (disturbed.folder / adapter).parent
     with disk(folder, "64k"):
@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_message_and_with_more_room_the_run_goes_on(disturbed
 FORKS = """
 import importlib, json, os, sys, traceback
 import accelerate, datasets, lm_eval.models.huggingface, lm_eval.tasks, matplotlib, peft, polars, transformers
-from moesift.errors import run
+from moesift import flags
 
 def work(words, said, disk, left):
     os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
@@ -222,7 +222,7 @@ def work(words, said, disk, left):
         os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_bsize - left)
     sys.argv = words
     try:
-        run(importlib.import_module(words[0]).main)
+        flags.run(importlib.import_module(words[0]).main)
     except SystemExit as ended:
         sys.stderr.write(str(ended.code))
     except BaseException:
@@ -285,11 +285,11 @@ def test_each_stage_says_which_file_the_disk_has_no_room_for(disturbed, tmp_path
         words[words.index("--save-every") + 1] = "0"
         found[f"{rule}.state"] = words, outputs
     # The shards are gone: what they were merged to stands for them.
-    words, outputs = found["merge_shards"]
+    words, outputs = found["merge_pass"]
     (tmp_path / "shards").mkdir()
     shutil.copy(disturbed.finished / outputs[0], tmp_path / "shards" / "1-of-1.parquet")
-    whole = [words[0], "--shards", str(tmp_path / "shards"), "--of", "1"]
-    found["merge_shards"] = [*whole, *words[words.index("--pool") :]], outputs
+    whole = [words[0], "--shards", str(tmp_path / "shards"), "--number", "1"]
+    found["merge_pass"] = [*whole, *words[words.index("--pool") :]], outputs
     with disk(tmp_path / "disk", "64m"):
         todo, expected = [], []
         for rule, (words, outputs) in found.items():

@@ -48,7 +48,7 @@ def test_a_key_that_stands_twice_in_a_file_is_refused(checkout):
     done = checkout.snakemake("-n", "--configfile", "twice.yaml", check=False)
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert "twice.yaml: a key stands twice in its section; keep one of\nline 2: epochs\nline 4: epochs" in said
+    assert "twice.yaml: duplicate keys in a section; keep one of\nline 2: epochs\nline 4: epochs" in said
     assert "Traceback" not in said
 
 

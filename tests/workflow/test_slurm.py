@@ -21,13 +21,14 @@ pytestmark = [
     pytest.mark.skipif(slurm.missing() is not None, reason=f"no Slurm can be started here: {slurm.missing()}"),
 ]
 
-# 17 jobs: each costs snakemake's start twice.
+# 21 jobs: each costs snakemake's start twice.
 SMALLER = {
     "methods": ["router"],
     "warmup": {"epochs": 1, "examples": 32, "batch_size": 8},
     "train": {"epochs": 1, "accelerate": "config/accelerate/zero2_cpu.yaml"},
     "throughput": {"shards": 2, "gpus": 1},
 }
+PASSES = ("selector_tokens", "seed-0_epoch-1_routing")
 PATIENCE = 1800  # seconds
 LAST_WORDS = "what it had said when it froze"
 
@@ -93,7 +94,7 @@ def disturb(run: subprocess.Popen, log: Path) -> None:
             subprocess.run(["scancel", running["rule_evaluation_data"]], check=True)
             cancelled = True
         if not frozen and "rule_pretrain_model_wildcards_target" in running:
-            frozen = freeze(running["rule_pretrain_model_wildcards_target"], "moesift.demo.pretrain")
+            frozen = freeze(running["rule_pretrain_model_wildcards_target"], "moesift.demo.pretrain_model")
             if frozen:
                 log.write_text(f"{LAST_WORDS}\n")
         time.sleep(0.3)
@@ -134,14 +135,14 @@ def test_each_job_went_through_the_queue_and_ended_well(ran):
         "rule_pretrain_model_wildcards_target",
         "rule_warmup_start_wildcards_0",
         "rule_warmup_epoch_wildcards_0_1",
-        "rule_measure_epochs_wildcards_seed-0_epoch-1.signals_1-of-2",
-        "rule_measure_epochs_wildcards_seed-0_epoch-1.signals_2-of-2",
-        "rule_merge_shards_wildcards_seed-0_epoch-1.signals",
+        "rule_warmup_examples_wildcards_0",
+        *(f"rule_run_pass_wildcards_{name}_{shard}-of-2" for name in PASSES for shard in (1, 2)),
+        *(f"rule_merge_pass_wildcards_{name}" for name in PASSES),
         "rule_score_method_wildcards_router_0",
-        "rule_select_ratio_wildcards_router_0.5_0",
-        "rule_train_adapter_wildcards_router_0.5_0",
-        "rule_evaluate_base",
-        "rule_evaluate_adapter_wildcards_router_0.5_0",
+        "rule_select_run_wildcards_router_ratio-0.25_0",
+        "rule_train_adapter_wildcards_router_ratio-0.25_0",
+        "rule_evaluate_run_wildcards_base",
+        "rule_evaluate_run_wildcards_router_ratio-0.25_seed-0",
         "rule_report",
     }
     assert {attempts[-1]["JobState"] for attempts in jobs.values()} == {"COMPLETED"}
@@ -151,10 +152,8 @@ def test_each_job_went_through_the_queue_and_ended_well(ran):
 def test_what_runs_a_model_asks_for_its_gpu_and_nothing_else_does(ran):
     _, jobs = ran
     asked = {comment for comment, attempts in jobs.items() if attempts[-1].get("TresPerJob") == "gres:gpu:1"}
-    runs_a_model = ("pretrain_model", "warmup_epoch", "measure_epochs", "evaluate_")
-    assert asked == {
-        comment for comment in jobs if comment.startswith(tuple(f"rule_{rule}" for rule in runs_a_model))
-    } - {"rule_evaluation_data"}
+    runs_a_model = ("pretrain_model", "warmup_epoch", "run_pass_wildcards_seed", "evaluate_run")
+    assert asked == {comment for comment in jobs if comment.startswith(tuple(f"rule_{rule}" for rule in runs_a_model))}
     assert len(asked) == 7
     (training,) = (attempts[-1] for comment, attempts in jobs.items() if comment.startswith("rule_train_adapter"))
     assert training["TresPerJob"] == "gres:gpu:2"
@@ -183,7 +182,7 @@ def test_a_job_that_ran_out_of_time_comes_back_with_more(ran):
 
 def test_the_training_on_two_nodes_is_that_of_one_process(ran):
     checkout, jobs = ran
-    adapter = "results/tiny/adapters/router/ratio-0.5/seed-0"
+    adapter = "results/tiny/adapters/router/ratio-0.25/seed-0"
     (attempts,) = (attempts for comment, attempts in jobs.items() if comment.startswith("rule_train_adapter"))
     assert (attempts[-1]["NumNodes"], attempts[-1]["NodeList"]) == ("2", "n[1-2]")
     two = json.loads((checkout.folder / adapter / "training.json").read_text())

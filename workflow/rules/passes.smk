@@ -59,7 +59,8 @@ rule merge_pass:
     params:
         # Not their names, which would be too long for one command where there are a thousand.
         shards=f"{PASS}.shards",
+        number=CONFIG.throughput.shards,
         code=digest("stages.merge_pass"),
     shell:
-        "{PYTHON} -m moesift.stages.merge_pass --shards {params.shards} --number {CONFIG.throughput.shards}"
+        "{PYTHON} -m moesift.stages.merge_pass --shards {params.shards} --number {params.number}"
         " --pool {input.pool} --out {output} > {log} 2>&1"

@@ -7,15 +7,17 @@ rule check_models:
     log:
         f"{RESULTS}/logs/check_models.log",
     priority: 100  # before all else that could run: not every job that reads a model waits for it
+    resources:
+        routed=" ".join(PLAN.routed),  # names for the message: another method of routers is no reason to look again
     params:
         selector=CONFIG.selector.model,
         target=CONFIG.target.model,
         upcycled="--upcycled" if CONFIG.selector.upcycle else "",
-        routed="--routed" if PLAN.needs_routers else "",
+        needs_routers=bool(PLAN.routed),
         code=digest("stages.check_models"),
     shell:
         "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"
-        " {params.upcycled} {params.routed} > {log} 2>&1"
+        " {params.upcycled} --routed {resources.routed} > {log} 2>&1"
 
 
 rule prepare:

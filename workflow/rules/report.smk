@@ -17,13 +17,6 @@ rule report:
         scores=rules.score.input,
         selections=of_runs(SELECTION),
         dropped=of_runs(rules.select_run.output.dropped),
-        routing=[
-            path
-            for column in sorted(PLAN.columns)
-            if column.name == "log_odds"
-            for seed in CONFIG.seeds
-            for path in files_of([column], RESULTS, seed, CONFIG.warmup.epochs).values()
-        ],
         curves=expand(
             f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
             seed=CONFIG.seeds,
@@ -45,7 +38,7 @@ rule report:
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"
-        " --routing {input.routing} --curves {input.curves} --benchmarks {params.benchmarks}"
+        " --curves {input.curves} --benchmarks {params.benchmarks}"
         " --results {output.results} --tables {output.tables} --page {output.page} --config {params.config:q}"
         " --methods {params.methods:q} > {log} 2>&1"
 
@@ -56,8 +49,7 @@ rule cards:
         pool=f"{RESULTS}/data/pool.parquet",
         selections=of_runs(SELECTION),
         adapters=of_runs(f"{ADAPTER}/training.json"),
-        evaluations=of_runs(f"{RESULTS}/eval/{{method}}/{{budget}}/seed-{{seed}}.json"),
-        base=f"{RESULTS}/eval/base.json",
+        tables=f"{RESULTS}/tables",
     output:
         SELECTION_CARDS,
         ADAPTER_CARDS,
@@ -70,7 +62,7 @@ rule cards:
         code=digest("stages.cards"),
     shell:
         "{PYTHON} -m moesift.stages.cards --selections {input.selections} --pool {input.pool}"
-        " --adapters {input.adapters} --evaluations {input.evaluations} --base {input.base}"
+        " --adapters {input.adapters} --outcomes {input.tables}/outcomes.parquet"
         " --config {params.config:q} --licenses {params.licenses:q} > {log} 2>&1"
 
 
@@ -94,9 +86,10 @@ rule archive:
         f"{RESULTS}/logs/archive.log",
     localrule: True
     params:
+        results=RESULTS,
         # As it was given, for who repeats it.
         config=json.dumps({key: value for key, value in config.items() if key not in ("throughput", "estimate")}),
         code=digest("stages.archive"),
     shell:
-        "{PYTHON} -m moesift.stages.archive --results {RESULTS} --selections {input.selections} --files {input.files}"
+        "{PYTHON} -m moesift.stages.archive --results {params.results} --selections {input.selections} --files {input.files}"
         " --tables {input.tables} --config {params.config:q} --out {output} > {log} 2>&1"

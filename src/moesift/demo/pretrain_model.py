@@ -57,7 +57,7 @@ def main(
     optimizer = torch.optim.AdamW(model.parameters(), lr=embedded.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
     losses: list[float] = []
     sizes = [BATCH * WINDOW] * steps
-    for step in progress.steps(range(steps), sizes, "pretrain", told=lambda: f"{losses[-1]:.3f} nats"):
+    for step in progress.steps(range(steps), sizes, "pretrain", status=lambda: f"{losses[-1]:.3f} nats"):
         optimizer.param_groups[0]["lr"] = embedded.learning_rate * rise_and_cosine(step, steps, 0.05)
         ids = sequences[step * BATCH : (step + 1) * BATCH].to(model.device)  # (BATCH, WINDOW)
         output = model(ids, output_router_logits=True) if is_moe else model(ids)

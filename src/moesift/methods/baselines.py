@@ -55,9 +55,11 @@ def oracle(corruption: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 def _of(parameters) -> dict[str, Column]:
-    if parameters.of not in METHODS or parameters.of == "bottom":
-        raise ConfigError(f"methods.bottom: of: unknown method {parameters.of}")
+    if parameters.of not in METHODS:
+        raise ConfigError(f"methods.bottom: of: unknown method {parameters.of}; known methods: {', '.join(METHODS)}")
     declared = METHODS[parameters.of]
+    if declared.needs_seed or declared.ranks:
+        raise ConfigError(f"methods.bottom: of: {parameters.of} has no lowest ranked part; name a method that scores")
     return dict(declared.columns(declared.parameters()))
 
 

@@ -107,6 +107,11 @@ def parameters_of(declared: Method, given: Mapping[str, Any]) -> Section:
     try:
         return declared.parameters.model_validate(given)
     except ValidationError as error:
+        problems: dict[str, list[str]] = {}
+        for one in error.errors():  # of a parameter that may have several types, one for each of them
+            unknown = one["type"] == "extra_forbidden"
+            message = "unknown parameter" if unknown else one["msg"].removeprefix("Value error, ")
+            problems.setdefault(str(one["loc"][0]), []).append(message[0].lower() + message[1:])
+        listed = "; ".join(f"{name}: {' or '.join(messages)}" for name, messages in problems.items())
         known = ", ".join(declared.parameters.model_fields) or "none"
-        problems = [".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors()]
-        raise ConfigError(f"methods.{declared.name}: {'; '.join(problems)} (its parameters: {known})") from None
+        raise ConfigError(f"methods.{declared.name}: {listed} (its parameters: {known})") from None

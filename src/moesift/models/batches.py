@@ -1,4 +1,4 @@
-"""Examples of unlike length to padded batches."""
+"""Examples of different lengths in padded batches."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -12,17 +12,17 @@ from torch import Tensor
 from moesift import progress
 from moesift.models.chat import Encoded
 
-# Tokens in a batch of a forward pass alone, where the configuration leaves it open: what a processor's cache holds
-# (1,024 were 2.5 times as fast as 16,384 on a Xeon), and what fills a GPU.
+# Default number of tokens in a batch of a forward pass without gradients: what fits a processor's cache (1,024 were 2.5
+# times as fast as 16,384 on a Xeon), and what fills a GPU.
 TOKENS = {"cpu": 1024, "cuda": 16_384}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B examples padded on the right to T tokens.
+    """B examples, padded on the right to T tokens.
 
-    Models are given no attention mask: they are causal, so what stands on the right is seen by no real token, and
-    without a mask attention is computed for the triangle alone.
+    Models get no attention mask. They are causal, so no real token attends to the padding on its right, and without a
+    mask attention is computed for the lower triangle alone.
     """
 
     ids: Tensor  # (B, T) int64
@@ -31,17 +31,17 @@ class Batch:
 
     @property
     def predicting(self) -> int:
-        """How many of the last positions have logits that count: from the one before the first response token on."""
-        anywhere = self.response.any(dim=0).tolist()  # (T,)
-        first = anywhere.index(True) if True in anywhere else len(anywhere) - 1
-        return len(anywhere) - max(0, first - 1)
+        """How many of the last positions need logits: from the one before the first response token on."""
+        has_response = self.response.any(dim=0).tolist()  # (T,)
+        first = has_response.index(True) if True in has_response else len(has_response) - 1
+        return len(has_response) - max(0, first - 1)
 
     @property
     def predicted(self) -> Tensor:
         """Which response tokens have a token before them, and so a prediction, (B, T) bool."""
-        counted = self.response.clone()
-        counted[:, 0] = False
-        return counted
+        predicted = self.response.clone()
+        predicted[:, 0] = False
+        return predicted
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
@@ -49,7 +49,7 @@ class Batch:
 
 
 def mean_over(values: Tensor, counted: Tensor) -> Tensor:
-    """Return the mean of what was found at each token over the tokens that count, (B, D).
+    """Return each example's mean of a value per token over the tokens that count, (B, D).
 
     Args:
         values: of N = B * T tokens, in any shape that holds N * D numbers in this order.
@@ -60,7 +60,7 @@ def mean_over(values: Tensor, counted: Tensor) -> Tensor:
 
 
 def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
-    """Pad examples to the longest of them. No examples make one row of padding, which counts nothing."""
+    """Pad examples to the longest of them. Without examples return one row of padding, which counts nowhere."""
     if not examples:
         return Batch(torch.tensor([[pad_id]]), torch.ones((1, 1), dtype=torch.int64), torch.zeros((1, 1)).bool())
     width = max(len(example.ids) for example in examples)
@@ -76,12 +76,13 @@ def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
 
 
 def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group examples, longest first, so that no batch exceeds `budget` tokens, padding included.
+    """Group examples, longest first, into batches of at most `budget` tokens, padding included.
 
-    Longest first pads least and runs out of memory at once or never. An example longer than the budget is alone.
+    Longest first needs the least padding, and runs out of memory at the first batch or never. An example that is longer
+    than the budget is alone in its batch.
 
     Returns:
-        Indices into `lengths`; each index once.
+        Indices into `lengths`, each once.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -106,31 +107,31 @@ def per_example(
     A batch that does not fit into a GPU's memory is halved until it does.
 
     Args:
-        measure: called with each padded batch, on `device`; returns what holds numbers for each example of it.
-        token_budget: tokens in a batch, padding included; 0 leaves it to the kind of device.
-        name: of what is measured, for the progress that is shown.
+        measure: called with each padded batch, on `device`; returns one value for each example of the batch.
+        token_budget: tokens in a batch, padding included; 0 takes the default of the device.
+        name: of the quantity, for the progress bar.
 
     Raises:
-        torch.OutOfMemoryError: an example alone does not fit.
+        torch.OutOfMemoryError: a single example does not fit.
     """
 
-    def halved(indices: list[int]) -> list[Any]:
+    def halve_until_it_fits(indices: list[int]) -> list[Any]:
         try:
             return list(measure(collate([examples[index] for index in indices], pad_id).to(device)))
         except torch.OutOfMemoryError:
             if len(indices) == 1:
                 raise
-        # Behind the handler, since the error holds what the batch took.
+        # Outside of the handler, because the error keeps the memory of the batch alive.
         middle = len(indices) // 2
-        return halved(indices[:middle]) + halved(indices[middle:])
+        return halve_until_it_fits(indices[:middle]) + halve_until_it_fits(indices[middle:])
 
-    found: list[Any] = [None] * len(examples)
+    values: list[Any] = [None] * len(examples)
     lengths = [len(example.ids) for example in examples]
     batches = by_token_budget(lengths, token_budget or TOKENS[device.type])
     for indices in progress.steps(batches, [sum(lengths[i] for i in batch) for batch in batches], name):
-        for index, value in zip(indices, halved(indices), strict=True):
-            found[index] = value
-    return found
+        for index, value in zip(indices, halve_until_it_fits(indices), strict=True):
+            values[index] = value
+    return values
 
 
 def shuffled_batches(examples: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -142,13 +143,13 @@ def shuffled_batches(examples: int, batch_size: int, seed: int, epoch: int) -> l
 def micro_batches(
     batch: Sequence[int], lengths: Sequence[int], micro_batch: int, process: int, processes: int
 ) -> list[list[int]]:
-    """Return what one process computes of an optimizer step, in parts of at most `micro_batch` examples.
+    """Return one process's part of an optimizer step, in micro-batches of at most `micro_batch` examples.
 
-    Every process gets equally many parts, as collective gradient reduction demands; a part may be empty. Examples of
-    like length go together.
+    Every process gets the same number of micro-batches, because gradient reduction is collective; some may be empty.
+    Examples of similar length go together.
     """
     ordered = sorted(batch, key=lambda index: (lengths[index], index))
-    count = -(-len(ordered) // (micro_batch * processes))  # parts per process, rounded up
+    count = -(-len(ordered) // (micro_batch * processes))  # of each process, rounded up
     bounds = [part * len(ordered) // (count * processes) for part in range(count * processes + 1)]
     return [ordered[start:end] for start, end in itertools.pairwise(bounds)][process::processes]
 
@@ -156,25 +157,25 @@ def micro_batches(
 def micro_batches_by_tokens(
     batch: Sequence[int], lengths: Sequence[int], micro_batch: int, process: int, processes: int
 ) -> list[list[int]]:
-    """Return the same as `micro_batches`, in parts of as many tokens instead of as many examples, longest first.
+    """Do as `micro_batches`, with micro-batches of equally many tokens instead of examples, longest first.
 
-    A part has at most as many tokens, padding included, as `micro_batch` examples of the step's longest: that is what
-    the first part may need, and short examples fill the others to it. So there are fewer passes, where nothing but a
-    pass's tokens takes memory: a training's logits would.
+    Each holds at most as many tokens, padding included, as `micro_batch` examples of the step's longest length. Short
+    examples fill it up, which saves passes. It suits steps whose memory depends on tokens alone, as in the warm-up; in
+    LoRA tuning the logits need memory too.
 
     Args:
-        batch: the step's examples, indices into `lengths`; each is in one part of one process.
+        batch: the step's examples, indices into `lengths`; each is in one micro-batch of one process.
         lengths: tokens of all examples.
-        micro_batch: examples of the longest kind that one pass may hold.
-        process: whose parts.
-        processes: how many share the step.
+        micro_batch: examples of the longest length that one pass may hold.
+        process: whose micro-batches.
+        processes: that share the step.
     """
-    own = [lengths[index] for index in batch]
-    parts = by_token_budget(own, micro_batch * max(own))
-    while len(parts) % processes and len(longest := max(parts, key=lambda part: own[part[0]] * len(part))) > 1:
-        middle = len(longest) // 2
-        parts.remove(longest)
-        parts += [longest[:middle], longest[middle:]]
-    parts.sort(key=lambda part: -own[part[0]] * len(part))
+    sizes = [lengths[index] for index in batch]
+    parts = by_token_budget(sizes, micro_batch * max(sizes))
+    while len(parts) % processes and len(largest := max(parts, key=lambda part: sizes[part[0]] * len(part))) > 1:
+        middle = len(largest) // 2
+        parts.remove(largest)
+        parts += [largest[:middle], largest[middle:]]
+    parts.sort(key=lambda part: -sizes[part[0]] * len(part))
     parts += [[]] * (-len(parts) % processes)
     return [[batch[index] for index in part] for part in parts[process::processes]]

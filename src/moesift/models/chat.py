@@ -1,4 +1,4 @@
-"""Messages to tokens: the one tokenisation and chat template of warm-up, scoring, training and evaluation."""
+"""Messages to tokens: one tokenisation and chat template for warm-up, passes, training and evaluation."""
 
 import bisect
 import itertools
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from moesift.errors import UserError
 
-# For base models, whose tokenizers bring no template. The role marks are ordinary text to them, as in Tulu's template.
+# For base models, whose tokenizers have no template. The role marks are ordinary text to them, as in Tulu's template.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|' + message['role'] + '|>\\n' + message['content'] }}"
@@ -20,8 +20,7 @@ PLAIN_TEMPLATE = (
     "{% endfor %}"
     "{{ '<|assistant|>\\n' if add_generation_prompt else '' }}"
 )
-
-MARK = "\uffff"  # stands for no character, so that no template looks for it
+PRIVATE_USE = range(0xE000, 0xF900)  # characters of Unicode without a meaning, which no template looks for
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,15 @@ class Encoded:
 
 
 class Rendered(NamedTuple):
-    """A conversation as text, and spans of its characters."""
+    """A conversation as text, with spans of its characters."""
 
     text: str
-    responses: list[tuple[int, int]]  # the end of the turn included
-    spelled: list[tuple[int, int]]  # what reads like a special token and was written by someone
+    responses: list[tuple[int, int]]  # including the end of the turn
+    spelled: list[tuple[int, int]]  # text of a message that reads like a special token
 
 
 def with_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """Give a tokenizer without a chat template the plain one, and one without a padding token its end token.
+    """Give a tokenizer the plain chat template if it has none, and its end token for padding if it has none.
 
     Raises:
         UserError: the tokenizer has no end token, which closes a response and so must be learned.
@@ -73,20 +72,20 @@ def encode(
     max_length: int,
     finished: Sequence[bool] | None = None,
 ) -> list[Encoded]:
-    """Tokenise conversations and mark the tokens of the responses, the end of the turn included.
+    """Tokenise conversations and mark the tokens of the responses, including the end of the turn.
 
-    Of a conversation that is not `finished` (none given: all are) the last response has no end of its turn.
+    The last response of a conversation that is not `finished` gets no end of its turn; by default all are finished.
 
-    A conversation is rendered and tokenised whole, and a token belongs to a response when any of its characters does,
-    so that the tokens are those that the model reads in use. Special tokens are the template's alone: a message that
-    spells one (`<|im_end|>`) opens and closes no turn, but is spelled in ordinary tokens.
+    A conversation is rendered and tokenised as a whole, and a token belongs to a response if any of its characters
+    does, so the tokens are the ones that the model sees in use. Only the template may write special tokens: a message
+    that contains one as text (`<|im_end|>`) opens or closes no turn, and is encoded in ordinary tokens.
 
     Raises:
-        UserError: the chat template refuses a conversation, or rewrites earlier turns, so that responses cannot be
-            found in it.
+        UserError: the chat template refuses a conversation, or rewrites earlier turns, so that the responses cannot be
+            located in its text.
     """
     special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    # The longest first: of two special tokens one may begin with the other.
+    # The longest first, because one special token may begin with another.
     pattern = re.compile("|".join(re.escape(token) for token in sorted(special, key=len, reverse=True)))
     rendered = [_render(messages, tokenizer, pattern) for messages in conversations]
     if not rendered:
@@ -99,8 +98,8 @@ def encode(
     examples = []
     for ids, offsets, part in zip(tokens["input_ids"], tokens["offset_mapping"], rendered, strict=True):
         if part.spelled:
-            ids, offsets = _spelled_out(part, tokenizer)
-        response = _within(offsets, part.responses)
+            ids, offsets = _tokenise_spelled(part, tokenizer)
+        response = _overlapping(offsets, part.responses)
         examples.append(Encoded(ids[:max_length], response[:max_length], len(ids) > max_length))
     return examples
 
@@ -124,7 +123,7 @@ def encode_responses(
 
 
 def responses_alone(example: Encoded, start_id: int) -> list[Encoded]:
-    """Return each response of an example alone: the same tokens behind one start token, and no instruction."""
+    """Return each response of an example by itself: its tokens after one start token, without the instruction."""
     turns = []
     for is_response, run in itertools.groupby(
         zip(example.ids, example.response, strict=True), key=lambda pair: pair[1]
@@ -138,11 +137,11 @@ def responses_alone(example: Encoded, start_id: int) -> list[Encoded]:
 def _render(
     messages: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerFast, special: re.Pattern[str]
 ) -> Rendered:
-    """Return the text of a conversation, its responses, and where a message spells what `special` matches."""
+    """Return the text of a conversation, its responses, and the places where a message contains a special token."""
 
-    def template(turns: Sequence[dict[str, str]], **how: Any) -> str:
+    def template(turns: Sequence[dict[str, str]], **options: Any) -> str:
         try:
-            return cast(str, tokenizer.apply_chat_template(list(turns), tokenize=False, **how))
+            return cast(str, tokenizer.apply_chat_template(list(turns), tokenize=False, **options))
         except TemplateError as error:
             roles = ", ".join(turn["role"] for turn in turns)
             raise UserError(
@@ -150,58 +149,47 @@ def _render(
                 "conversations out, or set a plain chat template in the tokenizer's directory"
             ) from error
 
-    whole = template(messages)
+    text = template(messages)
     eos = str(tokenizer.eos_token)
-    spans = []
+    responses = []
     for turn, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
         before = template(messages[:turn], add_generation_prompt=True)
         after = template(messages[: turn + 1])
-        if not (whole.startswith(after) and after.startswith(before)):
+        if not (text.startswith(after) and after.startswith(before)):
             raise UserError(
                 f"{tokenizer.name_or_path}: its chat template rewrites earlier turns or opens responses with text that "
                 "it then drops; set a plain chat template in the tokenizer's directory"
             )
-        # Where a template puts white space behind the end token, it belongs to the next turn: a model never writes it.
-        ending = after.rstrip()
-        spans.append((len(before), len(ending if ending.endswith(eos) else after)))
+        # White space that a template writes after the end token belongs to the next turn: a model never writes it.
+        stripped = after.rstrip()
+        responses.append((len(before), len(stripped if stripped.endswith(eos) else after)))
     if not special.pattern or not any(special.search(message["content"]) for message in messages):
-        return Rendered(whole, spans, [])
-    marked = template(
-        [
-            {**message, "content": special.sub(lambda found: MARK * len(found.group()), message["content"])}
-            for message in messages
-        ]
-    )
-    if len(marked) != len(whole):
+        return Rendered(text, responses, [])
+    # Special tokens that messages contain are replaced by a character that occurs nowhere else, which shows their places.
+    mark = next(chr(code) for code in PRIVATE_USE if chr(code) not in text)
+    replaced = [
+        {**message, "content": special.sub(lambda match: mark * len(match.group()), message["content"])}
+        for message in messages
+    ]
+    marked = template(replaced)
+    if len(marked) != len(text):
         raise UserError(
-            f"{tokenizer.name_or_path}: its chat template does not write messages as they are where they spell a "
-            "special token; set a plain chat template in the tokenizer's directory"
+            f"{tokenizer.name_or_path}: its chat template changes messages that contain a special token; set a plain "
+            "chat template in the tokenizer's directory"
         )
-    places = [place for place, (mark, written) in enumerate(zip(marked, whole, strict=True)) if mark == MARK != written]
-    return Rendered(whole, spans, _runs(places))
+    return Rendered(text, responses, [match.span() for match in re.finditer(f"{mark}+", marked)])
 
 
-def _within(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """Say of each token, whose offsets rise, whether any of its characters lies in a span."""
+def _overlapping(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """Return for each token, given by ascending offsets, whether any of its characters lies in a span."""
     starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
-    found = [False] * len(offsets)
-    for since, to in spans:
-        first, behind = bisect.bisect_right(ends, since), bisect.bisect_left(starts, to)
-        found[first:behind] = [True] * (behind - first)
-    return found
-
-
-def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the runs of consecutive places, each as its first and the one behind its last."""
-    runs: list[tuple[int, int]] = []
-    for place in places:
-        if runs and runs[-1][1] == place:
-            runs[-1] = (runs[-1][0], place + 1)
-        else:
-            runs.append((place, place + 1))
-    return runs
+    overlaps = [False] * len(offsets)
+    for start, end in spans:
+        first, behind = bisect.bisect_right(ends, start), bisect.bisect_left(starts, end)
+        overlaps[first:behind] = [True] * (behind - first)
+    return overlaps
 
 
 def _without_end(conversation: Rendered, tokenizer: PreTrainedTokenizerFast) -> Rendered:
@@ -212,15 +200,17 @@ def _without_end(conversation: Rendered, tokenizer: PreTrainedTokenizerFast) -> 
     return Rendered(text[:end], [*responses[:-1], (start, end)], [span for span in spelled if span[1] <= end])
 
 
-def _spelled_out(conversation: Rendered, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[tuple[int, int]]]:
-    """Return tokens and their offsets, with ordinary tokens for what a message spells.
+def _tokenise_spelled(
+    conversation: Rendered, tokenizer: PreTrainedTokenizerFast
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return tokens and offsets, with ordinary tokens where a message contains a special token as text.
 
-    A special token parts the text in any case, so that the tokens on both sides are those that they would have been.
+    Every tokenizer splits a text at special tokens, so the tokens on both sides of one stay the same.
     """
     ids: list[int] = []
     offsets: list[tuple[int, int]] = []
-    ends = [0, *itertools.chain(*conversation.spelled), len(conversation.text)]
-    for part, (start, end) in enumerate(itertools.pairwise(ends)):
+    bounds = [0, *itertools.chain(*conversation.spelled), len(conversation.text)]
+    for part, (start, end) in enumerate(itertools.pairwise(bounds)):
         tokens = tokenizer(
             conversation.text[start:end],
             add_special_tokens=False,
@@ -228,5 +218,5 @@ def _spelled_out(conversation: Rendered, tokenizer: PreTrainedTokenizerFast) -> 
             split_special_tokens=part % 2 == 1,
         )
         ids += tokens["input_ids"]
-        offsets += [(start + since, start + to) for since, to in tokens["offset_mapping"]]
+        offsets += [(start + first, start + last) for first, last in tokens["offset_mapping"]]
     return ids, offsets

@@ -4,8 +4,8 @@ config.json, tokenizer files          as transformers writes them
 frozen*.safetensors                   the frozen weights: hard links to the files of epoch 0
 routers.safetensors                   the routers in float32, under transformers' names
 model.safetensors.index.json          joins the two for transformers
-trash_experts.safetensors             the trash-can rows in float32; plain transformers does not read it
-optimizer.safetensors                 what the next epoch needs to go on: Adam's moments and the multipliers
+trash_experts.safetensors             the trash-can rows in float32, which plain transformers does not read
+optimizer.safetensors                 the state that the next epoch starts from: Adam's moments and the multipliers
 selector.json                         how the trash-can experts are attached
 """
 
@@ -31,7 +31,7 @@ TRASH = "trash_experts.safetensors"
 INDEX = "model.safetensors.index.json"
 OPTIMIZER = "optimizer.safetensors"
 SETTINGS = "selector.json"
-OF_ONE_EPOCH = (ROUTERS, INDEX, TRASH, OPTIMIZER)  # the rest is the same in every epoch
+OF_ONE_EPOCH = (ROUTERS, INDEX, TRASH, OPTIMIZER)  # all other files are the same in every epoch
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Selector:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     trash_can: TrashCan
-    settings: dict[str, str | float | int]  # what `TrashCan` was attached with
+    settings: dict[str, str | float | int]  # the arguments of `TrashCan`
 
 
 def attach(model: str, trash_ratio: float, role: Role, seed: int, gate: Gate = "learned") -> Selector:
@@ -59,7 +59,7 @@ def load(folder: Path) -> Selector:
     """Load an epoch as `save` wrote it: float32 routers and trash rows on the frozen model.
 
     Raises:
-        UserError: the folder is not an epoch, or a file of it is incomplete.
+        UserError: the folder is not an epoch, or one of its files is incomplete.
     """
     try:
         settings = json.loads((folder / SETTINGS).read_text())
@@ -71,16 +71,16 @@ def load(folder: Path) -> Selector:
 
 
 def load_router_weights(selector: Selector, folder: Path) -> None:
-    """Give a selector the routers and trash rows of another epoch of its warm-up; all else is the same in every epoch.
+    """Give a selector the routers and trash rows of another epoch of its warm-up; nothing else differs between epochs.
 
     Raises:
-        UserError: the folder is not an epoch of this warm-up, or a file of it is incomplete.
+        UserError: the folder is not an epoch of this warm-up, or one of its files is incomplete.
     """
     require_complete(folder)
     try:
-        trained = load_file(folder / ROUTERS)
+        routers = load_file(folder / ROUTERS)
         names = _names_on_disk(selector)
-        values = {name: trained[names[name]] for name in names} | load_file(folder / TRASH)
+        values = {name: routers[names[name]] for name in names} | load_file(folder / TRASH)
     except (OSError, KeyError) as error:
         raise _incomplete(folder, error) from error
     with torch.no_grad():
@@ -89,7 +89,7 @@ def load_router_weights(selector: Selector, folder: Path) -> None:
 
 
 def save(selector: Selector, folder: Path, previous: Path | None, optimizer: dict[str, Tensor]) -> None:
-    """Write an epoch. With a previous epoch at hand its frozen weights are shared by hard links, else written."""
+    """Write an epoch. The frozen weights are hard links to those of the previous epoch, if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     trained = {name: value.detach().cpu() for name, value in selector.trash_can.parameters().items()}
     names = _names_on_disk(selector)
@@ -97,23 +97,22 @@ def save(selector: Selector, folder: Path, previous: Path | None, optimizer: dic
         frozen = {name: value for name, value in selector.model.state_dict().items() if name not in trained}
         selector.model.save_pretrained(folder, state_dict=frozen)
         for file in folder.glob("model*.safetensors"):
-            # transformers reads a file called model.safetensors alone and would not look into the index.
+            # Given a model.safetensors, transformers reads that file alone and ignores the index.
             file.rename(folder / file.name.replace("model", "frozen"))
         selector.tokenizer.save_pretrained(folder)
+        (folder / SETTINGS).write_text(json.dumps(selector.settings, indent=2) + "\n")
     else:
         for file in previous.iterdir():
             if file.is_file() and file.name not in OF_ONE_EPOCH and not file.name.startswith("."):
-                _share(file, folder / file.name)
+                _link_or_copy(file, folder / file.name)
     save_file({names[name]: trained[name].contiguous() for name in names}, folder / ROUTERS, {"format": "pt"})
     save_file({name: value for name, value in trained.items() if name not in names}, folder / TRASH, {"format": "pt"})
     save_file(optimizer, folder / OPTIMIZER)
     _write_index(folder)
-    if previous is None:
-        (folder / SETTINGS).write_text(json.dumps(selector.settings, indent=2) + "\n")
 
 
 def load_optimizer(folder: Path) -> dict[str, Tensor]:
-    """Return what `save` was given as the optimizer's state; empty after epoch 0."""
+    """Return the tensors that `save` got as the optimizer's state; empty after epoch 0."""
     try:
         return load_file(folder / OPTIMIZER)
     except (OSError, SafetensorError) as error:
@@ -127,18 +126,18 @@ def _incomplete(folder: Path, error: Exception) -> UserError:
 def _names_on_disk(selector: Selector) -> dict[str, str]:
     """Map the routers' names in memory to transformers' names on disk, which differ in some families.
 
-    Its renaming takes a state, not names: so one number a router is renamed, and read back by number.
+    transformers renames a state, not names. So each router is given a number as its weight, and the renamed state tells
+    which number has which name.
     """
     names = [name for name in selector.trash_can.parameters() if name not in selector.trash_can.trash_rows()]
     numbered = {name: torch.tensor([number]) for number, name in enumerate(names)}
     return {names[int(number)]: name for name, number in revert_weight_conversion(selector.model, numbered).items()}
 
 
-def _share(source: Path, target: Path) -> None:
-    """Link a file, or copy it where the file system cannot link."""
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:
+    except OSError:  # the file system has no links
         shutil.copy2(source, target)
 
 

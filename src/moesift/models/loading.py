@@ -26,82 +26,80 @@ logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-# For the tests with a Slurm, whose GPUs are no devices, and for nothing else: set, a job of GPUs computes on the CPU.
+# For tests with a Slurm whose GPUs are not real: where it is set, a job with GPUs computes on the CPU.
 FAKE_GPUS = "MOESIFT_FAKE_GPUS"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 
 
 def device() -> torch.device:
-    """Return the accelerator that torch sees, else the CPU, which a job of GPUs never gets.
+    """Return the accelerator that torch can use, else the CPU.
 
     Raises:
-        UserError: as `require_gpus`.
+        UserError: the job has GPUs and torch cannot use them, as in `require_gpus`.
     """
     require_gpus(gpus_given())
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def gpus_given() -> int:
-    """Return how many GPUs this job has asked for and been given; 0 where it computes on the CPU."""
+    """Return the number of GPUs that this job was given; 0 if it computes on the CPU."""
     return 0 if FAKE_GPUS in os.environ else int(os.environ.get(GIVEN, "0"))
 
 
 def require_gpus(asked: int) -> None:
-    """Refuse a torch that can compute on fewer GPUs than a job has asked for and been given.
+    """Check that torch can compute on as many GPUs as the job was given.
 
     Raises:
-        UserError: it can; the message says how many, and where to look.
+        UserError: it cannot; the message gives both numbers and the probable cause.
     """
     usable = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
     if usable >= asked:
         return
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else torch.version.hip and f"ROCm {torch.version.hip}"
-    look = (
-        f"torch {torch.__version__} is built for {built}: see by `nvidia-smi` whether the driver is as new and the "
-        "GPUs answer"
+    advice = (
+        f"torch {torch.__version__} is built for {built}: check with `nvidia-smi` that the driver is recent enough and "
+        "the GPUs respond"
         if built
-        else f"torch {torch.__version__} is built for the CPU alone: install one that is built for these GPUs"
+        else f"torch {torch.__version__} is built for CPUs only: install one that is built for these GPUs"
     )
     raise UserError(
-        f"the job asks for GPUs: {asked}; of those that it was given, torch can compute on: {usable}; {look}; or give "
-        "throughput.gpus, or the profile's `gpu`, a number that is there, and 0 to compute on the CPU"
+        f"the job asks for GPUs: {asked}; of those that it was given, torch can compute on: {usable}; {advice}; or set "
+        "throughput.gpus, or the profile's `gpu`, to a number that is available, or to 0 to compute on the CPU"
     )
 
 
 def load_config(model: str, key: str) -> PreTrainedConfig:
-    """Load a model's configuration alone.
+    """Load a model's configuration without the model.
 
     Raises:
-        UserError: names the configuration key, when the model is not there.
+        UserError: there is no such model; the message names `key`, the key that gives it in moesift's configuration.
     """
     try:
         return AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except Exception as error:  # a config.json may be wrong in as many ways as there are classes that read it
-        is_here = os.path.isdir(model)
-        wrong = "cannot be read" if is_here else "is neither a model directory here nor to be had from the hub"
-        raise UserError(f"{key}: {model} {wrong}: {_reason(error)}") from error
+    except Exception as error:  # the classes that read a config.json raise errors of many types
+        is_directory = os.path.isdir(model)
+        problem = "cannot be read" if is_directory else "is neither a local directory nor a model on the hub"
+        raise UserError(f"{key}: {model} {problem}: {_reason(error)}") from error
 
 
 def require_safetensors(model: str) -> None:
-    """Refuse a model directory without safetensors, or with one that ends early, which its header tells.
-
-    What is on the hub shows when it is loaded.
+    """Refuse a model directory without safetensors, or with a truncated one. Models on the hub are not checked here.
 
     Raises:
-        UserError: names the directory, and the pickles that it has instead; or the file.
+        UserError: names the directory and the pickles that it has instead, or the truncated file.
     """
     folder = Path(model)
     if not folder.is_dir():
         return
     if not any((folder / name).is_file() for name in WEIGHTS):
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
-        instead = f"; convert {', '.join(pickles)} to safetensors: to read a pickle may run code" if pickles else ""
-        raise UserError(f"{model}: has neither {' nor '.join(WEIGHTS)}, and no other weights are read{instead}")
+        advice = f"; convert {', '.join(pickles)} to safetensors: reading a pickle may run code" if pickles else ""
+        raise UserError(f"{model}: has neither {' nor '.join(WEIGHTS)}, and no other weights are read{advice}")
     require_complete(folder)
 
 
 def require_complete(folder: Path) -> None:
-    """Refuse a folder with a file of safetensors that ends early.
+    """Refuse a folder with a truncated safetensors file, which shows in its header.
 
     Raises:
         UserError: names the file.
@@ -112,40 +110,40 @@ def require_complete(folder: Path) -> None:
                 pass
         except (OSError, SafetensorError) as error:
             raise UserError(
-                f"{file}: cannot be read as safetensors: {error}; if the workflow made {folder}, remove that folder, "
-                "and the same command makes it again"
+                f"{file}: cannot be read as safetensors: {error}; if the workflow made {folder}, remove that folder and "
+                "run the same command again"
             ) from None
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerFast:
-    """Load a tokenizer that has a chat template and a padding token.
+    """Load a tokenizer, and give it a chat template and a padding token if it has none.
 
     Raises:
-        UserError: names the model, when its tokenizer is not there or cannot be used.
+        UserError: the tokenizer is missing or cannot be used; the message names the model.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except Exception as error:  # the library below raises bare Exceptions
         raise UserError(f"{model}: its tokenizer cannot be loaded: {_reason(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise UserError(f"{model}: needs a fast tokenizer (tokenizer.json), which tells where each token stands")
-    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):  # what transformers makes of a missing file
+        raise UserError(f"{model}: needs a fast tokenizer (tokenizer.json), which gives each token's place in the text")
+    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):  # transformers' substitute for a missing file
         raise UserError(f"{model}: its tokenizer has no vocabulary; is tokenizer.json there?")
     return with_template(tokenizer)
 
 
 def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Load a causal language model, in the dtype it was saved in, onto `device`, and its tokenizer.
+    """Load a causal language model, in the dtype that it was saved in, onto `device`, with its tokenizer.
 
-    Only safetensors are read, and no code of the model's repository is run.
+    Only safetensors are read, and no code from the model's repository is run.
 
     Raises:
-        UserError: names the model, when it is not there, cannot be read, or lacks weights.
+        UserError: the model is missing, unreadable or lacks weights; the message names it.
     """
     require_safetensors(model)
     tokenizer = load_tokenizer(model)
     try:
-        loaded, found = cast(
+        loaded, report = cast(
             tuple[PreTrainedModel, dict[str, set[str]]],
             AutoModelForCausalLM.from_pretrained(
                 model, dtype="auto", use_safetensors=True, trust_remote_code=False, output_loading_info=True
@@ -153,29 +151,27 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         )
     except Exception as error:  # the weights may fit neither the configuration nor the memory
         raise UserError(f"{model}: cannot be loaded as a causal language model: {_reason(error)}") from error
-    if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
-        raise UserError(
-            f"{model}: its files lack {len(missing)} of the weights of its config.json, such as {missing[0]}"
-        )
+    if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
+        raise UserError(f"{model}: its files lack {len(missing)} of its weights, such as {missing[0]}")
     loaded = loaded.to(device()).eval()
     suit_device(loaded)
     return loaded, tokenizer
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:
-    """Have the backward pass compute each layer's inside again from the layer's input, which alone is kept.
+    """Keep only each layer's input for the backward pass, which computes the rest of the layer again.
 
-    transformers does so in train mode only, which would also draw dropout and noise; so the mode of the layers
-    themselves is set, and that of what is in them is left alone.
+    transformers does this in train mode only, and train mode also turns on dropout and noise. So only the layers'
+    own flag is set, not that of the modules in them.
     """
-    model.gradient_checkpointing_enable({"use_reentrant": False})  # the other way drops the gradients of router logits
+    model.activation_checkpointing_enable({"use_reentrant": False})  # reentrant loses the gradients of router logits
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
 
 
 def _reason(error: Exception) -> str:
-    """Return what a loader of transformers says, which would have one run the code of a model's repository."""
+    """Return the message of a loader of transformers, without its advice to run the code of a model's repository."""
     if "trust_remote_code" in str(error):
-        return "it is a model by code of its own, and moesift runs none but that of transformers"
+        return "the model needs code from its own repository, and moesift runs only the code of transformers"
     return " ".join(str(error).split()) or type(error).__name__

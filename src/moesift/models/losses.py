@@ -12,75 +12,75 @@ from moesift.models.batches import Batch, per_example
 from moesift.models.chat import Encoded
 from moesift.models.heads import hidden_states, logits
 
-# Tokens that the head makes logits of at once: in float32, of a vocabulary of 100k, 100 MB instead of gigabytes.
+# Tokens whose logits exist at the same time: in float32, with a vocabulary of 100k, 100 MB instead of gigabytes.
 CHUNK = 256
 
 
 def response_nll(logits: Tensor, batch: Batch) -> Tensor:
     """Return the cross-entropy of each example's response tokens, summed, (B,) float32 in nats.
 
-    Token t is predicted from the logits at t - 1; padding and instructions count nothing.
+    Token t is predicted by the logits at t - 1. Padding and instructions do not count.
 
     Args:
-        logits: (B, P, V) of the last P positions, at least `batch.predicting` of them: a model's head runs there only.
+        logits: (B, P, V) of the last P positions, where P is at least `batch.predicting`.
         batch: the tokens that the logits were computed from, (B, T).
     """
     first = batch.ids.shape[1] - logits.shape[1] + 1
     targets = batch.ids.masked_fill(~batch.response, -100)[:, first:]  # (B, P-1)
-    nats = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), targets, ignore_index=-100, reduction="none")
-    return nats.sum(dim=1)  # (B, P-1) -> (B,)
+    nll = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), targets, ignore_index=-100, reduction="none")
+    return nll.sum(dim=1)  # (B, P-1) -> (B,)
 
 
 def response_nll_in_chunks(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Do as `response_nll` with the logits of a model whose head is frozen, which never exist whole, (B,) float32."""
+    """Do as `response_nll` for a model with a frozen head, whose logits never exist all at once, (B,) float32."""
     return token_nll_in_chunks(model, batch).sum(dim=1)  # (B, T-1) -> (B,)
 
 
 def token_nll_in_chunks(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Return the cross-entropy of each response token, (B, T-1) float32 in nats, 0 at what counts nothing.
+    """Return the cross-entropy of each response token, (B, T-1) float32 in nats, 0 at all other tokens.
 
-    The head runs on the positions that predict a response token and on no other.
+    The head runs only at positions that predict a response token.
     """
     predicted = batch.predicted[:, 1:]  # (B, T-1)
     hidden = hidden_states(model, batch)[:, :-1][predicted]  # (n, D)
-    nats = nll_in_chunks(hidden, batch.ids[:, 1:][predicted], lambda part: logits(model, part), CHUNK)  # (n,)
-    return nats.new_zeros(predicted.shape).masked_scatter(predicted, nats)  # (B, T-1)
+    nll = nll_in_chunks(hidden, batch.ids[:, 1:][predicted], lambda part: logits(model, part), CHUNK)  # (n,)
+    return nll.new_zeros(predicted.shape).masked_scatter(predicted, nll)  # (B, T-1)
 
 
 def nll_in_chunks(hidden: Tensor, targets: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> Tensor:
-    """Return the cross-entropy of each token, (n,) float32 in nats, with gradients for the hidden states alone.
+    """Return the cross-entropy of each token, (n,) float32 in nats, with gradients for the hidden states only.
 
     Args:
         hidden: (n, D).
         targets: (n,) int64.
-        head: makes logits of hidden states, (c, D) -> (c, V).
-        chunk: tokens c whose logits exist at once, those of the gradient included.
+        head: computes logits of hidden states, (c, D) -> (c, V).
+        chunk: number c of tokens whose logits, and their gradients, exist at the same time.
     """
-    return _InChunks.apply(hidden, targets, head, chunk)
+    return _NllInChunks.apply(hidden, targets, head, chunk)
 
 
-class _InChunks(torch.autograd.Function):
-    """The slope of a token's loss depends on no other token: it is taken while its logits are at hand, and kept."""
+class _NllInChunks(torch.autograd.Function):
+    """A token's loss depends on no other token, so its gradient is computed while its logits exist, and kept."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, targets: Tensor, head: Callable[[Tensor], Tensor], chunk: int) -> Tensor:
-        needed = ctx.needs_input_grad[0]
-        nats, slopes = hidden.new_empty(len(hidden), dtype=torch.float32), []
+        needs_gradient = ctx.needs_input_grad[0]
+        nll, gradients = hidden.new_empty(len(hidden), dtype=torch.float32), []
         for start in range(0, len(hidden), chunk):
-            part = hidden[start : start + chunk].detach().requires_grad_(needed)  # (c, D)
-            with torch.set_grad_enabled(needed):
-                own = F.cross_entropy(head(part).float(), targets[start : start + chunk], reduction="none")  # (c,)
-            nats[start : start + chunk] = own.detach()
-            if needed:
-                slopes += torch.autograd.grad(own, part, torch.ones_like(own))
-        if needed:
-            ctx.save_for_backward(torch.cat(slopes) if slopes else torch.zeros_like(hidden))  # (n, D)
-        return nats
+            part = hidden[start : start + chunk].detach().requires_grad_(needs_gradient)  # (c, D)
+            with torch.set_grad_enabled(needs_gradient):
+                losses = F.cross_entropy(head(part).float(), targets[start : start + chunk], reduction="none")  # (c,)
+            nll[start : start + chunk] = losses.detach()
+            if needs_gradient:
+                gradients += torch.autograd.grad(losses, part, torch.ones_like(losses))
+        if needs_gradient:
+            ctx.save_for_backward(torch.cat(gradients) if gradients else torch.zeros_like(hidden))  # (n, D)
+        return nll
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        (slopes,) = ctx.saved_tensors
-        return (upstream[0].unsqueeze(1) * slopes).to(slopes.dtype), None, None, None  # (n, D)
+        (gradients,) = ctx.saved_tensors
+        return (upstream[0].unsqueeze(1) * gradients).to(gradients.dtype), None, None, None  # (n, D)
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
-"""A dense model as a Mixture-of-Experts model that computes the same function, so that it can be a selector.
+"""Turn a dense model into a Mixture-of-Experts model that computes the same function, so that it can be a selector.
 
 Sparse upcycling (Komatsuzaki et al., arXiv 2212.05055): every expert is a copy of the dense feed-forward block. The
-weights of the K experts that run sum to one, so their sum is the dense block's output, whichever run.
+weights of the K experts that run sum to one, so their weighted sum is the dense block's output, whichever experts run.
 """
 
 from typing import Any
@@ -20,39 +20,31 @@ from transformers.initialization import no_init_weights
 
 from moesift.errors import UserError
 
-# The MoE class of a dense architecture, and its names for what upcycling adds. Qwen2's has a shared expert beside the
-# others; it is made as small as it can be, and zero.
-SHAPES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
+# The MoE class of each dense architecture, with the settings that upcycling needs. Qwen2's has a shared expert too, which
+# gets the smallest size, and zeros.
+MOE: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
     "llama": (MixtralConfig, {}),
     "mistral": (MixtralConfig, {}),
     "qwen2": (Qwen2MoeConfig, {"norm_topk_prob": True, "shared_expert_intermediate_size": 1}),
     "qwen3": (Qwen3MoeConfig, {"norm_topk_prob": True}),
 }
-# What a configuration says of the dense class itself.
-OF_THE_CLASS = ("model_type", "architectures", "transformers_version", "dtype")
+OF_THE_DENSE_CLASS = ("model_type", "architectures", "transformers_version", "dtype")  # settings not to carry over
 
 
 def upcycled_config(dense: PretrainedConfig, experts: int, experts_per_token: int) -> PretrainedConfig:
-    """Return the configuration of the MoE model that `upcycled` makes, but for its dtype.
+    """Return the configuration of the MoE model that `upcycled` returns, without its dtype.
 
     Raises:
-        UserError: the architecture is none that can be upcycled, or is quantised.
+        UserError: the architecture cannot be upcycled, or the model is quantised.
     """
-    kind = dense.model_type
-    if kind not in SHAPES:
-        raise UserError(f"selector.upcycle: {kind} cannot be upcycled; {', '.join(SHAPES)} can")
+    if dense.model_type not in MOE:
+        raise UserError(f"selector.upcycle: {dense.model_type} cannot be upcycled; {', '.join(MOE)} can")
     if hasattr(dense, "quantization_config"):
         raise UserError("selector.upcycle: a quantised model cannot be upcycled; save it dequantised first")
-    config_class, own = SHAPES[kind]
-    return config_class.from_dict(
-        {
-            **{key: value for key, value in dense.to_dict().items() if key not in OF_THE_CLASS},
-            "num_experts": experts,
-            "num_experts_per_tok": experts_per_token,
-            "moe_intermediate_size": dense.intermediate_size,
-            **own,
-        }
-    )
+    moe_class, settings = MOE[dense.model_type]
+    carried = {key: value for key, value in dense.to_dict().items() if key not in OF_THE_DENSE_CLASS}
+    sizes = {"num_experts": experts, "num_experts_per_tok": experts_per_token}
+    return moe_class.from_dict(carried | sizes | {"moe_intermediate_size": dense.intermediate_size} | settings)
 
 
 def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed: int) -> PreTrainedModel:
@@ -61,15 +53,15 @@ def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed:
     Args:
         dense: a Llama, Mistral, Qwen2 or Qwen3 model.
         experts: E, the copies in each layer.
-        experts_per_token: K of them run for each token; 1 costs no more compute than the dense model.
-        seed: of the routers' rows, which are drawn with the spread of the dense model's initialisation.
+        experts_per_token: K, the experts that run for each token; 1 costs as much compute as the dense model.
+        seed: of the routers' rows, which are drawn with the standard deviation of the dense model's initialisation.
 
     Raises:
-        UserError: the architecture is another one, is quantised, or has weights that its MoE class has no place for.
+        UserError: as `upcycled_config`, or the model has weights that its MoE class has no place for.
     """
-    shape = upcycled_config(dense.config, experts, experts_per_token)
-    with no_init_weights():  # every weight is given below
-        moe = AutoModelForCausalLM.from_config(shape, dtype=dense.dtype)
+    config = upcycled_config(dense.config, experts, experts_per_token)
+    with no_init_weights():  # every weight is set below
+        moe = AutoModelForCausalLM.from_config(config, dtype=dense.dtype)
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
     for name, value in dense.state_dict().items():
@@ -86,8 +78,8 @@ def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed:
             state[f"{block}.mlp.experts.down_proj"] = value.expand(experts, -1, -1)  # (E, D, I)
         elif part != "up_proj.weight":
             raise UserError(
-                f"selector.upcycle: {dense.config.model_type} with {name} cannot be upcycled: no MoE class has a place "
-                "for it"
+                f"selector.upcycle: {dense.config.model_type} with {name} cannot be upcycled: its MoE class has no "
+                "such weight"
             )
     for name, value in moe.state_dict().items():
         if "shared_expert" in name:
@@ -98,7 +90,7 @@ def upcycled(dense: PreTrainedModel, experts: int, experts_per_token: int, seed:
         raise UserError(
             f"selector.upcycle: {type(dense).__name__} does not fit {type(moe).__name__}: {error}"
         ) from error
-    moe.tie_weights()  # which is part of the initialisation that was left out
+    moe.tie_weights()  # part of the initialisation that was skipped
     moe.generation_config = dense.generation_config
     return moe.to(dense.device).eval()
 
@@ -108,5 +100,5 @@ def largest_difference(model: PreTrainedModel, other: PreTrainedModel, seed: int
     """Return the largest difference of two models' logits on random tokens, as a share of the largest logit."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(model.config.vocab_size, (2, 64), generator=generator).to(model.device)  # (2, 64)
-    logits, others = model(ids).logits, other(ids).logits  # (2, 64, V)
-    return ((logits - others).abs().max() / logits.abs().max()).item()
+    logits, other_logits = model(ids).logits, other(ids).logits  # (2, 64, V)
+    return ((logits - other_logits).abs().max() / logits.abs().max()).item()

@@ -7,55 +7,51 @@ import jinja2
 import polars as pl
 import yaml
 
-from moesift.report import metrics
-from moesift.report.figures import outcomes, routers, selection
-from moesift.report.figures import scores as of_scores
-from moesift.report.metrics import HELDOUT
-from moesift.report.results import Comparison
+from moesift.data.corruption import CLEAN
+from moesift.report import figures
+from moesift.report.comparison import BASE, HELDOUT, budget_text, budgets_of, whole_of
 
 
 def plots(
-    comparison: Comparison,
-    config: Mapping[str, Any],
-    pool: pl.DataFrame,
+    tables: Mapping[str, pl.DataFrame],
+    numbers: Mapping[str, Any],
     scores: pl.DataFrame,
     selections: pl.DataFrame,
     curves: pl.DataFrame | None,
-    keep_shares: pl.DataFrame,
 ) -> dict[str, str]:
     """Return the figures of the page as SVG by name; those that there is nothing to draw of are left out.
 
     Args:
-        comparison: what `results.compare` returns.
-        config: the resolved configuration.
-        pool: columns id, corruption.
-        scores: columns method, id, score, of the first seed.
-        selections: columns method, ratio, id, of the first seed.
-        curves: see `routers.warmup_curves`; None where no method needs a warm-up.
-        keep_shares: columns method, seed, and those of `keep_shares.by_layer`.
+        tables: of the report, by name.
+        numbers: what is in results.json.
+        scores: columns method, id, score, corrupted, of the first seed.
+        selections: columns method, budget, id, of the first seed.
+        curves: see `figures.warmup`; None where no method needs a warm-up.
     """
-    methods = config["methods"]
-    target = config["warmup"]["trash_share"] if config["warmup"]["objective"] == "budget" else None
-    measured = [HELDOUT, *(task["name"] for task in comparison.tasks)]
+    methods, whole = [method["label"] for method in numbers["methods"]], whole_of(numbers["methods"])
+    smallest = budgets_of(selections.filter(~pl.col("method").is_in(whole)))[0]
+    kept = selections.filter(budget=smallest)
+    selected = [method for method in methods if method in kept["method"]]
+    areas = tables["auroc"].filter(~pl.col("method").is_in(whole))
     drawn = {
-        "ratios": outcomes.by_ratio(comparison.summary, measured, methods),
-        "histograms": of_scores.histograms(scores, selections, methods),
-        "kept": selection.kept_map(comparison.kept_of_groups, methods),
+        "budgets": figures.by_budget(tables["summary"], methods, [BASE, *whole]),
+        "histograms": figures.histograms(scores, kept, selected),
+        "kept": figures.kept_map(tables["kept"].filter(budget=smallest), selected),
     }
-    if comparison.differences.height:
-        drawn["random"] = outcomes.against_random(comparison.differences, methods)
+    if tables["differences"].filter(outcome=HELDOUT)["difference"].count():
+        drawn["random"] = figures.against_random(tables["differences"], [*whole, BASE])
+    if areas.height:
+        drawn["auroc"] = figures.auroc_map(areas)
     if curves is not None:
-        drawn["warmup"] = routers.warmup_curves(curves, target)
-    if keep_shares.height:
-        drawn["keep_shares"] = routers.keep_shares(keep_shares, None if target is None else 1 - target, methods)
-    if comparison.labelled:
-        drawn["auroc"] = of_scores.auroc_map(metrics.discrimination_over_seeds(comparison.areas), methods)
-        drawn["distributions"] = of_scores.distributions(scores, pool, methods)
-    return drawn
+        settings = numbers["configuration"]["warmup"]
+        target = settings["trash_share"] if settings["objective"] == "budget" else None
+        drawn["warmup"] = figures.warmup(curves, target)
+    return {name: svg for name, svg in drawn.items() if svg is not None}
 
 
-def page(
+def rendered(
     numbers: Mapping[str, Any],
+    summary: pl.DataFrame,
     drawn: Mapping[str, str],
     examples: Sequence[Mapping[str, Any]],
     durations: Sequence[Mapping[str, Any]],
@@ -63,10 +59,11 @@ def page(
     """Return the report as one HTML page.
 
     Args:
-        numbers: the dictionary of `results.results`.
+        numbers: what is in results.json.
+        summary: of `comparison.over_seeds`, with the differences to random.
         drawn: the figures of `plots`.
         examples: what `examples.of_rankings` returns.
-        durations: the rows of `durations.by_rule`.
+        durations: the rows of `records.durations`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("moesift.report", "template"),
@@ -75,21 +72,28 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["duration"] = clock
+    environment.filters["show"] = show
+    corrupted = sum(row["examples"] for row in numbers["pool"] if row["corruption"] != CLEAN)
     return environment.get_template("page.html.j2").render(
         numbers,
         figures=drawn,
+        compared=[frame.to_dicts() for frame in summary.partition_by("outcome", maintain_order=True)],
+        sizes={"all": sum(row["examples"] for row in numbers["pool"]), "corrupted": corrupted},
         examples=examples,
         durations=durations,
         configuration_yaml=yaml.safe_dump(numbers["configuration"], sort_keys=False, allow_unicode=True),
     )
 
 
-def clock(seconds: float) -> str:
-    """Return a duration as one reads it: 12 s, 3 min 20 s, 5 h 07 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02} min"
+def show(value: Any, form: str = "") -> str:
+    """Return a value as a table shows it: nothing for None, else by a format, or as budget, list or duration."""
+    if value is None:
+        return ""
+    if form == "budget":
+        return budget_text(value)
+    if form == "list":
+        return ", ".join(map(str, value))
+    if form == "clock":
+        minutes, seconds = divmod(round(value), 60)
+        return f"{minutes // 60:,} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {seconds:02} s"
+    return format(value, form)

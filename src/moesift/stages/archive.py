@@ -1,46 +1,49 @@
 """Put an experiment into one zip that another person can check: settings, results, and what was kept, without texts."""
 
-import argparse
+import hashlib
 import io
 import json
-from importlib.resources import files
+import zipfile
+from collections.abc import Mapping
+from importlib.resources import files as resources
 from pathlib import Path
 
 import jinja2
 import polars as pl
 import yaml
 
-from moesift.errors import run
-from moesift.files import parquet
+from moesift import flags
+from moesift.files import atomic_write
 from moesift.provenance import commit, machine, versions
-from moesift.report.archive import pack
 
 KEPT = ["id", "rank", "score", "source", "source_index"]
+SUMS = "SHA256SUMS"  # what `sha256sum -c` reads
+STAMP = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can say: the same content makes the same bytes
 
 
-def main() -> None:
-    """Read the results, write the zip."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, required=True, help="the folder of the experiment")
-    parser.add_argument(
-        "--selections", type=parquet, nargs="+", required=True, help="parquet, of which texts stay behind"
-    )
-    parser.add_argument("--files", type=Path, nargs="+", required=True, help="what goes in as it is")
-    parser.add_argument("--config", type=json.loads, required=True, help="the configuration as JSON")
-    parser.add_argument("--out", type=Path, required=True, help="zip to write")
-    args = parser.parse_args()
+def main(
+    results: Path, selections: list[flags.Parquet], files: list[Path], tables: Path, config: str, out: Path
+) -> None:
+    """Read the results, write the zip.
 
-    packed = {str(path.relative_to(args.results)): path for path in args.files}
-    packed |= {str(path.relative_to(args.results)): without_texts(path) for path in args.selections}
+    Args:
+        results: folder of the experiment.
+        selections: parquet, of which texts stay behind.
+        files: what goes in as it is.
+        tables: folder of the report's tables.
+        config: the configuration as JSON.
+        out: zip to write.
+    """
+    configured = json.loads(config)
+    packed = {str(path.relative_to(results)): path.read_bytes() for path in [*files, *tables.iterdir()]}
+    packed |= {str(path.relative_to(results)): without_texts(path) for path in selections}
     made_from = {"commit": commit(), "machine": machine(), "versions": versions()}
     packed["made_from.json"] = (json.dumps(made_from, indent=2) + "\n").encode()
-    packed["configuration.yaml"] = yaml.safe_dump(args.config, sort_keys=False, allow_unicode=True).encode()
-    template = jinja2.Template(
-        files("moesift.report").joinpath("template/archive.md.j2").read_text(), keep_trailing_newline=True
-    )
-    packed["README.md"] = template.render(experiment=args.config["experiment"], **made_from).encode()
-    pack(args.out, args.config["experiment"], packed)
-    print(f"{args.out}: {len(packed)} files, {args.out.stat().st_size / 2**20:.1f} MiB")
+    packed["configuration.yaml"] = yaml.safe_dump(configured, sort_keys=False, allow_unicode=True).encode()
+    template = resources("moesift.report").joinpath("template/archive.md.j2").read_text()
+    packed["README.md"] = jinja2.Template(template).render(configured, **made_from).encode()
+    pack(out, configured["experiment"], packed)
+    print(f"{out}: {len(packed)} files, {out.stat().st_size / 2**20:.1f} MiB")
 
 
 def without_texts(selection: Path) -> bytes:
@@ -50,5 +53,15 @@ def without_texts(selection: Path) -> bytes:
     return written.getvalue()
 
 
+def pack(out: Path, folder: str, contents: Mapping[str, bytes]) -> None:
+    """Write a zip of files, by their paths in a folder, with their checksums: the same bytes for the same files."""
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(contents.items())]
+    with atomic_write(out) as part, zipfile.ZipFile(part, "w") as archive:
+        for name, content in [*sorted(contents.items()), (SUMS, "".join(sums).encode())]:
+            entry = zipfile.ZipInfo(f"{folder}/{name}", STAMP)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # a plain file of Unix, wherever it was written
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+
+
 if __name__ == "__main__":
-    run(main)
+    flags.run(main)

@@ -1,197 +1,235 @@
 """Say what would stop a run, how much it writes and what it costs, before anything is spent.
 
-No weights are read, of the sources no more than a sample, and no GPU is needed. Everything that is wrong is said at
-once.
+No weights are read, only a sample of each source, and no GPU is needed. All problems are listed at the end.
 """
 
-import argparse
 import io
-import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import polars as pl
 import torch
 import yaml
 
-from moesift.config import EMBEDDED, HUB, Config, Source, Task
-from moesift.demo.evaluation_sets import reader
-from moesift.data.pool import COLUMNS, EXAMPLE, deduplicated, frequent_reasons, to_examples
-from moesift.data.sources import sample_source
-from moesift.demo.wheel import default_cache
-from moesift.errors import UserError, run
-from moesift.evaluation import look_up, refuse_unknown
+from moesift import flags
+from moesift.check.costs import Cost, Pool, costs
+from moesift.check.data import Lengths, Sample, length_problems, lengths, sample
+from moesift.check.disk import written
+from moesift.check.models import Outline, outline, require_routers
+from moesift.config import HUB, Config, Task
+from moesift.data.pool import COLUMNS, deduplicated
+from moesift.errors import UserError
+from moesift.evaluation.local_data import look_up, reader
+from moesift.evaluation.tasks import refuse_unknown
 from moesift.gpus import devices
 from moesift.models.chat import encode
-from moesift.models.inspection import Outline, embedded_outline, outlined, require_routers
-from moesift.models.loading import load_tokenizer, require_gpus
-from moesift.report import estimate, preflight
-from moesift.report.costs import Hardware, Pool, memory, peak
-from moesift.report.disk import written
+from moesift.models.loading import require_gpus
+from moesift.plan import planned
 
-SAMPLE = 300  # rows of each source that are looked at
-WITHOUT_LIMIT = 2**62  # tokens
+NO_LIMIT = 2**62  # tokens
+
+Result = TypeVar("Result")
 
 
-def main() -> None:
-    """Collect the facts, print the table; what would stop the run goes to standard error."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Config.model_validate_json, required=True, help="the configuration as JSON")
-    parser.add_argument("--selector", required=True, help="the selector as it comes: a directory or a name on the hub")
-    parser.add_argument("--target", required=True, help="the target: a directory or a name on the hub")
-    parser.add_argument("--tokenizer", help="directory of the tokenizer of embedded models")
-    parser.add_argument("--routed", action="store_true", help="a method reads the selector's routers")
-    parser.add_argument("--results", type=Path, required=True, help="folder that the run writes to")
-    parser.add_argument(
-        "--rule-gpus", type=json.loads, required=True, help="JSON: GPUs that each training rule asks for"
-    )
-    parser.add_argument("--submitted", action="store_true", help="the jobs go to a cluster")
-    args = parser.parse_args()
-    config: Config = args.config
-    problems: list[str] = []
+class Problems(list[str]):
+    """What would stop the run."""
 
-    def tried(look: Callable[..., Any], *arguments: Any) -> Any:
+    def attempt(self, look: Callable[..., Result], *arguments: object) -> Result | None:
+        """Return what a look gives, or None where it ends in an error, which is kept."""
         try:
             return look(*arguments)
         except UserError as error:
-            if str(error) not in problems:  # several tasks may miss the same data
-                problems.append(str(error))
+            if str(error) not in self:  # several tasks may lack the same data
+                self.append(str(error))
             return None
 
-    def shown(title: str, *checks: preflight.Checked) -> None:
-        print("\n".join(["", title, *(line for check in checks for line in check.lines)]))
-        problems.extend(problem for check in checks for problem in check.problems)
 
-    print(f"Check of {config.experiment}: no weights were read, and nothing was trained")
-    outlines: dict[str, Outline] = {
-        role: found for role in ("selector", "target") if (found := tried(outline, role, args)) is not None
-    }
-    if "selector" in outlines:
-        tried(require_routers, config.selector.model, outlines["selector"].shape.routed > 0, False, args.routed)
-    if "target" in outlines:
-        problems += preflight.lora(len(outlines["target"].shape.lora), config.train.lora_targets)
+def main(
+    config: Config,
+    selector: str,
+    target: str,
+    results: Path,
+    rule_gpus: dict[str, int],
+    submitted: bool,
+    tokenizer: str | None = None,
+) -> None:
+    """Print what was looked at; problems end in one error.
 
-    looked = [found for source in config.data.sources if (found := tried(sampled, source)) is not None]
-    unknown, heldout = config.estimate.pool_examples, config.data.heldout
-    shown("Data", preflight.data([sample for sample, _ in looked], unknown, heldout))
+    Args:
+        config: the configuration as JSON.
+        selector: the selector before it is upcycled: a directory or a name on the hub.
+        target: a directory or a name on the hub.
+        results: folder that the run writes to.
+        rule_gpus: JSON: the GPUs that each rule that trains asks for.
+        submitted: the jobs go to a cluster.
+        tokenizer: directory of the tokenizer of embedded models.
+    """
+    print(f"Check of {config.experiment}: no weights are read, nothing is trained")
+    plan, problems = planned(config), Problems()
 
-    lengths: dict[str, preflight.Lengths] = {}
-    examples = pl.concat([pl.DataFrame(schema=EXAMPLE), *(own for _, own in looked)])
-    weights = [sample.examples(unknown) / own.height for sample, own in looked for _ in range(own.height)]
-    for role, found in outlines.items() if weights else ():
-        encoded = tried(encode, examples["messages"].to_list(), found.tokenizer, WITHOUT_LIMIT)
-        if encoded is not None:
-            lengths[role] = preflight.lengths(encoded, weights, config.data.max_length)
-    if lengths:
-        fits = (preflight.fits(r, n, config.data.max_length, outlines[r].positions) for r, n in lengths.items())
-        shown(f"Lengths, of {examples.height:,} examples that were looked at", *fits)
+    print("\nModels")
+    models: dict[str, Outline] = {}
+    for role, model in {"selector": selector, "target": target}.items():
+        if found := problems.attempt(outline, config, role, model, tokenizer):
+            models[role], shape = found, found.shape
+            experts = f", {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
+            print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}")
+    if "selector" in models:
+        has_routers = models["selector"].shape.routed > 0
+        problems.attempt(require_routers, config.selector.model, has_routers, False, plan.routed)
+    if "target" in models and not models["target"].shape.lora:
+        problems.append(f"train.lora_targets: the target has no module called {', '.join(config.train.lora_targets)}")
 
-    tasks = [line for task in config.evaluate.tasks if (line := tried(asked, task, config.evaluate.data)) is not None]
-    shown("Evaluation", preflight.Checked(tasks, []))
+    samples = [found for source in config.data.sources if (found := problems.attempt(sample, source))]
+    examples = sum(each.size(config.estimate.pool_examples) for each in samples)
+    print("\nData", *(each.describe() for each in samples), sep="\n  ")
+    print(f"  about {examples:,.0f} examples in all, {config.data.heldout:,} of them held out")
+    if samples and examples <= config.data.heldout:
+        problems.append(
+            f"data.heldout: the sources have about {examples:,.0f} examples in all, too few to hold out "
+            f"{config.data.heldout:,}; hold out fewer or read more rows"
+        )
+    measured = check_lengths(samples, models, config, problems)
 
-    visible = devices() if config.throughput.gpus else []
-    shown("GPUs", preflight.gpus(config.throughput.gpus, visible, args.submitted, processes(args)))
-    tried(require_gpus, min(config.throughput.gpus, len(visible)))  # how many there are too few has been said
+    print("\nEvaluation")
+    tasks = {task.name: problems.attempt(questions_of, task, config.evaluate.data) for task in config.evaluate.tasks}
+    for name, number in tasks.items():
+        print(f"  {name}: {f'{number:,} questions' if number else 'data not looked at'}")
+    check_gpus(config, rule_gpus, submitted, problems)
 
-    if len(lengths) == 2:
-        size = sum(sample.examples(unknown) for sample, _ in looked) - heldout
-        means = {role: found.mean for role, found in lengths.items()}
-        pool = Pool(max(1, size), means["selector"], means["target"], bytes_each(examples), "told by the sample above")
-        shapes = outlines["selector"].shape, outlines["target"].shape
-        args.results.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(args.results).free
-        shown("Disk", preflight.disk(written(config, *shapes, pool), on_disk(args.results), free, str(args.results)))
-        found = hardware(config, bool(visible) and torch.cuda.is_available())
-        shown("Cost", preflight.Checked(["", *estimate.lines(config, *shapes, pool, found)], []))
-        if found.memory is not None:
-            peaks = {stage: peak(parts) for stage, parts in memory(config, *shapes).items()}
-            problems += preflight.memory(peaks, found.memory)
-
+    if len(measured) == 2:
+        size, of_target = max(1, round(examples) - config.data.heldout), measured["target"]
+        pool = Pool(size, measured["selector"].mean, of_target.mean, of_target.response, bytes_each(samples))
+        counted = config, plan, models["selector"].shape, models["target"].shape, pool
+        check_disk(problems.attempt(written, *counted) or {}, results, problems)
+        questions = {name: number for name, number in tasks.items() if number}
+        check_costs(problems.attempt(costs, *counted, questions) or [], config, problems)
     if problems:
         listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
-        raise UserError(f"{len(problems)} of what was looked at would stop this run:\n{listed}")
+        raise UserError(f"{len(problems)} problems would stop this run:\n{listed}")
     print("\nNothing was found that would stop this run.")
 
 
-def outline(role: str, args: argparse.Namespace) -> Outline:
-    """Return the outline of the selector, upcycled where that is asked for, or of the target."""
-    config: Config = args.config
-    lora_targets = config.train.lora_targets if role == "target" else []
-    if getattr(config, role).model == EMBEDDED:
-        return embedded_outline(role, load_tokenizer(args.tokenizer), lora_targets)
-    upcycle = config.selector.upcycle if role == "selector" else None
-    return outlined(f"{role}.model", getattr(args, role), lora_targets, upcycle)
+def check_lengths(
+    samples: Sequence[Sample], models: Mapping[str, Outline], config: Config, problems: Problems
+) -> dict[str, Lengths]:
+    """Return how long the sampled examples are for each model, by role."""
+    print("\nLengths in tokens")
+    conversations = [messages for each in samples for messages in each.examples["messages"].to_list()]
+    unknown, limit = config.estimate.pool_examples, config.data.max_length
+    weights = [each.size(unknown) / each.examples.height for each in samples for _ in range(each.examples.height)]
+    measured = {}
+    for role, model in models.items() if conversations else ():
+        if encoded := problems.attempt(encode, conversations, model.tokenizer, NO_LIMIT):
+            found = measured[role] = lengths(encoded, weights, limit)
+            problems += length_problems(role, found, limit, model.positions)
+            print(f"  {role}: mean {found.mean:,.0f}, longest {found.longest:,}, positions {model.positions}")
+            print(f"    data.max_length {limit:,} cuts {found.cut:.1%}, and {found.lost:.1%} have no response left")
+    return measured
 
 
-def sampled(source: Source) -> tuple[preflight.Sampled, pl.DataFrame]:
-    """Return what a sample of a source says of it, and its examples."""
-    rows, height = sample_source(source, SAMPLE, default_cache())
-    examples, refused = to_examples({source.name: rows}, {source.name: source.format})
-    reasons = frequent_reasons(refused["reason"].to_list(), most=1)
-    reason = reasons[0][0] if reasons else None
-    return preflight.Sampled(source.name, len(rows), refused.height, reason, height, source.limit), examples
-
-
-def asked(task: Task, data: str) -> str:
-    """Return how much a task of the evaluation asks; its name is looked at, and its data unless they are the hub's.
-
-    Here alone and not in what all jobs wait for: lm-eval takes ten seconds to tell which tasks it has.
-    """
-    limit = "" if task.limit is None else f", at most {task.limit:,} of each task asked"
+def questions_of(task: Task, data: str) -> int:
+    """Return how many questions a task asks; 0 of data on the hub, which is not asked: the name alone is looked up."""
     if data == HUB:
         refuse_unknown([task.name])
-        return f"  {task.name}: one of lm-eval's; its data are the hub's, which was not asked{limit}"
-    questions = look_up([task.name], reader(data)).questions
-    parts = "" if len(questions) == 1 else f" in {len(questions)} tasks"
-    return f"  {task.name}: {sum(questions.values()):,} questions{parts}{limit}"
+        return 0
+    questions = look_up([task.name], reader(data)).questions.values()
+    return sum(number if task.limit is None else min(task.limit, number) for number in questions)
 
 
-def processes(args: argparse.Namespace) -> dict[str, tuple[int, int]]:
-    """Return of each rule that trains the processes of its accelerate file and the GPUs that it asks for."""
-    files = {"warmup_epoch": args.config.warmup.accelerate, "train_adapter": args.config.train.accelerate}
-    wanted = {rule: yaml.safe_load(Path(file).read_text())["num_processes"] for rule, file in files.items()}
-    return {rule: (wanted[rule], asked) for rule, asked in args.rule_gpus.items()}
+def check_gpus(config: Config, rule_gpus: Mapping[str, int], submitted: bool, problems: Problems) -> None:
+    """Compare the GPUs that jobs ask for with those that are there, and with the processes that train on them."""
+    asked = config.throughput.gpus
+    visible = len(devices()) if asked else 0
+    print(f"\nGPUs\n  {asked} for each job that runs a model, {visible} visible here")
+    if not submitted and asked > visible:
+        problems.append(
+            f"throughput.gpus: {asked} for each job, but {visible} can be seen here; 0 computes on the CPU, and "
+            "`--profile slurm` submits the jobs to where the GPUs are"
+        )
+    problems.attempt(require_gpus, min(asked, visible))
+    files = {"warmup_epoch": config.warmup.accelerate, "train_adapter": config.train.accelerate}
+    for rule, gpus in rule_gpus.items() if asked else ():
+        processes = yaml.safe_load(Path(files[rule]).read_text())["num_processes"]
+        if processes != gpus:
+            problems.append(
+                f"{rule}: {files[rule]} asks for {processes} processes, and the rule for {gpus} GPUs; give both the "
+                f"same number, the rule's in the profile (set-resources: {{{rule}: {{gpu: {processes}}}}})"
+            )
 
 
-def bytes_each(examples: pl.DataFrame) -> float:
+def check_disk(files: Mapping[str, float], results: Path, problems: Problems) -> None:
+    """Compare what is still to be written with the room on the disk."""
+    results.mkdir(parents=True, exist_ok=True)
+    stats = [path.stat() for path in results.rglob("*") if path.is_file()]
+    there = sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in stats}.values())  # hard links once
+    missing, free = max(0.0, sum(files.values()) - there), shutil.disk_usage(results).free
+    print("\nDisk", *(f"{what:52} {size(number):>10}" for what, number in files.items()), sep="\n  ")
+    print(f"  still to be written: {size(missing)}; free in {results}: {size(free)}")
+    if missing > free:
+        problems.append(
+            f"{results}: {size(missing)} are still to be written, but only {size(free)} are free; make room, or make "
+            f"{results} a link to a larger disk"
+        )
+
+
+def check_costs(rows: Sequence[Cost], config: Config, problems: Problems) -> None:
+    """Show hours and memory of the stages, and compare the memory with that of a GPU."""
+    tflops, memory = hardware(config)
+    hours = [row.hours(tflops * config.estimate.utilisation) for row in rows]
+    print(f"\nCost\n  {'stage':9} {'what':30} {'runs':>5} {'tokens a run':>15} {'hours':>8} {'memory':>10}")
+    for row, spent in zip(rows, hours, strict=True):
+        print(f"  {row.stage:9} {row.what:30} {row.runs:>5} {row.tokens:>15,.0f} {spent:>8.2g} {size(row.memory):>10}")
+    device = "GPU" if config.throughput.gpus else "CPU"
+    print(f"  {sum(hours):.2g} hours of one {device} at {config.estimate.utilisation:.0%} of {tflops:.3g} TFLOP/s")
+    print("  src/moesift/check/costs.py says how this is counted, and what is left out")
+    for stage, needed in {row.stage: row.memory for row in rows}.items():
+        if memory is not None and needed > memory:
+            problems.append(
+                f"{stage}: needs about {size(needed)} of a GPU's {size(memory)}; lower throughput.micro_batch or "
+                "data.max_length, set throughput.activations: recompute, or use a smaller model"
+            )
+
+
+def hardware(config: Config) -> tuple[float, float | None]:
+    """Return the TFLOP/s, and the bytes of memory of a GPU: of what is here, or as assumed for a GPU elsewhere."""
+    if config.throughput.gpus and not torch.cuda.is_available():
+        return config.estimate.peak_tflops, config.estimate.memory_gib * 2**30
+    if config.throughput.gpus:
+        return product_tflops("cuda", torch.bfloat16, 8192), torch.cuda.get_device_properties(0).total_memory
+    torch.set_num_threads(config.throughput.threads)
+    return product_tflops("cpu", torch.float32, 1024), None
+
+
+def product_tflops(device: str, dtype: torch.dtype, width: int) -> float:
+    """Return the TFLOP/s of a product of two square matrices, the best of five."""
+    matrix, seconds = torch.ones(width, width, dtype=dtype, device=device), []
+    for _ in range(5):
+        started = time.perf_counter()
+        (matrix @ matrix)[0, 0].item()  # waits until it is computed
+        seconds.append(time.perf_counter() - started)
+    return 2 * width**3 / min(seconds) / 1e12
+
+
+def bytes_each(samples: Sequence[Sample]) -> float:
     """Return the bytes of an example in the parquet of the pool."""
     file = io.BytesIO()
-    pool, _ = deduplicated(examples)
+    pool, _ = deduplicated(pl.concat(each.examples for each in samples))
     pool.select(COLUMNS).write_parquet(file)
     return file.tell() / pool.height
 
 
-def on_disk(folder: Path) -> int:
-    """Return the bytes of the files below a folder, those with several names once."""
-    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
-    return sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
-
-
-def hardware(config: Config, on_gpu: bool) -> Hardware:
-    """Return what the run computes on: measured where it is at hand, assumed where it is not."""
-    assumed, bytes_of = config.estimate, 2**30
-    if config.throughput.gpus and not on_gpu:
-        return Hardware(assumed.peak_tflops, "assumed", "GPU", assumed.memory_gib * bytes_of)
-    if on_gpu:
-        there = torch.cuda.get_device_properties(0)
-        return Hardware(product_tflops("cuda", torch.bfloat16, 8192), "measured", "GPU", there.total_memory)
-    torch.set_num_threads(config.throughput.threads)
-    return Hardware(product_tflops("cpu", torch.float32, 1024), "measured", "CPU", None)
-
-
-def product_tflops(device: str, dtype: torch.dtype, size: int) -> float:
-    """Return how many TFLOP/s the best of a few products of two square matrices reaches."""
-    one, other = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        (one @ other)[0, 0].item()  # waits until it is computed
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best / 1e12
+def size(number: float) -> str:
+    """Return a number of bytes in a unit that is easy to read."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:,.1f} {unit}"
+        number /= 1024
+    return f"{number:,.1f} TiB"
 
 
 if __name__ == "__main__":
-    run(main)
+    flags.run(main)

@@ -1,109 +1,139 @@
-"""Put what was measured together: the numbers as JSON, and one page that shows them."""
+"""Put what was measured together: tidy tables, one JSON, and one page that shows them."""
 
-import argparse
 import json
 from pathlib import Path
 
 import polars as pl
 
-from moesift.errors import UserError, run
-from moesift.files import atomic_write, parquet
-from moesift.report import durations, keep_shares
+from moesift import flags
+from moesift.data.corruption import CLEAN
+from moesift.files import atomic_write
+from moesift.report import comparison, composition, detection
 from moesift.report.examples import of_rankings
-from moesift.report.page import page, plots
-from moesift.report.results import compare, results
+from moesift.report.headline import headline
+from moesift.report.page import plots, rendered
+from moesift.report.records import RECORD, durations, reason_counts
+
+QUESTIONS = ["task", "doc_id", "doc_hash", "metric", "value"]
+SCORES = ["id", "score", "n_tokens", "reason"]
 
 
-def main() -> None:
-    """Read what the other stages measured, write results.json and the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--evaluations", type=Path, nargs="+", required=True, help="JSON of `evaluate`, beside its parquet"
+def main(
+    evaluations: list[Path],
+    pool: flags.Parquet,
+    rejected: flags.Parquet,
+    scores: list[flags.Parquet],
+    selections: list[flags.Parquet],
+    curves: list[Path],
+    benchmarks: Path,
+    config: str,
+    methods: str,
+    results: Path,
+    tables: Path,
+    page: Path,
+) -> None:
+    """Read what the other stages measured, write the tables, the JSON and the page.
+
+    Args:
+        evaluations: JSON of `evaluate`, each beside its parquet, that of the untuned target included.
+        pool: parquet of the pool.
+        rejected: parquet of the rows that became no example.
+        scores: .../{method}/seed-{seed}.parquet.
+        selections: .../{method}/{budget}/seed-{seed}.parquet, each beside its .dropped.parquet.
+        curves: .../seed-{seed}/epoch-{n}.jsonl of the warm-up.
+        benchmarks: folder of Snakemake's records of the jobs.
+        config: the resolved configuration as JSON.
+        methods: JSON: what is said of each method, in order.
+        results: JSON to write.
+        tables: folder of parquet files to write.
+        page: HTML to write.
+    """
+    configured, described = json.loads(config), json.loads(methods)
+    measured = [json.loads(path.read_text()) for path in evaluations]
+    asked = [
+        of_run(path.with_suffix(".parquet"), QUESTIONS, one["method"], one["budget"], one["seed"])
+        for path, one in zip(evaluations, measured, strict=True)
+    ]
+    examples = pl.read_parquet(pool)
+    scored = pl.concat(of_run(path, SCORES, path.parent.name, None, seed_of(path)) for path in scores)
+    runs = {path: (path.parent.parent.name, path.parent.name, seed_of(path)) for path in selections}
+    kept = pl.concat(of_run(path, ["id"], *run) for path, run in runs.items())
+    dropped = pl.concat(
+        of_run(path.with_suffix(".dropped.parquet"), ["score", "reason"], *run) for path, run in runs.items()
     )
-    parser.add_argument("--pool", type=parquet, required=True)
-    parser.add_argument("--rejected", type=parquet, required=True)
-    parser.add_argument("--scores", type=parquet, nargs="+", required=True, help=".../{method}/seed-{seed}.parquet")
-    parser.add_argument(
-        "--selections", type=parquet, nargs="+", required=True, help=".../{method}/ratio-{r}/seed-{s}.parquet"
+    warmup = [pl.read_ndjson(path).with_columns(seed=pl.lit(seed_of(path.parent), pl.Int64)) for path in curves]
+    jobs = pl.concat([pl.DataFrame(schema=RECORD), *map(record, sorted(benchmarks.rglob("*.tsv")))])
+
+    seeds, compared = configured["seeds"], ["method", "budget", "outcome"]
+    n_tokens = scored.filter(method=scored["method"][0], seed=scored["seed"][0]).select("id", "n_tokens")
+    tasks, kept_by_run = comparison.tasks_of(measured), comparison.runs_of(kept, examples)
+    outcomes = comparison.outcomes_of(measured, kept_by_run)
+    differences = comparison.against_random(outcomes, described, len(seeds)).join(
+        comparison.by_question(pl.concat(asked), tasks), on=compared, how="left", maintain_order="left"
     )
-    parser.add_argument("--curves", type=Path, nargs="*", required=True, help=".../seed-{seed}/epoch-{n}.jsonl")
-    parser.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's records of the jobs")
-    parser.add_argument("--config", type=json.loads, required=True, help="the resolved configuration as JSON")
-    parser.add_argument("--results", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--page", type=Path, required=True, help="HTML file to write")
-    args = parser.parse_args()
+    made = {
+        "outcomes": outcomes,
+        "summary": comparison.over_seeds(outcomes),
+        "differences": differences,
+        "runs": kept_by_run,
+        "auroc": detection.aurocs(dict(scored.group_by("method", "seed", maintain_order=True)), examples, n_tokens),
+        "kept": composition.kept_of_groups(kept, composition.groups(examples, n_tokens)),
+    }
+    made_from = [one["made_from"] for one in measured]
+    versions = sorted({pair for one in made_from for pair in one["versions"].items()})
+    numbers = {
+        "experiment": configured["experiment"],
+        "headline": headline(made["summary"], differences, [comparison.BASE, *comparison.whole_of(described)]),
+        "missing": comparison.missing_runs(kept_by_run, outcomes).to_dicts(),
+        "methods": described,
+        "tasks": tasks,
+        "heldout": {key: measured[0]["heldout"][key] for key in ("examples", "tokens")},
+        **{name: frame.to_dicts() for name, frame in made.items()},
+        "pool": examples.group_by("source", "corruption").len("examples").sort("source", "corruption").to_dicts(),
+        "rejected": reason_counts(pl.read_parquet(rejected), ["source"]),
+        "unscored": reason_counts(scored.filter(pl.col("score").is_null()), ["method"], len(seeds)),
+        "dropped": reason_counts(dropped.drop_nulls("score"), ["method", "budget"], len(seeds)),
+        **{key: list(dict.fromkeys(one[key] for one in made_from)) for key in ("commit", "machine")},
+        "versions": {name: [version for other, version in versions if other == name] for name, _ in versions},
+        "configuration": configured,
+    }
+    corrupted = examples.select("id", corrupted=pl.col("corruption") != CLEAN)
+    scored, kept = scored.filter(seed=min(seeds)).join(corrupted, on="id"), kept.filter(seed=min(seeds))
+    drawn = plots(made, numbers, scored, kept, pl.concat(warmup) if warmup else None)
+    ranked = of_rankings(scored, kept, examples, [method["label"] for method in described])
+    rows = made["summary"].join(differences, on=compared, how="left", suffix="_seeds", maintain_order="left")
+    html = rendered(numbers, rows, drawn, ranked, durations(jobs).to_dicts())
 
-    evaluations = [json.loads(path.read_text()) for path in args.evaluations]
-    questions = pl.concat(
-        pl.read_parquet(path.with_suffix(".parquet")).with_columns(
-            method=pl.lit(evaluation["method"]),
-            ratio=pl.lit(evaluation["ratio"], pl.Float64),
-            seed=pl.lit(evaluation["seed"], pl.Int64),
-        )
-        for path, evaluation in zip(args.evaluations, evaluations, strict=True)
-    )
-    pool = pl.read_parquet(args.pool)
-    scores = pl.concat(
-        pl.read_parquet(path, columns=["id", "score", "reason"]).with_columns(
-            method=pl.lit(path.parent.name), seed=pl.lit(_seed(path.stem), pl.Int64)
-        )
-        for path in args.scores
-    )
-    curves = [pl.read_ndjson(path).with_columns(seed=pl.lit(_seed(path.parent.name), pl.Int64)) for path in args.curves]
-
-    selections = pl.concat(_selected(path, path) for path in args.selections)
-    dropped = pl.concat(_selected(path, path.with_suffix(".dropped.parquet")) for path in args.selections)
-
-    kept_by_layer = pl.concat(
-        keep_shares.by_layer(pl.read_parquet(path, columns=["layer_scores"])["layer_scores"]).select(
-            pl.lit(path.parent.name).alias("method"), pl.lit(_seed(path.stem), pl.Int64).alias("seed"), pl.all()
-        )
-        for path in args.scores
-    )
-    jobs = pl.concat([pl.DataFrame(schema=durations.RECORD), *map(_record, sorted(args.benchmarks.rglob("*.tsv")))])
-
-    comparison = compare(args.config["methods"], evaluations, questions, pool, scores, selections)
-    rejected = pl.read_parquet(args.rejected, columns=["source", "reason"])
-    numbers = results(comparison, args.config, evaluations, pool, rejected, scores, dropped, kept_by_layer)
-    of_first = pl.col("seed") == min(args.config["seeds"])
-    first = scores.filter(of_first), selections.filter(of_first)
-    every_curve = pl.concat(curves) if curves else None
-    drawn = plots(comparison, args.config, pool, *first, every_curve, kept_by_layer)
-    shown = of_rankings(*first, pool, args.config["methods"])
-    took = durations.by_rule(jobs).to_dicts()
-    with atomic_write(args.results) as part:
-        part.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    with atomic_write(args.page) as part:
-        part.write_text(page(numbers, drawn, shown, took))
-    print(args.page)
+    with atomic_write(tables) as part:
+        part.mkdir()
+        for name, frame in made.items():
+            frame.write_parquet(part / f"{name}.parquet")
+    with atomic_write(results) as part:
+        part.write_text(json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    with atomic_write(page) as part:
+        part.write_text(html)
+    print(page)
 
 
-def _selected(selection: Path, file: Path) -> pl.DataFrame:
-    """Read a file of a selection, with the method, ratio and seed that the path of the selection tells."""
-    ratio = selection.parent.name.removeprefix("ratio-")
-    return pl.read_parquet(file).select(
-        pl.lit(selection.parent.parent.name).alias("method"),
-        pl.lit(float(ratio)).alias("ratio"),
-        pl.lit(_seed(selection.stem), pl.Int64).alias("seed"),
-        pl.col("^(id|score|reason)$"),
-    )
+def of_run(path: Path, columns: list[str], method: str, budget: str | None, seed: int | None) -> pl.DataFrame:
+    """Read columns of a frame, and name its run in them."""
+    frame = pl.read_parquet(path, columns=columns)
+    return frame.with_columns(method=pl.lit(method), budget=pl.lit(budget, pl.String), seed=pl.lit(seed, pl.Int64))
 
 
-def _record(path: Path) -> pl.DataFrame:
+def record(path: Path) -> pl.DataFrame:
     """Read Snakemake's record of a job: one row, without quotes, and without some columns where it is not extended."""
     read = pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False, null_values=["NA", "-"])
-    return read.select(
-        (pl.col(name).cast(of) if name in read.columns else pl.lit(None, of).alias(name))
-        for name, of in durations.RECORD.items()
-    )
+    there = [
+        (pl.col(name) if name in read.columns else pl.lit(None)).cast(of).alias(name) for name, of in RECORD.items()
+    ]
+    return read.select(there)
 
 
-def _seed(name: str) -> int:
-    prefix, _, number = name.partition("-")
-    if prefix != "seed" or not number.isdecimal():
-        raise UserError(f"{name}: expected seed- and a number")
-    return int(number)
+def seed_of(path: Path) -> int:
+    """Return the seed that a path ends in, as .../seed-0.parquet or .../seed-0 do."""
+    return int(path.name.removesuffix(".parquet").removeprefix("seed-"))
 
 
 if __name__ == "__main__":
-    run(main)
+    flags.run(main)

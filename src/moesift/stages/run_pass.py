@@ -68,7 +68,7 @@ def main(
         if not starts:
             yield pl.DataFrame(schema={"id": pl.String, **PASSES[pass_name]})
         coming = prefetch(tokenised, starts)
-        for start, chunk in progress.steps(coming, sizes, pass_name, unit="examples", told=rate):
+        for start, chunk in progress.steps(coming, sizes, pass_name, unit="examples", status=rate):
             try:
                 ids, encoded = chunk.result()
                 block = columns_of(pass_name, ids, encoded, lambda some: read_pass(reads, some, token_budget))

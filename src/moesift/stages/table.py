@@ -1,67 +1,52 @@
-"""Print the comparison of a results.json to the terminal."""
+"""Print the comparison of an experiment in the terminal."""
 
-import argparse
 import json
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moesift.errors import UserError, run
+import polars as pl
 
-WIDTH = 110  # columns of the terminal
-
-
-def main() -> None:
-    """Print the table, the headline and the path of the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="results.json of an experiment")
-    args = parser.parse_args()
-    if not args.results.is_file():
-        raise UserError(f"{args.results}: there is no such file; `snakemake --cores all` makes it")
-    numbers = json.loads(args.results.read_text())
-    print(table(numbers))
-    print()
-    print(textwrap.fill(" ".join(numbers["headline"]), WIDTH, break_on_hyphens=False))
-    print(f"report: {args.results.parent / 'report' / 'index.html'}")
+from moesift import flags
+from moesift.errors import UserError
+from moesift.report.comparison import HELDOUT
 
 
-def table(numbers: Mapping[str, Any]) -> str:
-    """Return the rows of the comparison in aligned columns; tasks that do not fit in the width are named below."""
-    rows = numbers["rows"]
-    columns = [
-        ["method", *(row["method"] for row in rows)],
-        ["kept", *("" if row["ratio"] is None else f"{100 * row['ratio']:g}%" for row in rows)],
-        ["seed", *("" if row["seed"] is None else str(row["seed"]) for row in rows)],
-        ["held-out nats", *(_measured(row["outcomes"]["heldout"]) for row in rows)],
-    ]
-    if numbers["labelled"]:
-        shares = (row["kept_corrupted"] for row in rows)
-        columns.append(["corrupted kept", *("" if share is None else f"{share:.1%}" for share in shares)])
-    omitted = []
-    for name in (task["name"] for task in numbers["tasks"]):
-        column = [name, *(_measured(row["outcomes"][name]) for row in rows)]
-        if len(_aligned([*columns, column])[0]) <= WIDTH:
-            columns.append(column)
-        else:
-            omitted.append(name)
-    notes = [f"not shown, but in the report: {', '.join(omitted)}"] if omitted else []
-    return "\n".join([*_aligned(columns), *notes])
+def main(results: Path) -> None:
+    """Print the table, the headline and the path of the page.
+
+    Args:
+        results: results.json of an experiment.
+    """
+    if not results.is_file():
+        raise UserError(f"{results}: there is no such file; `snakemake --cores all` makes it")
+    numbers = json.loads(results.read_text())
+    plain = pl.Config(tbl_formatting="NOTHING", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
+    with plain, pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=1000, float_precision=3):
+        print(str(table(numbers)).replace("null", "    "))
+    print("\n".join(["", *numbers["headline"], f"report: {results.parent / 'report' / 'index.html'}"]))
 
 
-def _measured(outcome: Mapping[str, Any]) -> str:
-    error = "" if outcome["stderr"] is None else f" ± {outcome['stderr']:.3f}"
-    return f"{outcome['value']:.3f}{error}"
+def table(numbers: Mapping[str, Any]) -> pl.DataFrame:
+    """Return a row for each method and budget: the mean over seeds of each outcome.
 
-
-def _aligned(columns: list[list[str]]) -> list[str]:
-    """Return the lines of a table, all of the same length: the first column to the left, the others to the right."""
-    padded = []
-    for place, column in enumerate(columns):
-        width = max(len(cell) for cell in column)
-        padded.append([cell.rjust(width) if place else cell.ljust(width) for cell in column])
-    return ["  ".join(line) for line in zip(*padded, strict=True)]
+    Of the held-out loss there are its standard error, the difference to random, and whether it is significant; of a
+    corrupted pool the share of what is kept.
+    """
+    run = ["method", "budget"]
+    summary, differences, runs = (
+        pl.DataFrame(numbers[name], infer_schema_length=None) for name in ("summary", "differences", "runs")
+    )
+    parts = [summary.filter(outcome=HELDOUT).select(*run, heldout="value", stderr="stderr")]
+    if differences.height:
+        parts.append(differences.filter(outcome=HELDOUT).select(*run, "difference", "verdict"))
+    parts.append(runs.group_by(run).agg(pl.mean("corrupted")))
+    parts.append(summary.filter(pl.col("outcome") != HELDOUT).pivot("outcome", index=run, values="value"))
+    found = parts[0]
+    for part in parts[1:]:
+        found = found.join(part, on=run, how="left", nulls_equal=True, maintain_order="left")
+    return found.select(column for column in found if column.null_count() < found.height)
 
 
 if __name__ == "__main__":
-    run(main)
+    flags.run(main)

@@ -1,1 +1,1 @@
-"""What is minimised, and one step of it."""
+"""Training loops: the warm-up of the selector's routers, and LoRA tuning."""

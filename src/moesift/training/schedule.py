@@ -1,8 +1,8 @@
-"""What every training loop shares."""
+"""The learning-rate schedule and the gradient norm of every training."""
 
 import math
 
-MAX_GRADIENT_NORM = 1.0  # the DeepSpeed files say the same
+MAX_GRADIENT_NORM = 1.0  # also in config/deepspeed
 
 
 def rise_and_cosine(step: int, steps: int, rise: float) -> float:

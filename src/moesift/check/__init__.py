@@ -1,0 +1,1 @@
+"""What `snakemake check` looks at before anything is spent: models, data, disk, hours and memory."""

@@ -1,0 +1,140 @@
+"""What a configuration costs: hours and memory of each stage, from the shapes of the models.
+
+Operations: a token's forward pass takes 2 (multiply and add) per active parameter, with the head where a loss is
+needed; training through frozen weights takes 4, since the backward pass makes gradients of the activations alone.
+
+Memory of one GPU: the weights. Training adds 16 bytes per trained parameter (in float32: itself, its gradient, Adam's
+two moments) and, for each token of `micro_batch` examples of `max_length`, the activations that its backward pass
+needs. Batches of scoring are not counted, since they are halved until they fit.
+
+Not counted either: padding, attention's part that grows with length, the start of jobs, answers that lm-eval generates.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+
+from moesift.config import Config
+from moesift.models.routers import expert_roles
+from moesift.models.shapes import Shape
+from moesift.plan import Plan, passes_of
+
+# How many forward passes a pass makes, and whether they run the head; one with it where nothing is said.
+FORWARDS = {"tokens": (0, False), "routing": (1, False), "likelihood": (2, True), "gates": (2, True)}
+QUESTION = 150  # tokens of a question of lm-eval, and of each example before it, roughly
+
+
+class Pool(NamedTuple):
+    """The pool, as a sample of the sources shows it; tokens and bytes are means of an example."""
+
+    examples: int
+    selector_tokens: float
+    target_tokens: float
+    response_tokens: float  # of the target, in the response alone
+    bytes: float  # in the parquet
+
+
+class Cost(NamedTuple):
+    """What jobs of one kind cost."""
+
+    stage: str
+    what: str
+    runs: int
+    tokens: float  # of each run
+    operations: int  # floating-point, of each token
+    memory: float  # bytes on one GPU
+
+    def hours(self, tflops: float) -> float:
+        """Return the hours of all runs, at this many TFLOP/s."""
+        return self.runs * self.tokens * self.operations / (tflops * 1e12) / 3600
+
+
+def costs(
+    config: Config, plan: Plan, selector: Shape, target: Shape, pool: Pool, questions: Mapping[str, int]
+) -> list[Cost]:
+    """Return what the stages cost, in their order.
+
+    Args:
+        questions: of each evaluation task; a task that is not in it is not counted.
+    """
+    seeds, batch = len(config.seeds), config.throughput.micro_batch * config.data.max_length
+    recompute = config.throughput.activations == "recompute"
+    rows: list[Cost] = []
+    if plan.warmed:
+        examples = config.warmup.epochs * min(config.warmup.examples or pool.examples, pool.examples)
+        tokens, operations = examples * pool.selector_tokens, 2 * forward(selector, head=True)
+        of_model, appended = router_parameters(config, selector)
+        memory = 16 * (of_model + appended) + batch * activations(selector, selector.dtype.itemsize, recompute)
+        if config.warmup.objective == "contrastive":  # of pairs; without logits and without gradients of the model
+            tokens, operations = 2 * tokens, forward(selector, head=False)
+            memory = 16 * appended + 2 * batch * 4 * selector.hidden * selector.routed  # what the routers read
+        rows.append(
+            Cost("warm up", f"{config.warmup.epochs} epochs", seeds, tokens, operations, selector.weights + memory)
+        )
+    for name, state in passes_of(plan.columns):
+        shape, each = (target, pool.target_tokens) if state == "target" else (selector, pool.selector_tokens)
+        times, head = FORWARDS.get(name, (1, True))
+        runs, operations = (seeds if state in ("untrained", "warmed") else 1), times * forward(shape, head)
+        if operations:
+            rows.append(Cost("score", f"{name}, {state}", runs, pool.examples * each, operations, shape.weights))
+    # In bf16, of which autocast keeps a copy where the weights are of another dtype; with logits of every token.
+    kept = activations(target, 2, recompute) + 14 * target.head / target.hidden
+    copies = 0 if target.dtype == torch.bfloat16 else 2 * target.body
+    memory = target.weights + copies + 16 * lora_parameters(config, target) + batch * kept
+    for budget, runs in Counter(run.budget for run in plan.runs).items():
+        tokens = config.train.epochs * share_of(budget, pool) * pool.examples * pool.target_tokens
+        rows.append(Cost("train", budget, runs, tokens, 2 * forward(target, head=True), memory))
+    asked = {"held-out loss": config.data.heldout * pool.target_tokens} | {
+        f"{task.name}, roughly": questions[task.name] * QUESTION * (1 + (task.fewshot or 0))
+        for task in config.evaluate.tasks
+        if task.name in questions
+    }
+    runs = len(plan.runs) + 1  # one more: the untuned target
+    operations = forward(target, head=True)
+    return rows + [Cost("evaluate", what, runs, tokens, operations, target.weights) for what, tokens in asked.items()]
+
+
+def forward(shape: Shape, head: bool) -> int:
+    """Return the floating-point operations of a token's forward pass."""
+    return 2 * (shape.body + (shape.head if head else 0))
+
+
+def activations(shape: Shape, itemsize: int, recompute: bool = False) -> float:
+    """Return the bytes that a token keeps for the backward pass through frozen weights, over all layers.
+
+    Kept are the outputs of linear maps and experts, the inputs of LoRA matrices, and in float32 what normalisations and
+    routers read. Linear maps on a width D have one output for each D of their parameters.
+
+    Args:
+        itemsize: bytes of a number.
+        recompute: keep the input of each layer, and one layer whole (activation checkpointing).
+    """
+    outputs = shape.body / shape.hidden + shape.routed * shape.running * shape.hidden
+    inputs = sum(inputs for inputs, _ in shape.lora)
+    kept = itemsize * (outputs + inputs) + 4 * (shape.norms + shape.routed * shape.hidden)
+    return itemsize * shape.hidden * shape.layers + kept / shape.layers if recompute else kept
+
+
+def lora_parameters(config: Config, target: Shape) -> int:
+    """Return the parameters of the LoRA matrices."""
+    return sum(config.train.lora_rank * (inputs + outputs) for inputs, outputs in target.lora)
+
+
+def router_parameters(config: Config, selector: Shape) -> tuple[int, int]:
+    """Return the parameters of the model's own routers, and of the rows that are appended for trash-can experts.
+
+    Raises:
+        UserError: `warmup.trash_ratio` leaves no trash-can expert, or none that works.
+    """
+    roles = expert_roles(selector.experts, config.warmup.trash_ratio, config.warmup.expert_role)
+    row = selector.routed * selector.hidden
+    return row * selector.experts, row * len(roles.trash) if roles.role == "appended" else 0
+
+
+def share_of(budget: str, pool: Pool) -> float:
+    """Return the share of the pool that a budget keeps, such as ratio-0.1 or tokens-20000."""
+    kind, _, amount = budget.partition("-")
+    value = float(amount)
+    return value if kind == "ratio" or value < 1 else min(1.0, value / (pool.examples * pool.response_tokens))

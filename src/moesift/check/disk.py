@@ -1,0 +1,50 @@
+"""What the stages write to disk, from the shapes of the models and the pool; what is small is left out."""
+
+import polars as pl
+
+from moesift.check.costs import Pool, lora_parameters, router_parameters, share_of
+from moesift.config import EMBEDDED, SMOLLM2, Config
+from moesift.models.shapes import Shape
+from moesift.passes.columns import PASSES
+from moesift.passes.likelihood import HIDDEN
+from moesift.plan import Plan, passes_of
+
+KEY = 40  # bytes of an example's id, source and token count in a parquet
+FLOAT = 4
+
+
+def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Pool) -> dict[str, float]:
+    """Return the bytes of all files of a kind, by what they are."""
+    seeds, made_here = len(config.seeds), (EMBEDDED, SMOLLM2)
+    files = {"pool and held-out examples": (pool.examples + config.data.heldout) * pool.bytes}
+    if config.selector.model in made_here or config.selector.upcycle is not None:
+        files["selector"] = selector.weights
+    if config.target.model in made_here:
+        files["target"] = target.weights
+    passes = passes_of(plan.columns)
+    if any(state in ("untrained", "warmed") for _, state in passes):
+        of_model, appended = router_parameters(config, selector)
+        trained = appended if config.warmup.objective == "contrastive" else of_model + appended
+        epochs = config.warmup.epochs if plan.warmed else 0  # besides epoch 0; each has Adam's two moments too
+        routers = (1 + epochs) * (of_model + appended) + epochs * 2 * trained
+        files["frozen weights of the warm-up, shared by its epochs"] = seeds * selector.weights
+        files["routers and optimizer of all epochs"] = seeds * FLOAT * routers
+    for name, state in passes:
+        row = KEY + sum(_bytes(column, kind, selector) for column, kind in PASSES[name].items())
+        files[f"pass {name}, {state}"] = (seeds if state in ("untrained", "warmed") else 1) * pool.examples * row
+    files["scores"] = len(plan.methods) * seeds * pool.examples * (KEY + 8)
+    copies = 1 if config.select.format == "parquet" else 3  # JSON lines are not compressed
+    kept = pool.examples * sum(share_of(run.budget, pool) for run in plan.runs)
+    files["selections"] = copies * kept * (pool.bytes + KEY)
+    files["adapters"] = len(plan.runs) * FLOAT * lora_parameters(config, target)
+    # Three of them, with Adam's moments: two that are kept, and the next one that is written.
+    files["states of a running training"] = 3 * 3 * FLOAT * lora_parameters(config, target)
+    return files
+
+
+def _bytes(column: str, kind: object, selector: Shape) -> int:
+    """Return the bytes of an example in a column of a pass."""
+    usage = selector.routed * selector.experts
+    widths = {"log_odds": selector.routed, "log_odds_all": selector.routed, "expert_usage": usage, "hidden": HIDDEN}
+    width = widths.get(column, selector.hidden) if isinstance(kind, pl.List) else 1
+    return width * (FLOAT if kind == pl.List(pl.Float32) else 8)

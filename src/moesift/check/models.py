@@ -1,0 +1,95 @@
+"""What a model is, from its configuration and its tokenizer: no weights are read."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerFast
+
+from moesift.config import EMBEDDED, SMOLLM2, Config
+from moesift.demo import embedded
+from moesift.errors import UserError
+from moesift.models.loading import load_config, load_tokenizer, require_safetensors
+from moesift.models.routers import has_routers
+from moesift.models.shapes import Shape, shape_of
+from moesift.models.upcycling import upcycled_config
+from moesift.plan import no_routers
+
+
+class Outline(NamedTuple):
+    """A model without its weights."""
+
+    shape: Shape
+    tokenizer: PreTrainedTokenizerFast
+    positions: int | None  # that it was made for; None where its configuration does not say
+
+
+def described(key: str, model: str) -> dict[str, str | bool | None]:
+    """Return a model's architecture, whether it has routers, and on the hub its commit; its tokenizer is loaded too.
+
+    Models that the workflow makes are not there yet.
+
+    Raises:
+        UserError: the model is not there, has no safetensors or no fast tokenizer.
+    """
+    if model in (EMBEDDED, SMOLLM2):
+        routers = model == EMBEDDED and key == "selector.model"
+        return {"model": model, "architecture": None, "routers": routers, "commit": None}
+    config = _config(key, model)
+    load_tokenizer(model)
+    commit = getattr(config, "_commit_hash", None)  # a directory has none
+    return {"model": model, "architecture": config.model_type, "routers": has_routers(config), "commit": commit}
+
+
+def require_routers(model: str, has_routers: bool, upcycled: bool, routed: Sequence[str]) -> None:
+    """Refuse a selector without routers where methods need them, and one with routers that is to be upcycled.
+
+    Args:
+        model: as the configuration names it.
+        has_routers: whether it has some as it is.
+        upcycled: whether it is to be converted into a Mixture of Experts.
+        routed: what needs routers.
+
+    Raises:
+        UserError: names the key and what to do.
+    """
+    if has_routers and upcycled:
+        raise UserError(f"selector.upcycle: {model} has routers already; set it to null")
+    if routed and not (has_routers or upcycled):
+        raise UserError(no_routers(model, routed))
+
+
+def outline(config: Config, role: str, model: str, tokenizer: str | None) -> Outline:
+    """Return the outline of the selector, upcycled if the configuration says so, or of the target.
+
+    Args:
+        config: the configuration.
+        role: `selector` or `target`.
+        model: where it is: a directory or a name on the hub.
+        tokenizer: directory of the tokenizer of embedded models.
+
+    Raises:
+        UserError: the model cannot be used, as `described` says, or cannot be upcycled.
+    """
+    if getattr(config, role).model == EMBEDDED:
+        words = load_tokenizer(str(tokenizer))
+        shape = embedded.moe_config(words) if role == "selector" else embedded.dense_config(words)
+        dtype = torch.float32
+    else:
+        shape, words = _config(f"{role}.model", model), load_tokenizer(model)
+        dtype = cast(torch.dtype | None, shape.get_text_config().dtype)
+    upcycle = config.selector.upcycle
+    if role == "selector" and upcycle is not None:
+        shape = upcycled_config(shape, upcycle.experts, upcycle.experts_per_token)
+        dtype = dtype if upcycle.dtype is None else getattr(torch, upcycle.dtype)
+    with torch.device("meta"):  # no memory is taken; weights without a dtype are float32
+        empty = AutoModelForCausalLM.from_config(shape, dtype=dtype or torch.float32)
+    positions = getattr(shape.get_text_config(), "max_position_embeddings", None)
+    return Outline(shape_of(empty, config.train.lora_targets if role == "target" else []), words, positions)
+
+
+def _config(key: str, model: str) -> PreTrainedConfig:
+    config = load_config(model, key)
+    require_safetensors(model)
+    has_routers(config)  # refuses what is not a causal language model
+    return config

@@ -1,1 +1,0 @@
-"""The figures of the page: functions of frames that return SVG."""

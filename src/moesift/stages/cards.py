@@ -1,0 +1,56 @@
+"""Write the README.md of each folder of selections and of each adapter, with which they can be shared."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import polars as pl
+
+from moesift import flags
+from moesift.config import Data
+from moesift.files import atomic_write
+from moesift.provenance import commit, versions
+from moesift.report.cards import adapter_card, origins, selection_card
+
+
+def main(
+    selections: list[flags.Parquet],
+    pool: flags.Parquet,
+    adapters: list[Path],
+    outcomes: flags.Parquet,
+    config: str,
+    licenses: str,
+) -> None:
+    """Read what was selected, trained and measured, write the cards.
+
+    Args:
+        selections: .../{method}/{budget}/seed-{seed}.parquet.
+        pool: parquet of the pool.
+        adapters: training.json of the adapter of each selection, in the same order.
+        outcomes: the report's table of that name.
+        config: the configuration as JSON.
+        licenses: JSON: the licence of each source, or null.
+    """
+    configured, measured, made_by = json.loads(config), pl.read_parquet(outcomes), commit()
+    sources = origins(Data.model_validate(configured["data"]), json.loads(licenses))
+    size = pl.scan_parquet(pool).select(pl.len()).collect().item()
+    cards, folders = {}, defaultdict(dict)
+    for path, adapter in zip(selections, adapters, strict=True):
+        method, budget, seed = path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-"))
+        frame = folders[path.parent][seed] = pl.read_parquet(path, columns=["source"])
+        training = json.loads(adapter.read_text())
+        about = {"training": training, "on_hub": not Path(training["settings"]["model"]).is_dir(), "commit": made_by}
+        run = (method, budget, seed)
+        cards[adapter.parent / "README.md"] = adapter_card(run, measured, frame, sources, configured, **about)
+    about = {"pool": f"{size:,}", "versions": versions(), "commit": made_by}
+    for folder, by_seed in folders.items():
+        run = (folder.parent.name, folder.name)
+        cards[folder / "README.md"] = selection_card(run, by_seed, sources, configured, **about)
+    for path, card in cards.items():
+        with atomic_write(path) as part:
+            card.save(part)
+    print(f"{len(cards)} cards")
+
+
+if __name__ == "__main__":
+    flags.run(main)

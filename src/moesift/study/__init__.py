@@ -1,1 +1,0 @@
-"""What the scores are worth, on pools whose corruptions are labelled."""

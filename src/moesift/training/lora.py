@@ -1,0 +1,124 @@
+"""The LoRA loop: optimizer steps that do not depend on micro-batches or processes, resumable to the same bits."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from moesift import live, progress
+from moesift.models.batches import collate, micro_batches
+from moesift.models.chat import Encoded
+from moesift.models.losses import response_nll
+from moesift.training import state
+from moesift.training.accelerator import REPLICATED, kind
+from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
+from moesift.training.state import State, States
+
+
+class Tuned(NamedTuple):
+    """A finished training."""
+
+    model: nn.Module  # as `accelerator.prepare` returned it
+    nll_per_step: list[float]  # mean over the step's response tokens, before the step
+    seconds: float  # of all steps, including those before an interruption
+
+
+def tune(
+    accelerator: Accelerator,
+    model: nn.Module,
+    examples: Sequence[Encoded],
+    batches: Sequence[Sequence[int]],
+    pad_id: int,
+    *,
+    learning_rate: float,
+    warmup_ratio: float,
+    seed: int,
+    micro_batch: int,
+    states: States | None = None,
+    show: live.Show = lambda step, numbers: None,
+) -> Tuned:
+    """Train the parameters that require gradients, with AdamW.
+
+    Within a step every response token has the same weight, in whichever pass and process it is computed. A training that
+    was killed resumes from its last state, if every process holds the whole model.
+
+    Args:
+        accelerator: of `training.accelerator.launched`.
+        model: with LoRA matrices, as `models.adapters.add_lora` returns it.
+        examples: to train on.
+        batches: the examples of each optimizer step, as indices.
+        pad_id: token that pads.
+        learning_rate: at its peak.
+        warmup_ratio: share of the steps in which the learning rate rises.
+        seed: of the dropout.
+        micro_batch: examples in one forward and backward pass of one process.
+        states: to resume from and to save; without them the training cannot be resumed.
+        show: called with the numbers of each step.
+    """
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=0.0)
+    lengths = [len(example.ids) for example in examples]
+    losses, seconds = list[float](), 0.0
+    if kind(accelerator) not in REPLICATED:
+        states = None
+    if states is not None and (resumed := states.newest()) is not None:
+        losses, seconds = resumed.records["nll_per_step"], resumed.records["seconds"]
+        state.set_values(resumed.tensors, trained)
+        state.set_moments(resumed.tensors, optimizer, trained)
+        print(f"resumes after {len(losses)} of {len(batches)} steps, from {states.folder}")
+    model, optimizer = accelerator.prepare(model.train(), optimizer)
+    # FSDP2 replaces the model's parameters, and only the new ones have gradients to clip.
+    clipped = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    sizes = [sum(lengths[index] for index in batch) for batch in batches]
+    bar = progress.steps(
+        batches,
+        sizes,
+        "train",
+        start=len(losses),
+        status=lambda: f"nll {losses[-1]:.3f}",
+        shown=accelerator.is_main_process,
+    )
+    started = time.monotonic() - seconds
+    for step, batch in enumerate(bar, start=len(losses)):
+        step_started = time.monotonic()
+        torch.manual_seed(dropout_seed(seed, step, accelerator.process_index))
+        rate = learning_rate * rise_and_cosine(step, len(batches), warmup_ratio)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        tokens = sum(examples[index].predicted for index in batch)
+        total = torch.zeros((), device=accelerator.device)
+        parts = micro_batches(batch, lengths, micro_batch, accelerator.process_index, accelerator.num_processes)
+        for number, part in enumerate(parts, start=1):
+            accelerator.sync_gradients = number == len(parts)
+            with contextlib.nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
+                loss = summed_nll(model, [examples[index] for index in part], pad_id, accelerator.device) / tokens
+                # accelerate averages gradients over processes, and this loss is a sum over them.
+                accelerator.backward(loss * accelerator.num_processes)
+            total += loss.detach()
+        accelerator.clip_grad_norm_(clipped, MAX_GRADIENT_NORM)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(accelerator.reduce(total, "sum").item())
+        speed = sizes[step] / (time.monotonic() - step_started)
+        show(step, {"nll per token": losses[-1], "learning rate": rate, "tokens per second": speed})
+        if states is not None and states.due():
+            records = {"nll_per_step": losses, "seconds": time.monotonic() - started}
+            states.save(State(step + 1, state.values(trained) | state.moments(optimizer, trained), records))
+    return Tuned(model, losses, time.monotonic() - started)
+
+
+def summed_nll(model: nn.Module, examples: Sequence[Encoded], pad_id: int, device: torch.device) -> Tensor:
+    """Return the negative log-likelihood of the response tokens of one micro-batch, summed, in nats."""
+    batch = collate(examples, pad_id).to(device)
+    logits = model(batch.ids, use_cache=False, logits_to_keep=batch.predicting).logits  # (B, P, V)
+    return response_nll(logits, batch).sum()
+
+
+def dropout_seed(seed: int, step: int, process: int) -> int:
+    """Return the seed of a step's dropout: independent of the steps before it, and different for each argument."""
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0])

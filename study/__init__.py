@@ -1,0 +1,1 @@
+"""Studies: users of moesift that run several experiments of its workflow and compare them."""

@@ -1,0 +1,157 @@
+import pytest
+import torch
+import transformers
+from given.costs import DENSE, MOE, POOL, ROOT, configured
+from transformers import AutoModelForCausalLM
+
+from moesift.check.costs import activations, costs, router_parameters, share_of
+from moesift.errors import UserError
+from moesift.models.adapters import add_lora
+from moesift.models.routers import TrashCan, freeze_all_but
+from moesift.models.shapes import shape_of
+from moesift.plan import planned
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def counted(config, questions=None):
+    """Stage, what, runs, tokens a run and operations a token of each cost."""
+    rows = costs(config, planned(config), MOE, DENSE, POOL, questions or {})
+    return [(row.stage, row.what, row.runs, round(row.tokens), row.operations) for row in rows]
+
+
+def test_the_work_of_every_stage():
+    config = configured(
+        methods=["router", "nll", "full"],
+        warmup={"examples": 300, "epochs": 2},
+        select={"ratio": [0.1], "tokens": [500], "reject": None},
+        train={"epochs": 3},
+        data={"heldout": 40},
+        evaluate={"tasks": [{"name": "mmlu", "fewshot": 5}, {"name": "elsewhere"}]},
+    )
+    assert counted(config, {"mmlu": 100}) == [
+        ("warm up", "2 epochs", 2, 2 * 300 * 20, 4 * 1500),
+        ("score", "likelihood, selector", 1, 1000 * 20, 2 * 2 * 1500),
+        ("score", "routing, warmed", 2, 1000 * 20, 2 * 1000),  # no head
+        ("train", "ratio-0.1", 4, 3 * 100 * 25, 4 * 2500),
+        ("train", "tokens-500", 4, 3 * 100 * 25, 4 * 2500),  # 500 of 5,000 response tokens
+        ("train", "ratio-1", 2, 3 * 1000 * 25, 4 * 2500),
+        ("evaluate", "held-out loss", 11, 40 * 25, 2 * 2500),
+        ("evaluate", "mmlu, roughly", 11, 100 * 150 * 6, 2 * 2500),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("methods", "passes"),
+    [
+        (["random", "length"], []),
+        (["nll", "ifd", "typical_inputs"], ["likelihood, selector"]),
+        (["expert_gain", "reducible"], ["gates, warmed", "likelihood, untrained", "likelihood, warmed"]),
+    ],
+)
+def test_methods_share_passes_and_only_routers_need_a_warm_up(methods, passes):
+    rows = counted(configured(methods=methods))
+    assert [what for stage, what, *_ in rows if stage == "score"] == passes
+    assert any(stage == "warm up" for stage, *_ in rows) == ("warmed" in str(passes))
+
+
+def test_a_contrast_reads_pairs_without_head_and_backward_pass():
+    lm, contrast = (counted(configured(warmup={"objective": name}))[0] for name in ("lm", "contrastive"))
+    assert lm[3:] == (2 * 1000 * 20, 4 * 1500)  # the pool has fewer than the 2,000 examples that are asked for
+    assert contrast[3:] == (2 * lm[3], 2 * 1000)
+
+
+def test_hours():
+    config = configured()
+    (row, *_) = costs(config, planned(config), MOE, DENSE, POOL, {})
+    row = row._replace(runs=9, tokens=3000, operations=5000)
+    assert row.hours(tflops=5e-7) == pytest.approx(9 * 3000 * 5000 / 5e5 / 3600)
+
+
+def test_memory():
+    settings = {"data": {"max_length": 100}, "train": {"lora_rank": 2}}
+    config = configured(**settings, throughput={"micro_batch": 3})
+    memory = {row.stage: row.memory for row in costs(config, planned(config), MOE, DENSE, POOL, {})}
+    # In bf16 an output for each 10 parameters, two experts' of 10 in 4 layers; in float32 norms and routers' inputs.
+    warming = 2 * (100 + 4 * 20) + 4 * (40 + 40)
+    assert memory["warm up"] == 10000 + 16 * (320 + 80) + 300 * warming
+    assert (memory["score"], memory["evaluate"]) == (10000, 6000)
+    # The same of a dense model, with the inputs of four LoRA matrices; 14 bytes for each of 50 logits; copies in bf16.
+    training = 2 * (200 + 40) + 4 * 40 + 14 * 50
+    assert memory["train"] == 6000 + 4000 + 16 * 160 + 300 * training
+    again = configured(**settings, throughput={"micro_batch": 3, "activations": "recompute"})
+    (first, *_) = costs(again, planned(again), MOE, DENSE, POOL, {})
+    assert first.memory == 10000 + 16 * 400 + 300 * (2 * 10 * 4 + warming / 4)
+
+
+def test_trash_can_experts_are_rows_of_the_routers():
+    assert router_parameters(configured(), MOE) == (4 * 8 * 10, 4 * 2 * 10)  # a quarter of 8
+    assert router_parameters(configured(warmup={"expert_role": "partition"}), MOE) == (320, 0)
+    with pytest.raises(UserError, match=r"warmup.trash_ratio: 0.1 of 8 experts makes 0"):
+        router_parameters(configured(warmup={"expert_role": "partition", "trash_ratio": 0.1}), MOE)
+
+
+def test_budgets_as_shares_of_the_pool():
+    budgets = ("ratio-0.5", "tokens-0.05", "tokens-500", "tokens-1000000")
+    assert [share_of(budget, POOL) for budget in budgets] == [0.5, 0.05, 0.1, 1]
+
+
+class Kept:
+    """Bytes of the tensors that autograd keeps, each storage once, without parameters and buffers."""
+
+    def __init__(self, model):
+        weights = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+        self.tensors = {}
+
+        def pack(tensor):
+            if tensor.untyped_storage().data_ptr() not in weights:
+                self.tensors[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address is used twice
+            return tensor
+
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+    def per_token(self, tokens):
+        return sum(tensor.untyped_storage().nbytes() for tensor in self.tensors.values()) / tokens
+
+
+def deep(family, **settings):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=64, hidden_size=128, num_hidden_layers=12, num_attention_heads=4, **settings
+    )
+    return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+
+
+IDS = torch.arange(512).remainder(64).view(2, 256)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("Olmoe", {"intermediate_size": 64, "num_experts": 8, "num_experts_per_tok": 2}),
+        ("Mixtral", {"intermediate_size": 64, "num_local_experts": 8, "num_key_value_heads": 2}),
+    ],
+)
+def test_what_autograd_keeps_of_a_selector(family, settings):
+    model = deep(family, **settings)
+    formula = activations(shape_of(model, []), itemsize=2)
+    freeze_all_but(model, TrashCan(model, 0.25, "appended", 0).parameters())
+    kept = Kept(model)
+    with kept.hooks:
+        model.base_model(IDS, use_cache=False)
+    assert kept.per_token(IDS.numel()) == pytest.approx(formula, rel=0.15)
+
+
+@pytest.mark.parametrize("heads", [4, 2])
+def test_what_autograd_keeps_of_a_target(heads):
+    model = deep("Llama", intermediate_size=344, num_key_value_heads=heads)
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    formula = activations(shape_of(model, targets), itemsize=2)
+    tuned = add_lora(model, 16, 32, 0.0, targets)
+    kept = Kept(tuned)
+    with kept.hooks, torch.autocast("cpu", torch.bfloat16):
+        tuned.base_model.model.base_model(IDS, use_cache=False)
+    assert kept.per_token(IDS.numel()) == pytest.approx(formula, rel=0.15)

@@ -1,0 +1,52 @@
+import pytest
+from given.costs import DENSE, MOE, POOL, ROOT, configured
+
+from moesift.check.disk import written
+from moesift.plan import planned
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def sizes(config):
+    return written(config, planned(config), MOE, DENSE, POOL)
+
+
+def test_what_is_written():
+    config = configured(
+        selector={"model": "some/moe"},
+        target={"model": "some/dense"},
+        warmup={"epochs": 3},
+        select={"ratio": [0.1], "tokens": [1000]},
+        train={"lora_rank": 2},
+        data={"heldout": 50},
+    )
+    routers = 4 * 8 * 10 + 4 * 2 * 10  # of 8 experts and 2 trash cans in 4 layers of width 10
+    lora = 2 * 20 * 4
+    assert sizes(config) == {
+        "pool and held-out examples": 1050 * 200,
+        "frozen weights of the warm-up, shared by its epochs": 2 * 10000,
+        "routers and optimizer of all epochs": 2 * (4 + 3 * 12) * routers,
+        "pass likelihood, selector": 1000 * (40 + 3 * 8 + 128 * 4),
+        "pass routing, warmed": 2 * 1000 * (40 + 2 * 4 * 8 + 4 * 8 * 4),  # log odds twice, and shares of 8 experts
+        "pass tokens, selector": 1000 * 48,
+        "pass tokens, target": 1000 * 48,
+        "scores": 4 * 1000 * 48,
+        "selections": pytest.approx(4 * (100 + 200) * 240),
+        "adapters": 8 * 4 * lora,
+        "states of a running training": 3 * 12 * lora,
+    }
+
+
+def test_models_that_are_made_here_count_and_a_contrast_trains_trash_cans_alone():
+    found = sizes(configured(warmup={"objective": "contrastive", "epochs": 1}))
+    assert (found["selector"], found["target"]) == (10000, 6000)
+    assert found["routers and optimizer of all epochs"] == 2 * (2 * 4 * 400 + 8 * 80)
+
+
+def test_only_states_that_are_read_are_written():
+    assert not [what for what in sizes(configured(methods=["nll", "random"])) if "epoch" in what]
+    first = sizes(configured(methods=["router_untrained"]))["routers and optimizer of all epochs"]
+    assert first == 2 * 4 * 400  # epoch 0 of each seed

@@ -1,0 +1,176 @@
+import importlib
+
+import pytest
+import torch
+from given.models import FAMILIES, random_model
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from moesift.errors import UserError
+from moesift.models import losses
+from moesift.models.batches import collate
+from moesift.models.chat import encode
+from moesift.models.routers import TrashCan
+from moesift.passes import gates, likelihood, routing
+from moesift.passes.columns import NEED_ROUTERS, PASSES, POOL, WARMUP
+from moesift.passes.reader import Reader
+
+
+@pytest.fixture
+def reader(selector):
+    return Reader(selector.tokenizer, selector.model, selector.trash_can)
+
+
+@pytest.fixture
+def plain(tokenizer):
+    return Reader(tokenizer, random_model("Olmoe"), None)
+
+
+def numbers(values):
+    """Return all columns of a pass as one tensor, a row an example."""
+    rows = zip(*values.values(), strict=True)
+    return torch.tensor([[x for cell in row for x in (cell if isinstance(cell, list) else [cell])] for row in rows])
+
+
+@pytest.mark.parametrize("name", set(PASSES) - {POOL, WARMUP})
+def test_a_pass_gives_the_columns_that_are_declared(name, reader, conversations):
+    examples = encode(conversations, reader.tokenizer, 60)
+    values = importlib.import_module(f"moesift.passes.{name}").read(reader, examples, 100)
+    assert list(values) == list(PASSES[name])
+    assert {len(column) for column in values.values()} == {len(examples)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_depends_on_batches_or_order(family, tokenizer, conversations):
+    model = random_model(family)
+    reader = Reader(tokenizer, model, TrashCan(model, 0.5, "appended", 0))
+    examples = encode(conversations, tokenizer, 60)
+
+    def everything(some, budget):
+        return torch.cat([numbers(one.read(reader, some, budget)) for one in (likelihood, routing, gates)], dim=1)
+
+    alone = everything(examples, budget=1)
+    assert (everything(examples, budget=10_000) - alone).abs().max() < 1e-4
+    assert (everything(examples[::-1], budget=200).flip(0) - alone).abs().max() < 1e-4
+    assert (alone.max(dim=0).values - alone.min(dim=0).values).min() > 1e-5
+
+
+def test_losses_are_those_of_transformers(plain, conversations):
+    """The two losses of the published IFD: given the instruction, and of the response alone behind a start token."""
+    examples = encode(conversations, plain.tokenizer, 60)
+    values = likelihood.read(plain, examples, 100)
+    for example, nll, unconditional, end in zip(
+        examples, values["nll"], values["nll_unconditional"], values["nll_end"], strict=True
+    ):
+        answer = [token for token, is_response in zip(example.ids, example.response, strict=True) if is_response]
+        start = len(example.ids) - len(answer)
+        for ids, labels, value in (
+            (example.ids, [-100] * start + answer, nll),
+            ([plain.tokenizer.eos_token_id, *answer], [-100, *answer], unconditional),
+        ):
+            with torch.no_grad():
+                mean = plain.model(torch.tensor([ids]), labels=torch.tensor([labels])).loss.item()
+            assert value / len(answer) == pytest.approx(mean, abs=1e-5)
+        with torch.no_grad():
+            logits = plain.model(torch.tensor([example.ids])).logits[0, -2]
+        assert end == pytest.approx(-logits.log_softmax(-1)[example.ids[-1]].item(), abs=1e-5)
+
+
+def test_hidden_keeps_the_distances_of_what_the_middle_router_reads(plain, conversations):
+    examples = encode(conversations, plain.tokenizer, 60)
+    hidden = torch.tensor(likelihood.read(plain, examples, 100)["hidden"])
+    inputs = []
+    plain.model.model.layers[1].mlp.gate.register_forward_pre_hook(
+        lambda _, given: inputs.append(given[0].view(-1, 32))
+    )
+    means = []
+    for example in examples:
+        with torch.no_grad():
+            plain.model(torch.tensor([example.ids]))
+        means.append(inputs[-1][torch.tensor(example.response)].mean(dim=0))
+    means = torch.stack(means)
+    assert hidden.shape == (len(examples), likelihood.HIDDEN)
+    assert torch.allclose(torch.cdist(hidden, hidden), torch.cdist(means, means), rtol=0.35)
+
+
+def test_a_dense_model_is_read_as_a_moe_is(tokenizer, conversations):
+    """Of a Llama it is what the middle layer's feed-forward block reads."""
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4
+    )
+    reader = Reader(tokenizer, AutoModelForCausalLM.from_config(shape, dtype=torch.float32).eval(), None)
+    (example,) = encode(conversations[:1], tokenizer, 60)
+    hidden = likelihood.read(reader, [example], 100)["hidden"][0]
+    inputs = []
+    reader.model.model.layers[1].mlp.register_forward_pre_hook(lambda _, given: inputs.append(given[0][0]))
+    with torch.no_grad():
+        reader.model(torch.tensor([example.ids]))
+    mean = inputs[0][torch.tensor(example.response)].mean(dim=0)  # (D,)
+    projection = torch.randn(32, likelihood.HIDDEN, generator=torch.Generator().manual_seed(0)) / likelihood.HIDDEN**0.5
+    assert hidden == pytest.approx((mean @ projection).tolist(), abs=1e-5)
+
+
+def test_a_model_without_a_known_feed_forward_block_is_refused(plain, conversations):
+    class Unknown(torch.nn.Module):
+        pass
+
+    dense = AutoModelForCausalLM.from_config(
+        LlamaConfig(vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4)
+    )
+    dense.model.layers[0] = Unknown()
+    with pytest.raises(UserError, match="no feed-forward block was found in the middle of its 1 layers"):
+        likelihood.read(plain._replace(model=dense), [], 100)
+
+
+def test_gates_open_and_shut_whatever_the_routers_learnt(reader, plain, conversations):
+    """Open is the model before the trash cans were attached; shut is that model with experts that give nothing."""
+    examples = encode(conversations[:2], reader.tokenizer, 60)
+    values = gates.read(reader, examples, 1000)
+    assert reader.trash_can.gate == "learned"
+    pad = reader.tokenizer.pad_token_id
+    assert values["nll_open"] == pytest.approx(losses.nll(plain.model, pad, examples, 1000), abs=1e-6)
+    with torch.no_grad():
+        for name, parameter in plain.model.named_parameters():
+            if "experts.down_proj" in name:
+                parameter.zero_()
+    assert values["nll_shut"] == pytest.approx(losses.nll(plain.model, pad, examples, 1000), abs=1e-6)
+    trained = likelihood.read(reader, examples, 1000)["nll"]
+    assert len({round(column[0], 4) for column in (*values.values(), trained)}) == 3
+
+
+def test_routing_is_the_mean_log_odds_and_usage(reader, conversations):
+    """Against the definition, computed from the router's weights and what the router reads, in one forward pass."""
+    (example,) = encode(conversations[:1], reader.tokenizer, 60)
+    passes, inputs = [], {}
+    reader.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))
+    values = routing.read(reader, [example], 100)
+    assert len(passes) == 1
+    for name, router in reader.trash_can.routers.items():
+        router.register_forward_pre_hook(lambda _, given, name=name: inputs.__setitem__(name, given[0].view(-1, 32)))
+    with torch.no_grad():
+        reader.model(torch.tensor([example.ids]))
+    response = torch.tensor(example.response)
+    for layer, (name, router) in enumerate(reader.trash_can.routers.items()):
+        logits = inputs[name] @ router.weight.T
+        odds = logits.exp().sum(dim=1).log() - (inputs[name] @ router.trash_weight.T).exp().sum(dim=1).log()
+        assert values["log_odds"][0][layer] == pytest.approx(odds[response].mean().item(), abs=1e-5)
+        assert values["log_odds_all"][0][layer] == pytest.approx(odds.mean().item(), abs=1e-5)
+        shares = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+        usage = values["expert_usage"][0][4 * layer : 4 * layer + 4]
+        assert usage == pytest.approx(shares[response].mean(dim=0).tolist(), abs=1e-5)
+    assert len(values["log_odds"][0]) == 2
+
+
+def test_padding_never_reaches_the_log_odds(selector, conversations):
+    """The padded rows of a batch give the log odds of the examples alone."""
+    short, long = sorted(encode(conversations, selector.tokenizer, 60), key=lambda e: len(e.ids))[::5]
+    batch = collate([long, short], selector.tokenizer.pad_token_id)
+    with torch.no_grad():
+        selector.model(batch.ids)  # without a mask, as all passes run
+        together = selector.trash_can.log_odds(batch.ids.shape)[:, 1, : len(short.ids)]
+        selector.model(torch.tensor([short.ids]))
+    assert torch.allclose(together, selector.trash_can.log_odds((1, len(short.ids)))[:, 0], atol=1e-5)
+
+
+def test_passes_that_need_routers_are_declared():
+    assert set(NEED_ROUTERS) <= set(PASSES)

@@ -1,0 +1,208 @@
+import numpy as np
+import polars as pl
+import pytest
+from given.comparison import METHODS, SHARES, evaluation
+
+from moesift.errors import UserError
+from moesift.report.comparison import (
+    against_random,
+    budget_text,
+    budgets_of,
+    by_question,
+    missing_runs,
+    outcomes_of,
+    over_seeds,
+    runs_of,
+    tasks_of,
+)
+
+RUNS = pl.DataFrame({"method": ["m"], "budget": ["ratio-0.1"], "seed": [3], "ratio": [0.1]})
+
+
+def measured(*rows, better=False, outcome="heldout"):
+    """Rows of method, budget, seed, value."""
+    frame = pl.DataFrame(rows, ["method", "budget", "seed", "value"], orient="row").with_columns(
+        ratio=pl.lit(0.1),
+        outcome=pl.lit(outcome),
+        metric=pl.lit("nll"),
+        higher_is_better=pl.lit(better),
+        stderr=pl.lit(0.2),
+    )
+    return frame.cast({"value": pl.Float64, "seed": pl.Int64})
+
+
+def run(method, *values, budget="ratio-0.1"):
+    return [(method, budget, seed, value) for seed, value in enumerate(values)]
+
+
+def test_the_compared_metric_is_acc_then_f1_then_lm_evals_first():
+    task = {
+        **evaluation("m", None, None, 1.0)["tasks"]["mmlu"],
+        "higher_is_better": dict.fromkeys(["acc", "f1", "x"], True),
+    }
+    for metrics, metric in (
+        ({"acc_norm": 1, "acc": 0}, "acc"),
+        ({"x": 0, "f1": 1}, "f1"),
+        ({"x": 0.1, "x_stderr": 1}, "x"),
+    ):
+        one = evaluation("m", None, None, 1.0) | {"tasks": {"mmlu": {**task, "metrics": metrics}}}
+        assert tasks_of([one])[0]["metric"] == metric
+
+
+def test_evaluations_of_different_tasks_are_refused():
+    other = evaluation("m", None, 0, 1.0)
+    other["made_from"]["evaluation"] = {"tasks": []}
+    with pytest.raises(UserError, match="different tasks"):
+        tasks_of([evaluation("m", None, 0, 1.0), other])
+
+
+def test_outcomes_are_one_row_a_number_and_know_which_is_better():
+    perplexity = {"metrics": {"ppl": 12.0, "ppl_stderr": 1.0}, "higher_is_better": {"ppl": False}}
+    one = evaluation("m", "ratio-0.1", 3, 2.5)
+    one["tasks"]["mmlu"] |= perplexity
+    assert outcomes_of([one], RUNS).rows() == [
+        ("m", "ratio-0.1", 0.1, 3, "heldout", "nll", False, 2.5, 0.02),
+        ("m", "ratio-0.1", 0.1, 3, "mmlu", "ppl", False, 12.0, 1.0),
+    ]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_run_that_diverged_and_one_that_was_not_evaluated_are_missing(loss):
+    runs = pl.concat([RUNS, RUNS.with_columns(seed=pl.lit(5, pl.Int64)), RUNS.with_columns(method=pl.lit("n"))])
+    outcomes = outcomes_of([evaluation("m", "ratio-0.1", 3, loss), evaluation("n", "ratio-0.1", 3, 2.0)], runs)
+    assert outcomes["value"].to_list() == [None, 0.25, 2.0, 0.25]
+    assert missing_runs(runs, outcomes).to_dicts() == [{"method": "m", "budget": "ratio-0.1", "seeds": [3, 5]}]
+
+
+def test_a_run_keeps_a_share_of_the_pool_and_of_its_corrupted_examples():
+    pool = pl.DataFrame({"id": list("abcd"), "corruption": ["clean", "clean", "truncated", "truncated"]})
+    kept = pl.DataFrame({"method": "m", "budget": "tokens-9", "seed": 0, "id": list("abc")})
+    assert runs_of(kept, pool).rows() == [("m", "tokens-9", 0, 3, 0.75, pytest.approx(1 / 3))]
+    assert runs_of(kept, pool.with_columns(corruption=pl.lit("clean")))["corrupted"].to_list() == [None]
+
+
+def test_several_seeds_have_their_own_error_and_one_that_of_the_measurement():
+    rows = [*run("m", 1.0, 3.0), *run("m", 2.0, None, budget="ratio-0.05"), ("base", None, None, 5.0), *run("n", None)]
+    found = over_seeds(measured(*rows)).select("method", "budget", "seeds", "value", "stderr", "low", "high")
+    assert found.rows() == [
+        # 1.96 standard errors of the measurement, 0.2; of two seeds t(1) = 12.706 of theirs, 1.
+        ("m", "ratio-0.05", 1, 2.0, 0.2, pytest.approx(2 - 0.392, abs=1e-4), pytest.approx(2 + 0.392, abs=1e-4)),
+        ("m", "ratio-0.1", 2, 2.0, pytest.approx(1.0), pytest.approx(2 - 12.7062), pytest.approx(2 + 12.7062)),
+        ("n", "ratio-0.1", 0, None, None, None, None),
+        ("base", None, 1, 5.0, 0.2, pytest.approx(5 - 0.392, abs=1e-4), pytest.approx(5 + 0.392, abs=1e-4)),
+    ]
+
+
+def test_the_difference_to_random_is_paired_by_seed():
+    random = [("random", "ratio-0.1", seed, value) for seed, value in ((2, 3.0), (0, 1.0), (1, 2.0))]
+    (found,) = against_random(measured(*random, *run("m", 1.5, 2.5, 3.8)), [], 3).to_dicts()
+    half = 4.302653 * np.sqrt(0.03) / np.sqrt(3)  # differences 0.5, 0.5, 0.8
+    assert (found["difference"], found["low"], found["high"]) == pytest.approx((0.6, 0.6 - half, 0.6 + half))
+    assert (found["seeds"], found["verdict"]) == (3, "worse")
+
+
+@pytest.mark.parametrize(("better", "verdict"), [(False, "better"), (True, "worse")])
+def test_which_side_is_better_comes_with_the_outcome(better, verdict):
+    rows = [*run("random", 1.0, 2.0, 3.0), *run("m", 0.5, 1.5, 2.4)]
+    assert against_random(measured(*rows, better=better), [], 3)["verdict"].to_list() == [verdict]
+
+
+def test_of_many_comparisons_chance_finds_nothing():
+    rows = [*run("random", 0.0, 0.0, 0.0), *run("m", -0.5, -0.6, -0.9)]  # p = 0.03
+    alone = against_random(measured(*rows), [], 3)
+    assert alone["verdict"].to_list() == ["better"]
+    others = [
+        *run("n", 0.3, -0.2, 0.1),
+        *run("random", 0, 0, 0, budget="ratio-0.3"),
+        *run("m", 0.1, 0.1, 0.1, budget="ratio-0.3"),
+    ]
+    found = against_random(measured(*rows, *others), [], 3)
+    assert found["p_holm"].to_list() == pytest.approx([3 * alone["p"][0], 1.0, 1.0])  # over methods and budgets
+    assert set(found["verdict"]) == {"not significant"}
+
+
+def test_one_seed_or_a_missing_one_has_no_verdict():
+    (one,) = against_random(measured(*run("random", 1.0), *run("m", 0.5)), [], 1).to_dicts()
+    assert (one["difference"], one["low"], one["p"], one["verdict"]) == (-0.5, None, None, None)
+    (two,) = against_random(measured(*run("random", 1.0, 2.0, 3.0), *run("m", 0.5, None, 2.4)), [], 3).to_dicts()
+    assert (two["seeds"], two["difference"], two["verdict"]) == (2, pytest.approx(-0.55), None)
+    assert two["low"] is not None
+    (none,) = against_random(measured(*run("random", 1.0), *run("m", None)), [], 1).to_dicts()
+    assert (none["seeds"], none["difference"]) == (0, None)
+
+
+def test_the_untuned_target_and_the_whole_pool_are_compared_within_each_budget_without_a_test():
+    random = [*run("random", 1.0, 2.0), *run("random", 1.5, 2.5, budget="tokens-90")]
+    rows = [*random, ("base", None, None, 5.0), *run("full", 0.5, 1.6, budget="ratio-1")]
+    found = against_random(measured(*rows), METHODS, 2).select(
+        "method", "budget", "seeds", "difference", "p_holm", "verdict"
+    )
+    assert found.rows() == [
+        ("base", "ratio-0.1", 2, 3.5, None, None),
+        ("base", "tokens-90", 2, 3.0, None, None),
+        ("full", "ratio-0.1", 2, pytest.approx(-0.45), None, None),
+        ("full", "tokens-90", 2, pytest.approx(-0.95), None, None),
+    ]
+
+
+def test_without_random_there_are_no_differences():
+    assert against_random(measured(*run("m", 1.0)), METHODS, 1).is_empty()
+
+
+def asked(values, metric, tasks, losses=(1.0, 2.0, 3.0)):
+    """Questions of some tasks, and three held-out examples of 1, 2 and 3 tokens, of methods and their values."""
+    frames = []
+    for (method, answers), nll in zip(
+        values.items(), losses if isinstance(losses[0], tuple) else [losses] * 9, strict=False
+    ):
+        rows = [(task, n, f"{n}", metric, value) for n, (task, value) in enumerate(zip(tasks, answers, strict=True))]
+        rows += [("heldout", n, f"h{n}", "nll", value) for n, value in enumerate(nll)]
+        rows += [("heldout", n, f"h{n}", "tokens", float(n + 1)) for n in range(3)]
+        frame = pl.DataFrame(rows, ["task", "doc_id", "doc_hash", "metric", "value"], orient="row")
+        run = {"method": pl.lit(method), "budget": pl.lit("ratio-0.1"), "seed": pl.lit(0)}
+        frames.append(frame.cast({"value": pl.Float64}).with_columns(**run))
+    return pl.concat(frames)
+
+
+MMLU = {"name": "mmlu", "metric": "acc", "shares": {"mmlu_law": 0.25, "mmlu_sums": 0.75}}
+LAW = ["mmlu_law"] * 2 + ["mmlu_sums"] * 4
+
+
+def test_an_interval_over_questions_is_paired_and_weighs_its_tasks():
+    # Of law every question is won, of sums none: whatever is drawn within the tasks, the difference is law's share.
+    # The losses differ by 1 nat a token whichever examples are drawn: the ratio is of sums.
+    frame = asked(
+        {"m": [1, 1, 0, 1, 0, 1], "random": [0, 0, 0, 1, 0, 1]}, "acc", LAW, [(1.0, 3.0, 5.0), (2.0, 5.0, 8.0)]
+    )
+    assert by_question(frame, [MMLU]).rows() == [
+        ("m", "ratio-0.1", "heldout", pytest.approx(-1), pytest.approx(-1)),
+        ("m", "ratio-0.1", "mmlu", pytest.approx(0.25), pytest.approx(0.25)),
+    ]
+
+
+def test_an_interval_over_many_questions_is_the_normal_one():
+    rng = np.random.default_rng(0)
+    ours, random = rng.integers(2, size=2000), rng.integers(2, size=2000)
+    task = {"name": "t", "metric": "acc", "shares": {"t": 1.0}}
+    found = by_question(asked({"m": ours.tolist(), "random": random.tolist()}, "acc", ["t"] * 2000), [task])
+    half = 1.96 * (ours - random).std(ddof=1) / np.sqrt(2000)
+    expected = ((ours - random).mean() - half, (ours - random).mean() + half)
+    assert found.filter(outcome="t").row(0)[3:] == pytest.approx(expected, abs=0.1 * half)
+
+
+def test_runs_that_were_asked_other_questions_are_refused_and_one_that_diverged_is_left_out():
+    frame = asked({"m": [1, 0, 1, 0, 1, 1], "random": [0, 0, 1, 1, 0, 0]}, "acc", LAW)
+    with pytest.raises(UserError, match=r"ratio-0\.1: the runs were not asked the same questions of mmlu"):
+        by_question(frame[1:], [MMLU])
+    diverged = pl.when((pl.col("method") == "m") & (pl.col("metric") == "nll")).then(float("nan")).otherwise("value")
+    assert by_question(frame.with_columns(value=diverged), [MMLU])["outcome"].to_list() == ["mmlu"]
+    assert by_question(frame.filter(method="m"), [MMLU]).is_empty()
+    assert by_question(frame, [{"name": "bleu", "metric": "bleu", "shares": SHARES}])["outcome"].to_list() == [
+        "heldout"
+    ]
+
+
+def test_budgets_are_ordered_by_kind_and_size_and_can_be_read():
+    frame = pl.DataFrame({"budget": ["tokens-20000", "ratio-0.1", "ratio-0.05", None, "tokens-0.05", "ratio-1"]})
+    ordered = budgets_of(frame)
+    assert [budget_text(budget) for budget in ordered] == ["5%", "10%", "100%", "5% of the tokens", "20,000 tokens"]

@@ -1,0 +1,177 @@
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moesift.fields import ConfigError
+from moesift.methods import METHODS, Column
+from moesift.plan import TARGET_TOKENS, Run, describe, files_of, parameters_json, passes_of, planned
+from moesift.validation import validated
+
+ROOT = Path(__file__).parents[1]
+DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def plan_of(methods, **sections):
+    raw = copy.deepcopy(DEFAULT) | {"methods": methods}
+    for name, values in sections.items():
+        raw[name] = raw[name] | values if isinstance(values, dict) else values
+    return planned(validated(raw))
+
+
+def refused(methods, **sections) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        plan_of(methods, **sections)
+    return str(error.value).splitlines()
+
+
+def test_every_method_is_planned_by_name_and_by_label():
+    assert set(plan_of(list(METHODS)).methods) == set(METHODS)
+    entries = ["nll", {"router": {"layers": [2]}}, {"middle": {"method": "router", "layers": [1, 2], "reject": None}}]
+    plain, changed, labelled = plan_of(entries).methods.values()
+    assert (plain.label, plain.method.name, plain.reject) == ("nll", "nll", 0.5)
+    assert json.loads(parameters_json(changed)) == {"layers": [2], "tokens": "response"}
+    assert (labelled.label, labelled.method.name, labelled.reject) == ("middle", "router", None)
+    assert describe(labelled) == {
+        "label": "middle",
+        "method": "router",
+        "caption": METHODS["router"].caption,
+        "source": "moesift",
+        "whole": False,
+        "parameters": {"layers": [1, 2], "tokens": "response"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ("rooter", "methods: unknown method rooter; did you mean router?"),
+        ("zzz", "methods: unknown method zzz; known methods: random, "),
+        ({"x": {"method": "rooter"}}, "methods: unknown method rooter; did you mean router?"),
+        ({"router": {"layer": [2]}}, "methods.router: layer: unknown parameter (its parameters: layers, tokens)"),
+        ({"nll": {"layers": [2]}}, "methods.nll: layers: unknown parameter (its parameters: none)"),
+        ({"random": {"seed": 3}}, "methods.random: seed: unknown parameter (its parameters: none)"),
+        (
+            {"router": {"layers": "first"}},
+            "methods.router: layers: input should be 'all' or input should be a valid list (its parameters: layers, t",
+        ),
+        ({"router": {"layers": [-1]}}, "methods.router: layers: input should be 'all' or input should be greater than"),
+        ({"router": {"layers": []}}, "methods.router: layers: input should be 'all' or list should have at least 1"),
+        ({"router": {"tokens": "some"}}, "methods.router: tokens: input should be 'response' or 'all'"),
+        ({"bottom": {"of": "nil"}}, "methods.bottom: of: unknown method nil; known methods: "),
+        ({"bottom": {"of": "bottom"}}, "methods.bottom: of: bottom has no lowest ranked part"),
+        ({"bottom": {"of": "random"}}, "methods.bottom: of: random has no lowest ranked part"),
+        ({"bottom": {"of": 3}}, "methods.bottom: of: input should be a valid string"),
+        ({"oracle": {"reject": 0.5}}, "methods.oracle: reject does not apply to oracle; remove it"),
+        ({"nll": {"method": "router"}}, "methods: the label nll is the name of another method; choose a different"),
+    ],
+)
+def test_a_method_that_cannot_be_had_is_named(entry, line):
+    (said,) = refused([entry])
+    assert said.startswith(line)
+
+
+def test_all_mistakes_are_listed():
+    assert len(refused(["rooter", {"router": {"layer": 1}}, "reducible"], warmup={"examples": None})) == 3
+
+
+@pytest.mark.parametrize(
+    ("entries", "labels"),
+    [(["nll", "reducible"], "reducible"), ([{"low": {"method": "bottom", "of": "reducible"}}], "low")],
+)
+def test_what_reads_the_loss_after_the_warm_up_needs_one_that_lowers_it_and_leaves_examples(entries, labels):
+    (said,) = refused(entries, warmup={"objective": "contrastive"})
+    assert said.startswith(f"methods: {labels} reads the loss after the warm-up, which warmup.objective: contrastive")
+    (said,) = refused(entries, warmup={"examples": None})
+    assert said.startswith(f"warmup.examples: null trains on the whole pool, but {labels} scores only")
+
+
+@pytest.mark.parametrize(
+    ("entries", "select", "named"),
+    [
+        (["nll", "router", {"low": {"method": "bottom", "of": "expert_gain"}}], {}, "router, low need"),
+        (["typical_inputs", "reducible"], {}, "reducible need"),
+        (["nll"], {"diversity": 2}, "select.diversity need"),
+    ],
+)
+def test_a_dense_selector_has_no_routers(tmp_path, entries, select, named):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    for model in ("smollm2", str(tmp_path)):
+        (said,) = refused(entries, selector={"model": model}, select=select)
+        assert said.startswith(f"selector.model: {model} has no routers, and {named} them: ")
+        upcycle = {"experts": 8, "experts_per_token": 2, "seed": 0}
+        assert plan_of(entries, selector={"model": model, "upcycle": upcycle}, select=select).routed
+    assert plan_of(["typical_inputs", "random"], selector={"model": str(tmp_path)}).routed == []
+    (tmp_path / "config.json").write_bytes(b'{"num_local_experts": 8, "author": "\xff"}')
+    for unknown in (str(tmp_path), "owner/on-the-hub", "a\0b"):  # nothing is known of these before they are loaded
+        assert plan_of(entries, selector={"model": unknown}, select=select).routed == named.split(" need")[0].split(
+            ", "
+        )
+
+
+def test_a_ratio_is_compared_with_what_is_left_of_each_method():
+    (said,) = refused(["nll", "ifd", {"router": {"reject": 0.2}}, "balanced"], select={"ratio": [0.1, 0.6]})
+    assert said == (
+        "select.ratio: 0.6 of the pool is more than the 0.5 that `reject` leaves for nll, ifd; keep less, reject less, "
+        "or rank with `reject: null`"
+    )
+    assert plan_of([{"nll": {"reject": None}}, {"ifd": {"reject": 0.4}}, "balanced"], select={"ratio": [0.6]})
+    assert plan_of(["nll"], select={"ratio": [0.7], "reject": 0.3})  # 1 - 0.3 is a little below 0.7
+
+
+def test_budgets_are_named_without_rounding():
+    select = {"ratio": [0.1, 1, 1 / 3], "tokens": [20000, 0.05, 123456789, 1e-5], "reject": None}
+    plan = plan_of(["nll", "full"], select=select, seeds=[0, 3])
+    names = ["ratio-0.1", "ratio-1", "ratio-0.3333333333333333"]
+    names += ["tokens-20000", "tokens-0.05", "tokens-123456789", "tokens-1e-05"]
+    assert plan.runs[:14] == [Run("nll", name, seed) for name in names for seed in (0, 3)]
+    assert plan.runs[14:] == [Run("full", "ratio-1", 0), Run("full", "ratio-1", 3)]  # the whole pool, once
+    assert [float(name.partition("-")[2]) for name in names] == [*select["ratio"], *select["tokens"]]
+
+
+def test_what_is_read_follows_from_methods_and_selection():
+    def passes(methods, **select):
+        plan = plan_of(methods, select=select)
+        return passes_of(plan.columns), plan.warmed
+
+    tokens = ("tokens", "selector")
+    assert passes(["random", "balanced"]) == ([tokens], False)
+    assert passes(["nll", "typical_inputs"]) == ([("likelihood", "selector"), tokens], False)
+    assert passes(["router_untrained"]) == ([("routing", "untrained"), tokens], False)
+    assert passes(["nll"], diversity=2) == ([("likelihood", "selector"), ("routing", "warmed"), tokens], True)
+    assert passes(["random"], tokens=[100]) == ([tokens, ("tokens", "target")], False)
+    gained = [("gates", "warmed"), ("likelihood", "untrained"), ("likelihood", "warmed"), tokens]
+    assert passes(["expert_gain", "reducible"]) == (gained, True)
+
+
+def test_where_passes_are_stored():
+    columns = [
+        Column("pool", "source"),
+        Column("warmup", "in_warmup", "warmed"),
+        Column("likelihood", "nll"),
+        Column("likelihood", "nll", "untrained"),
+        Column("routing", "log_odds", "warmed"),
+        Column("routing", "expert_usage", "warmed"),
+        TARGET_TOKENS,
+    ]
+    assert files_of(columns, "results/x", seed=3, epochs=2) == {
+        "pool/selector": "results/x/data/pool.parquet",
+        "warmup/warmed": "results/x/warmup/seed-3/examples.parquet",
+        "likelihood/selector": "results/x/passes/selector/likelihood.parquet",
+        "likelihood/untrained": "results/x/passes/seed-3/epoch-0/likelihood.parquet",
+        "routing/warmed": "results/x/passes/seed-3/epoch-2/routing.parquet",
+        "tokens/target": "results/x/passes/target/tokens.parquet",
+    }
+
+
+def test_the_modules_of_a_score_are_those_of_both_methods():
+    low, nll = plan_of([{"bottom": {"of": "router"}}, "nll"]).methods.values()
+    assert low.modules == ["methods.baselines", "methods.routers"]
+    assert nll.modules == ["methods.likelihood"]

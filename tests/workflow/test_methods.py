@@ -1,0 +1,60 @@
+"""A method is one function in one file; a dense selector serves all that need no router."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from given.markdown import blocks
+
+METHODS = ("router", "router_untrained", "typical_inputs", "random")  # of the finished run
+
+
+@pytest.fixture
+def another(finished, tmp_path):
+    """A copy of the finished run, to be changed."""
+    shutil.copytree(finished.folder, tmp_path / "moesift", symlinks=True)
+    return replace(finished, folder=tmp_path / "moesift")
+
+
+def printed(checkout, *words: str) -> str:
+    command = [checkout.python, "-m", *words]
+    return subprocess.run(
+        command, cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_a_method_added_in_one_file_is_planned_documented_and_reported(another):
+    """It is the example of CONTRIBUTING.md, which names the file in its first line."""
+    (code,) = blocks("CONTRIBUTING.md", "python")
+    (another.folder / code.splitlines()[0].removeprefix("# ")).write_text(code)
+    changed = another.configured("surprise", methods=[*METHODS, {"surprise": {"power": 2}}])
+    assert another.planned("--configfile", changed) == {
+        "score_method": 1, "select_run": 1, "train_adapter": 1, "evaluate_run": 1, "cards": 1, "report": 1,
+    }  # fmt: skip
+    caption = "how unexpected the end of the response is"
+    assert "surprise" in printed(another, "moesift.stages.score", "--help")
+    assert f"| `surprise` | {caption} |" in printed(another, "moesift.reference", "config/config.yaml")
+    another.snakemake("report", "--cores", "2", "--configfile", changed)
+    assert caption in (another.folder / "results/tiny/report/index.html").read_text()
+    ends = pl.read_parquet(another.folder / "results/tiny/passes/selector/likelihood.parquet").select("id", "nll_end")
+    scores = pl.read_parquet(another.folder / "results/tiny/scores/surprise/seed-0.parquet").join(ends, on="id")
+    assert scores["score"].drop_nulls().to_list() == pytest.approx((scores["nll_end"].drop_nulls() ** 2).to_list())
+
+
+@pytest.mark.slow
+def test_a_dense_selector_runs_the_recommended_method_to_a_selection(checkout):
+    dense = checkout.configured("dense", experiment="dense", selector={"model": "smollm2"}, methods=["typical_inputs"])
+    checkout.snakemake("select", "--cores", "2", "--configfile", dense)
+    scores = pl.read_parquet(checkout.folder / "results/dense/scores/typical_inputs/seed-0.parquet")
+    selected = pl.read_parquet(checkout.folder / "results/dense/selected/typical_inputs/ratio-0.25/seed-0.parquet")
+    assert scores["score"].n_unique() > 40
+    assert selected.height == round(0.25 * scores.height)
+
+
+def test_a_method_that_needs_routers_is_refused_on_a_dense_selector(checkout):
+    dense = checkout.configured("dense", selector={"model": "smollm2"}, methods=["typical_inputs", "router"])
+    done = checkout.snakemake("-n", "--configfile", dense, check=False)
+    assert done.returncode != 0
+    assert "selector.model: smollm2 is dense, and router need" in done.stdout + done.stderr
