@@ -10,7 +10,7 @@ import polars as pl
 from moesift.data.corruption import CLEAN
 from moesift.errors import UserError
 from moesift.report.detection import NORMAL_95
-from moesift.report.statistics import holm, paired_ratios, paired_t, t_interval
+from moesift.report.statistics import holm, paired_ratios, t_interval
 
 BASE, RANDOM, HELDOUT = "base", "random", "heldout"
 BETTER, WORSE, NOT_SIGNIFICANT = "better", "worse", "not significant"
@@ -37,8 +37,7 @@ def tasks_of(evaluations: Rows) -> list[dict[str, Any]]:
     tasks = []
     for setting in settings:
         measured = evaluations[0]["tasks"][setting["name"]]
-        names = list(measured["metrics"])
-        metric = next((name for name in ("acc", "f1") if name in names), names[0])
+        metric = next(name for name in ("acc", "f1", *measured["metrics"]) if name in measured["metrics"])
         about = {key: measured[key] for key in ("questions", "of", "fewshot", "version", "hash", "shares")}
         tasks.append({**setting, **about, "metric": metric, "higher_is_better": measured["higher_is_better"][metric]})
     return tasks
@@ -100,8 +99,8 @@ def over_seeds(outcomes: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for run, group in outcomes.group_by("method", "budget", *OUTCOME, maintain_order=True):
         measured = group.drop_nulls("value")
-        mean, low, high = t_interval(measured["value"].to_numpy()) if measured.height else (None, None, None)
-        error = measured["stderr"].first()
+        mean, low, high, _ = t_interval(measured["value"].to_numpy()) if measured.height else [None] * 4
+        error: Any = measured["stderr"].first()
         if measured.height > 1:
             error = measured["value"].std() / measured.height**0.5
         elif error is not None:
@@ -130,7 +129,7 @@ def against_random(outcomes: pl.DataFrame, methods: Rows, seeds: int) -> pl.Data
         pairs = measured.select(*on, *OUTCOME[1:], "ratio", "value").join(random, on=on, maintain_order="left")
         for key, pair in pairs.group_by("budget", *OUTCOME, maintain_order=True):
             differences = (pair["value"] - pair["random"]).drop_nulls().to_numpy()
-            test = paired_t(differences) if len(differences) else [None] * 4
+            test = t_interval(differences) if len(differences) else [None] * 4
             rows.append((method, *key, pair["ratio"].mean(), len(differences), *test))
     frame = _frame(rows, ["method", "budget", *OUTCOME, "ratio", "seeds", "difference", "low", "high", "p"])
     tested = (pl.col("seeds") == max(seeds, 2)) & ~pl.col("method").is_in(list(references))
@@ -148,12 +147,8 @@ def by_question(questions: pl.DataFrame, tasks: Rows) -> pl.DataFrame:
     """Return the 95% interval of each difference to random over questions or held-out examples, paired by question.
 
     It says what other questions of the same tasks could give, and nothing about another seed; of several seeds it is
-    that of the mean difference. Questions are resampled within each task. A run that diverged has none.
-
-    Args:
-        questions: columns method, budget, seed, task, doc_id, doc_hash, metric, value; of held-out examples the metrics
-            nll and tokens.
-        tasks: see `tasks_of`.
+    that of the mean difference. Questions (columns method, budget, seed, task, doc_id, doc_hash, metric, value; of
+    held-out examples the metrics nll and tokens) are resampled within each task. A run that diverged has none.
 
     Returns:
         Columns method, budget, outcome, low_questions, high_questions.
@@ -193,9 +188,8 @@ def by_question(questions: pl.DataFrame, tasks: Rows) -> pl.DataFrame:
 def overview(summary: pl.DataFrame, differences: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     """Return a row for each method and budget: the means over seeds, without columns of which nothing is known.
 
-    Returns:
-        Columns method, budget; of the held-out loss `heldout`, stderr, the difference to random and its verdict;
-        corrupted (share of what is kept); the mean of each task.
+    Of the held-out loss there are its error, the difference to random and the verdict; `corrupted` is a share of what
+    is kept.
     """
     run = ["method", "budget"]
     table = summary.filter(outcome=HELDOUT).select(*run, heldout="value", stderr="stderr")

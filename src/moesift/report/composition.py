@@ -1,4 +1,4 @@
-"""What a selection keeps of each group of the pool, why the rest was left out, and examples of each ranking."""
+"""What a selection keeps of each group of the pool, and why the rest was left out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,12 @@ from typing import Any
 import polars as pl
 
 from moesift.data.corruption import CLEAN
-from moesift.report.comparison import RANDOM
+from moesift.report.comparison import RUN
 from moesift.report.detection import length_bins
 
 SOURCES = 10  # the largest ones; what the others keep is counted together
 PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+(?:\.\d+)?)\b"  # ids and numbers, which do not distinguish kinds of reasons
 REASONS = 20  # of a source, a method or a run: the most frequent
-SHOWN = 3  # examples from each end of a ranking
-CHARACTERS = 400  # from each end of a conversation: a question often stands at the end of its text
 
 
 def groups(pool: pl.DataFrame, n_tokens: pl.DataFrame) -> pl.DataFrame:
@@ -50,17 +48,14 @@ def kept_of_groups(selections: pl.DataFrame, examples: pl.DataFrame) -> pl.DataF
     Returns:
         Columns method, budget, seed, by (a column of `groups`), group, examples (of the pool in it), kept (share).
     """
-    run = ["method", "budget", "seed"]
-    runs = selections.select(run).unique(maintain_order=True)
+    runs = selections.select(RUN).unique(maintain_order=True)
     kept, parts = selections.join(examples, on="id"), []
     for by in examples.columns[1:]:
         sizes = examples.group_by(by).agg(examples=pl.len().cast(pl.Int64)).sort(by)
-        counts = kept.group_by(*run, by).len("count")
-        part = runs.join(sizes, how="cross").join(counts, on=[*run, by], how="left", maintain_order="left")
-        share = pl.col("count").fill_null(0) / pl.col("examples")
-        parts.append(
-            part.select(*run, by=pl.lit(by), group=pl.col(by).cast(pl.String), examples="examples", kept=share)
-        )
+        counts = kept.group_by(*RUN, by).len("count")
+        part = runs.join(sizes, how="cross").join(counts, on=[*RUN, by], how="left", maintain_order="left")
+        group, share = pl.col(by).cast(pl.String), pl.col("count").fill_null(0) / pl.col("examples")
+        parts.append(part.select(*RUN, by=pl.lit(by), group=group, examples="examples", kept=share))
     return pl.concat(parts)
 
 
@@ -73,31 +68,3 @@ def reason_counts(frame: pl.DataFrame, by: Sequence[str], seeds: int = 1) -> lis
     counts = frame.group_by(*by, reason=kind).agg(count=pl.len() / seeds)
     counts = counts.sort(*by, "count", "reason", descending=[*[False] * len(by), True, False])
     return counts.filter(pl.int_range(pl.len()).over(by) < REASONS).to_dicts()
-
-
-def extremes(scores: pl.DataFrame, selections: pl.DataFrame, pool: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return the examples that each method but `random` ranks highest and lowest, the most extreme first.
-
-    Args:
-        scores: columns method, id, score, of one seed; an example without a score has no place.
-        selections: columns method, id, of the same seed: what was kept within any budget.
-        pool: columns id, source, corruption, messages.
-
-    Returns:
-        Their method, end (highest or lowest), id, score, source, corruption, kept (null or true) and text (the turns
-        with their roles; of a long text both ends).
-    """
-    columns = ["method", "id", "score"]
-    ends = [scores.clear().select(*columns, end=pl.lit(""))]
-    for _, ranked in scores.filter(pl.col("method") != RANDOM).group_by("method", maintain_order=True):
-        ranked = ranked.drop_nulls("score").sort("score", "id", descending=[True, False])
-        ends.append(ranked.head(SHOWN).select(*columns, end=pl.lit("highest")))
-        ends.append(ranked.tail(SHOWN).reverse().select(*columns, end=pl.lit("lowest")))
-    kept = selections.select("method", "id", kept=True).unique()
-    shown = pl.concat(ends).join(pool, on="id", maintain_order="left")
-    shown = shown.join(kept, on=["method", "id"], how="left", maintain_order="left")
-    turns = pl.concat_str(pl.element().struct.field("role"), pl.lit(":\n"), pl.element().struct.field("content"))
-    text = pl.col("messages").list.eval(turns).list.join("\n\n")
-    parts = pl.concat_str(text.str.head(CHARACTERS), pl.lit(" […] "), text.str.tail(CHARACTERS))
-    text = pl.when(text.str.len_chars() > 2 * CHARACTERS).then(parts).otherwise(text)
-    return shown.select(*columns, "end", "source", "corruption", "kept", text=text).to_dicts()

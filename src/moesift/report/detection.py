@@ -36,10 +36,7 @@ AUROC = {
 def aurocs(scores: Mapping[Any, pl.DataFrame], pool: pl.DataFrame, n_tokens: pl.DataFrame) -> pl.DataFrame:
     """Return how well each score separates each kind of corruption, and all kinds, from clean examples: columns AUROC.
 
-    Args:
-        scores: columns id and score, by method and seed.
-        pool: columns id, source, messages, choices, corruption.
-        n_tokens: columns id, n_tokens (of the response), of all the pool.
+    Scores have the columns id and score, by method and seed; `n_tokens` are those of the responses of all the pool.
     """
     kinds: list[Any] = pool.filter(pl.col("corruption") != CLEAN)["corruption"].unique().sort().to_list()
     lengths = pool.select("id").join(n_tokens, on="id", how="left", validate="1:1", maintain_order="left")["n_tokens"]

@@ -39,9 +39,8 @@ STYLE: dict[Any, Any] = {
 def against_random(losses: pl.DataFrame, references: Sequence[str]) -> str:
     """Draw the difference to random in held-out loss, a panel a budget: wide bars over seeds, thin ones over examples.
 
-    Args:
-        losses: of `comparison.against_random` those of held-out loss, with the intervals of `comparison.by_question`.
-        references: methods that stand below the others, and do not set the scale.
+    The losses are of `comparison.against_random`, with the intervals of `comparison.by_question`. References are below
+    the other methods, and do not set the scale.
     """
     budgets = budgets_of(losses)
     means = losses.group_by("method").agg(pl.mean("difference")).sort("difference", "method")["method"].to_list()
@@ -54,7 +53,6 @@ def against_random(losses: pl.DataFrame, references: Sequence[str]) -> str:
     for axes in grid.flat[len(budgets) :]:
         axes.set_axis_off()
     for axes, budget in zip(grid.flat, budgets, strict=False):
-        axes.set_xlim(limits)
         axes.axvspan(limits[0], 0, color=GREEN, alpha=0.07, linewidth=0)
         axes.axvline(0, color=GREY, linewidth=1)
         axes.text(0, -0.8, "← better \N{EN SPACE}", ha="right", fontsize=8.5, color=GREEN)
@@ -70,9 +68,8 @@ def against_random(losses: pl.DataFrame, references: Sequence[str]) -> str:
                 axes.hlines(y, row["low_questions"], row["high_questions"], color=colour, linewidth=1.2)
             axes.plot(np.clip(x, *limits), y, marker, color=colour, markersize=6, clip_on=False, zorder=3)
             axes.text(1.03, y, f"{x:+.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-        axes.set_title(f"{budget_text(budget)} kept")
+        axes.set(title=f"{budget_text(budget)} kept", xlim=limits, ylim=(len(rows) - 0.4, -1.5))
         axes.set_yticks(range(len(rows)), rows)
-        axes.set_ylim(len(rows) - 0.4, -1.5)
         axes.tick_params(axis="y", length=0, pad=9)
         axes.spines["left"].set_visible(False)
         axes.locator_params(axis="x", nbins=4)
@@ -80,11 +77,7 @@ def against_random(losses: pl.DataFrame, references: Sequence[str]) -> str:
 
 
 def auroc_map(areas: pl.DataFrame) -> str:
-    """Draw the AUROC of each method and kind of corruption, the mean over seeds: blue above 0.5, orange below.
-
-    Args:
-        areas: the frame of `detection.aurocs`.
-    """
+    """Draw `detection.aurocs` of methods and kinds of corruption, the mean over seeds: blue above 0.5, orange below."""
     kind, fair = pl.col("kind"), pl.col("within") == SAME_STRATUM
     means = areas.filter((kind == ALL) | ~fair).group_by("method", "kind", "within").agg(pl.mean("auroc"))
     place = pl.col("auroc").filter(kind == ALL, ~fair).first().over("method")
@@ -96,37 +89,28 @@ def auroc_map(areas: pl.DataFrame) -> str:
 
 
 def kept_map(kept: pl.DataFrame, methods: Sequence[str]) -> str | None:
-    """Draw which share of each group a selection keeps, the mean over seeds: blue where more than of the whole pool.
+    """Draw `composition.kept_of_groups` of one budget, the mean over seeds: blue where more than of the whole pool.
 
-    Args:
-        kept: the frame of `composition.kept_of_groups`, of one budget.
-        methods: the rows, in order.
-
-    Returns:
-        None where all of the pool is of the same group.
+    Methods are the rows, in order. There is no figure where all of the pool is of the same group.
     """
     means = kept.group_by("by", "group", "method", maintain_order=True).agg(pl.mean("kept"), pl.first("examples"))
     whole = pl.col("kept").dot("examples").over("by", "method") / pl.sum("examples").over("by", "method")
     size = pl.col("examples") / pl.sum("examples").over("by", "method")
     # Twice as much as of the whole is as blue as half as much is orange.
     tint = (pl.col("kept") / whole).fill_nan(1).clip(2**-9).log(2) / 2
+    cells = means.with_columns(tint=tint).filter(size >= SMALLEST).filter(pl.n_unique("group").over("by") > 1)
+    cells = cells.sort(pl.col("method").cast(pl.Enum(methods)), maintain_order=True)
     block = pl.col("by").replace({"length": "response tokens"})
-    cells = means.select("method", "by", "group", size=size, block=block, column="group", value="kept", tint=tint)
-    cells = cells.filter(pl.col("size") >= SMALLEST).filter(pl.n_unique("group").over("by") > 1)
-    order = pl.col("method").replace_strict(methods, range(len(methods)))
-    return None if cells.is_empty() else _heat("kept", cells.sort(order, maintain_order=True), ".0%", slanted=True)
+    cells = cells.select("method", block=block, column="group", value="kept", tint="tint")
+    return None if cells.is_empty() else _heat("kept", cells, ".0%", slanted=True)
 
 
 @matplotlib.rc_context(STYLE)
 def _heat(name: str, cells: pl.DataFrame, form: str, slanted: bool = False) -> str:
-    """Draw a map of cells with their values, tinted by strength: blue above 0, orange below.
+    """Draw a map of cells with their values, tinted from orange, at -1, to blue, at 1.
 
-    Args:
-        name: of the figure.
-        cells: columns method (a row of the map), block (columns of a block stand together, under its name), column,
-            value and tint (what is beyond -1 and 1 is drawn as these); rows and columns are in the order of the frame.
-        form: how a value is written.
-        slanted: whether the names of columns are, and those of blocks are drawn.
+    Cells have the columns method (a row of the map), block (whose columns stand together), column, value and tint; the
+    first ones come first. Where the names of columns are slanted, those of blocks are below.
     """
     rows = cells["method"].unique(maintain_order=True).to_list()
     columns = cells.select("block", "column").unique(maintain_order=True)
@@ -140,9 +124,8 @@ def _heat(name: str, cells: pl.DataFrame, form: str, slanted: bool = False) -> s
         axes.add_patch(Rectangle((x + 0.03, y + 0.04), 0.94, 0.92, **style))
         text = "–" if cell["value"] is None else format(cell["value"], form)
         axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=9)
-    axes.set_xlim(0, max(lefts.values()) + 1)
-    axes.set_ylim(len(rows), 0)
-    names = [column if len(column) <= LONGEST else f"{column[: LONGEST - 1]}…" for column in columns["column"]]
+    axes.set(xlim=(0, max(lefts.values()) + 1), ylim=(len(rows), 0))
+    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in columns["column"]]
     turned: dict[str, Any] = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if slanted else {}
     axes.set_xticks([left + 0.5 for left in lefts.values()], names, fontsize=9, **turned)
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
@@ -157,9 +140,8 @@ def _heat(name: str, cells: pl.DataFrame, form: str, slanted: bool = False) -> s
 def warmup(curves: pl.DataFrame, target: float | None) -> str:
     """Draw the loss and the trash share of each layer over the steps of the warm-up, a line a seed.
 
-    Args:
-        curves: columns seed, epoch, step, nll or contrast, trash_shares (a list, one number a routed layer).
-        target: the trash share that every layer is to have; None where the objective has no budget.
+    Curves have the columns seed, step, nll or contrast, and trash_shares (a list, one number a routed layer). `target`
+    is the trash share that every layer is to have; None where the objective has no budget.
     """
     lowered = "contrast" if "contrast" in curves.columns else "nll"
     figure, grid = _canvas(1, 2, 2.7)
@@ -175,10 +157,8 @@ def warmup(curves: pl.DataFrame, target: float | None) -> str:
             trash.plot(smooth["step"], layer, color=shade, linewidth=1)
     if target is not None:
         trash.axhline(target, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
-    trash.set_ylim(0, 1)
-    for axes, title in ((loss, f"{lowered} of the warm-up"), (trash, "trash share by layer (dark: first)")):
-        axes.set_title(title)
-        axes.set_xlabel("step")
+    loss.set(title=f"{lowered} of the warm-up", xlabel="step")
+    trash.set(title="trash share by layer (dark: first)", xlabel="step", ylim=(0, 1))
     return _svg(figure, "warmup")
 
 

@@ -13,10 +13,7 @@ NO_RANDOM = "Nothing was selected at random, so there is nothing to compare with
 def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Sequence[str]) -> list[str]:
     """Return what the held-out loss says: how many selections differ from random, and the best of two budgets.
 
-    Args:
-        summary: the frame of `comparison.over_seeds`.
-        differences: the frame of `comparison.against_random`, with the intervals of `comparison.by_question`.
-        references: what was not selected: the untuned target and the whole pool.
+    References are what was not selected: the untuned target and the whole pool.
     """
     losses = differences.filter(pl.col("outcome") == HELDOUT, ~pl.col("method").is_in(references))
     losses = losses.drop_nulls("difference").sort("difference")

@@ -1,6 +1,6 @@
 """The comparison as one page that needs no network and no script."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
@@ -13,19 +13,10 @@ from moesift.report.comparison import BASE, HELDOUT, budget_text, budgets_of, ov
 FORMS = {"method": "", "budget": "budget", "verdict": "", "difference": "+.3f", "corrupted": ".1%"}  # of the overview
 
 
-def rendered(
-    numbers: Mapping[str, Any],
-    tables: Mapping[str, pl.DataFrame],
-    curves: pl.DataFrame | None,
-    examples: Sequence[Mapping[str, Any]],
-) -> str:
+def rendered(numbers: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], curves: pl.DataFrame | None) -> str:
     """Return the report as one HTML page.
 
-    Args:
-        numbers: what is in results.json.
-        tables: of the report, by name.
-        curves: see `figures.warmup`; None where no method needs a warm-up.
-        examples: what `composition.extremes` returns.
+    Numbers are those of results.json; curves, see `figures.warmup`, are None where no method needs a warm-up.
     """
     loader = jinja2.PackageLoader("moesift.report", "template")
     environment = jinja2.Environment(
@@ -39,7 +30,6 @@ def rendered(
         means=means.to_dicts(),
         means_columns=[(name, name, FORMS.get(name, ".3f")) for name in means.columns],
         compared=[frame.to_dicts() for frame in tables["differences"].partition_by("outcome", maintain_order=True)],
-        examples=examples,
         configuration_yaml=yaml.safe_dump(numbers["configuration"], sort_keys=False, allow_unicode=True),
     )
 

@@ -3,31 +3,24 @@
 import numpy as np
 from scipy import stats
 
-End = float | None  # of an interval; None where it cannot be estimated
 
+def t_interval(values: np.ndarray) -> tuple[float, float | None, float | None, float | None]:
+    """Return the mean of values, (n,), the ends of Student's 95% interval, and the p-value of a mean of 0 (two-sided).
 
-def t_interval(values: np.ndarray) -> tuple[float, End, End]:
-    """Return the mean with the ends of Student's 95% interval; one value has none. See `paired_t`."""
-    return paired_t(values)[:3]
-
-
-def paired_t(differences: np.ndarray) -> tuple[float, End, End, float | None]:
-    """Return the mean of differences, (n,), the ends of Student's 95% interval, and the two-sided t-test's p-value.
-
-    One difference has neither interval nor test; equal ones have no test.
+    One value has neither interval nor test; equal ones have no test.
 
     Raises:
-        ValueError: there are no differences, or one is not finite.
+        ValueError: there are no values, or one is not finite.
     """
-    differences = np.asarray(differences, dtype=np.float64)
-    if not len(differences) or not np.isfinite(differences).all():
-        raise ValueError(f"a mean needs finite numbers, not {differences.tolist()}")
-    mean = float(differences.mean())
-    if len(differences) == 1:
+    values = np.asarray(values, dtype=np.float64)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"a mean needs finite numbers, not {values.tolist()}")
+    mean = float(values.mean())
+    if len(values) == 1:
         return mean, None, None, None
-    if np.ptp(differences) == 0:
+    if np.ptp(values) == 0:
         return mean, mean, mean, None
-    test = stats.ttest_1samp(differences, 0)
+    test = stats.ttest_1samp(values, 0)
     low, high = test.confidence_interval(0.95)
     return mean, float(low), float(high), float(test.pvalue)
 
@@ -53,21 +46,11 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 def paired_ratios(
     differences: np.ndarray, sizes: np.ndarray, strata: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
-    """Return 95% intervals of sums of paired differences over the sum of sizes, by a bootstrap within strata.
+    """Return 95% percentile intervals (Efron and Tibshirani 1993, section 13.3) of ratios of sums, (M, 2).
 
-    They are percentile intervals (Efron and Tibshirani 1993, section 13.3). With sizes of 1 the ratio is the mean
-    difference of two models that answered the same questions; with the tokens of examples as sizes and differences of
-    their losses it is a difference per token. `scipy.stats.bootstrap` has pairs, but no strata.
-
-    Args:
-        differences: of M pairs, on the same N questions, (M, N).
-        sizes: (N,).
-        strata: codes, (N,). Each question is replaced by one of its own stratum; a stratum of one never changes.
-        resamples: how many to draw.
-        seed: the same seed gives the same intervals.
-
-    Returns:
-        The two ends for each pair, (M, 2).
+    A ratio is the sum of the paired differences of M pairs on the same N questions, (M, N), over that of sizes, (N,):
+    with sizes of 1 the mean difference of two models; with tokens as sizes and differences of losses a difference per
+    token. Each question is replaced by one of its own stratum, (N,), for which `scipy.stats.bootstrap` has no way.
 
     Raises:
         ValueError: there are no questions, or a difference is not a number.

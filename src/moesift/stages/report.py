@@ -1,7 +1,9 @@
 """Put what was measured together: tidy tables, one JSON, and one page that shows them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -46,26 +48,22 @@ def main(
     """
     configured, described = json.loads(config), json.loads(methods)
     measured = [json.loads(path.read_text()) for path in evaluations]
-    asked = [
-        of_run(path.with_suffix(".parquet"), QUESTIONS, *(one[name] for name in comparison.RUN))
-        for path, one in zip(evaluations, measured, strict=True)
-    ]
-    examples = pl.read_parquet(pool)
-    scored = pl.concat(of_run(path, SCORES, path.parent.name, None, seed_of(path)) for path in scores)
+    evaluated = {path: [one[name] for name in comparison.RUN] for path, one in zip(evaluations, measured, strict=True)}
     runs = {path: (path.parent.parent.name, path.parent.name, seed_of(path)) for path in selections}
-    kept = pl.concat(of_run(path, ["id"], *run) for path, run in runs.items())
-    dropped = pl.concat(
-        of_run(path.with_suffix(".dropped.parquet"), ["score", "reason"], *run) for path, run in runs.items()
-    )
+    examples = pl.read_parquet(pool)
+    asked = of_runs(evaluated, QUESTIONS, ".parquet")
+    scored = of_runs({path: (path.parent.name, None, seed_of(path)) for path in scores}, SCORES)
+    kept = of_runs(runs, ["id"])
+    dropped = of_runs(runs, ["score", "reason"], ".dropped.parquet")
     warmup = [pl.read_ndjson(path).with_columns(seed=pl.lit(seed_of(path.parent), pl.Int64)) for path in curves]
 
     seeds = configured["seeds"]
     n_tokens = scored.filter(method=scored["method"][0], seed=scored["seed"][0]).select("id", "n_tokens")
     tasks, kept_by_run = comparison.tasks_of(measured), comparison.runs_of(kept, examples)
     outcomes = comparison.outcomes_of(measured, tasks, kept_by_run)
-    differences = comparison.against_random(outcomes, described, len(seeds)).join(
-        comparison.by_question(pl.concat(asked), tasks), on=comparison.COMPARED, how="left", maintain_order="left"
-    )
+    intervals = comparison.by_question(asked, tasks)
+    differences = comparison.against_random(outcomes, described, len(seeds))
+    differences = differences.join(intervals, on=comparison.COMPARED, how="left", maintain_order="left")
     made = {
         "outcomes": outcomes,
         "summary": comparison.over_seeds(outcomes),
@@ -92,8 +90,7 @@ def main(
         "versions": {name: [version for other, version in versions if other == name] for name, _ in versions},
         "configuration": configured,
     }
-    shown = composition.extremes(scored.filter(seed=min(seeds)), kept.filter(seed=min(seeds)), examples)
-    html = rendered(numbers, made, pl.concat(warmup) if warmup else None, shown)
+    html = rendered(numbers, made, pl.concat(warmup) if warmup else None)
 
     with atomic_write(tables) as part:
         part.mkdir()
@@ -106,15 +103,19 @@ def main(
     print(page)
 
 
-def of_run(path: Path, columns: list[str], method: str, budget: str | None, seed: int | None) -> pl.DataFrame:
-    """Read columns of a frame, and name its run in them."""
-    frame = pl.read_parquet(path, columns=columns)
-    return frame.with_columns(method=pl.lit(method), budget=pl.lit(budget, pl.String), seed=pl.lit(seed, pl.Int64))
+def of_runs(runs: Mapping[Path, Sequence[Any]], columns: list[str], suffix: str = ".parquet") -> pl.DataFrame:
+    """Read columns of files, by the method, budget and seed that each is of, or of those beside them with a suffix."""
+    frames = []
+    for path, (method, budget, seed) in runs.items():
+        frame = pl.read_parquet(path.with_suffix(suffix), columns=columns)
+        run = {"method": pl.lit(method), "budget": pl.lit(budget, pl.String), "seed": pl.lit(seed, pl.Int64)}
+        frames.append(frame.with_columns(**run))
+    return pl.concat(frames)
 
 
 def seed_of(path: Path) -> int:
     """Return the seed that a path ends in, as .../seed-0.parquet or .../seed-0 do."""
-    return int(path.name.removesuffix(".parquet").removeprefix("seed-"))
+    return int(path.stem.removeprefix("seed-"))
 
 
 if __name__ == "__main__":

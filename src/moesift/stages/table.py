@@ -23,8 +23,7 @@ def main(results: Path) -> None:
     plain = pl.Config(tbl_formatting="NOTHING", tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
     with plain, pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=1000, float_precision=3):
         print(str(table).replace("null", "    "))
-    headline = json.loads(results.read_text())["headline"]
-    print("\n".join(["", *headline, f"report: {results.parent / 'report' / 'index.html'}"]))
+    print("", *json.loads(results.read_text())["headline"], f"report: {results.parent}/report/index.html", sep="\n")
 
 
 if __name__ == "__main__":
