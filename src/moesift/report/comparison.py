@@ -99,7 +99,8 @@ def over_seeds(outcomes: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for run, group in outcomes.group_by("method", "budget", *OUTCOME, maintain_order=True):
         measured = group.drop_nulls("value")
-        mean, low, high, _ = t_interval(measured["value"].to_numpy()) if measured.height else [None] * 4
+        interval: Any = t_interval(measured["value"].to_numpy()) if measured.height else [None] * 4
+        mean, low, high, _ = interval
         error: Any = measured["stderr"].first()
         if measured.height > 1:
             error = measured["value"].std() / measured.height**0.5

@@ -128,7 +128,7 @@ def count_within(ranking: Ranking, tokens: pl.DataFrame, budget: float) -> int:
         tokens: columns id, n_tokens, of the whole pool.
         budget: response tokens, or, below 1, a share of the pool's.
     """
-    limit = budget if budget >= 1 else budget * tokens["n_tokens"].sum()
+    limit = budget if budget >= 1 else budget * int(tokens["n_tokens"].sum())
     each = ranking.left.select("id").join(tokens, on="id", how="left", maintain_order="left")["n_tokens"]
     return max(1, int((each.cum_sum() <= limit).sum()))
 
