@@ -76,5 +76,4 @@ def test_a_run_that_diverged_is_listed_and_gets_no_verdict(tmp_path):
     (loss,) = [row for row in numbers["differences"] if row["outcome"] == "heldout" and row["method"] == "router"]
     assert (loss["seeds"], loss["verdict"]) == (2, None)
     assert (numbers["headline"][0]).startswith("Held-out loss against random: 0 of 1 selections significantly better")
-
     assert ONE_SEED not in numbers["headline"]

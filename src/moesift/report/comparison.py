@@ -39,7 +39,7 @@ def tasks_of(evaluations: Rows) -> list[dict[str, Any]]:
         measured = evaluations[0]["tasks"][setting["name"]]
         metric = next(name for name in ("acc", "f1", *measured["metrics"]) if name in measured["metrics"])
         about = {key: measured[key] for key in ("questions", "of", "fewshot", "version", "hash", "shares")}
-        tasks.append({**setting, **about, "metric": metric, "higher_is_better": measured["higher_is_better"][metric]})
+        tasks.append({**setting, **about, "metric": metric, "higher_is_better": measured["higher_is_better"].get(metric)})
     return tasks
 
 
@@ -53,8 +53,8 @@ def runs_of(selections: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
     corrupted = pl.col("corruption") != CLEAN
     share = corrupted.mean() if pool.select(corrupted.any()).item() else pl.lit(None, pl.Float64)
     kept = selections.join(pool.select("id", "corruption"), on="id", maintain_order="left")
-    size = pl.len().cast(pl.Int64)
-    return kept.group_by(RUN, maintain_order=True).agg(examples=size, ratio=size / pool.height, corrupted=share)
+    runs = kept.group_by(RUN, maintain_order=True)
+    return runs.agg(examples=pl.len().cast(pl.Int64), ratio=pl.len() / pool.height, corrupted=share)
 
 
 def outcomes_of(evaluations: Rows, tasks: Rows, runs: pl.DataFrame) -> pl.DataFrame:
@@ -99,8 +99,8 @@ def over_seeds(outcomes: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for run, group in outcomes.group_by("method", "budget", *OUTCOME, maintain_order=True):
         measured = group.drop_nulls("value")
-        interval: Any = t_interval(measured["value"].to_numpy()) if measured.height else [None] * 4
-        mean, low, high, _ = interval
+        test: Any = t_interval(measured["value"].to_numpy()) if measured.height else [None] * 4
+        mean, low, high, _ = test
         error: Any = measured["stderr"].first()
         if measured.height > 1:
             error = measured["value"].std() / measured.height**0.5
@@ -139,9 +139,9 @@ def against_random(outcomes: pl.DataFrame, methods: Rows, seeds: int) -> pl.Data
     adjusted = frame.filter(tested).select(*COMPARED, p_holm=adjusted.over("outcome"))
     frame = frame.join(adjusted, on=COMPARED, how="left", maintain_order="left")
     is_better = (pl.col("difference") > 0) == pl.col("higher_is_better")
-    verdict = pl.when(pl.col("p_holm") > LEVEL).then(pl.lit(NOT_SIGNIFICANT)).when(is_better)
-    verdict = verdict.then(pl.lit(BETTER)).otherwise(pl.lit(WORSE))
-    return frame.with_columns(verdict=pl.when(pl.col("p_holm").is_not_null()).then(verdict))
+    side = pl.when(is_better).then(pl.lit(BETTER)).otherwise(pl.lit(WORSE))
+    verdict = pl.when(pl.col("p_holm") > LEVEL).then(pl.lit(NOT_SIGNIFICANT))
+    return frame.with_columns(verdict=verdict.when(pl.col("p_holm") <= LEVEL).then(side))
 
 
 def by_question(questions: pl.DataFrame, tasks: Rows) -> pl.DataFrame:

@@ -131,8 +131,8 @@ def _heat(name: str, cells: pl.DataFrame, form: str, slanted: bool = False) -> s
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    for block, left in {block: left for (block, _), left in reversed(lefts.items())}.items() if slanted else []:
-        axes.text(left, len(rows) + 0.25, block, va="top", fontsize=9)
+    for first in columns.unique("block", keep="first", maintain_order=True).rows() if slanted else []:
+        axes.text(lefts[first], len(rows) + 0.25, first[0], va="top", fontsize=9)
     return _svg(figure, name)
 
 

@@ -57,12 +57,12 @@ def main(
     dropped = of_runs(runs, ["score", "reason"], ".dropped.parquet")
     warmup = [pl.read_ndjson(path).with_columns(seed=pl.lit(seed_of(path.parent), pl.Int64)) for path in curves]
 
-    seeds = configured["seeds"]
+    seeds = len(configured["seeds"])
     n_tokens = scored.filter(method=scored["method"][0], seed=scored["seed"][0]).select("id", "n_tokens")
     tasks, kept_by_run = comparison.tasks_of(measured), comparison.runs_of(kept, examples)
     outcomes = comparison.outcomes_of(measured, tasks, kept_by_run)
     intervals = comparison.by_question(asked, tasks)
-    differences = comparison.against_random(outcomes, described, len(seeds))
+    differences = comparison.against_random(outcomes, described, seeds)
     differences = differences.join(intervals, on=comparison.COMPARED, how="left", maintain_order="left")
     made = {
         "outcomes": outcomes,
@@ -84,8 +84,8 @@ def main(
         **{name: frame.to_dicts() for name, frame in made.items()},
         "pool": examples.group_by("source", "corruption").len("examples").sort("source", "corruption").to_dicts(),
         "rejected": reason_counts(pl.read_parquet(rejected), ["source"]),
-        "unscored": reason_counts(scored.filter(pl.col("score").is_null()), ["method"], len(seeds)),
-        "dropped": reason_counts(dropped.drop_nulls("score"), ["method", "budget"], len(seeds)),
+        "unscored": reason_counts(scored.filter(pl.col("score").is_null()), ["method"], seeds),
+        "dropped": reason_counts(dropped.drop_nulls("score"), ["method", "budget"], seeds),
         **{key: list(dict.fromkeys(one[key] for one in made_from)) for key in ("commit", "machine")},
         "versions": {name: [version for other, version in versions if other == name] for name, _ in versions},
         "configuration": configured,
