@@ -39,7 +39,8 @@ def tasks_of(evaluations: Rows) -> list[dict[str, Any]]:
         measured = evaluations[0]["tasks"][setting["name"]]
         metric = next(name for name in ("acc", "f1", *measured["metrics"]) if name in measured["metrics"])
         about = {key: measured[key] for key in ("questions", "of", "fewshot", "version", "hash", "shares")}
-        tasks.append({**setting, **about, "metric": metric, "higher_is_better": measured["higher_is_better"].get(metric)})
+        direction = measured["higher_is_better"].get(metric)
+        tasks.append({**setting, **about, "metric": metric, "higher_is_better": direction})
     return tasks
 
 
@@ -139,7 +140,8 @@ def against_random(outcomes: pl.DataFrame, methods: Rows, seeds: int) -> pl.Data
     adjusted = frame.filter(tested).select(*COMPARED, p_holm=adjusted.over("outcome"))
     frame = frame.join(adjusted, on=COMPARED, how="left", maintain_order="left")
     is_better = (pl.col("difference") > 0) == pl.col("higher_is_better")
-    side = pl.when(is_better).then(pl.lit(BETTER)).otherwise(pl.lit(WORSE))
+    # Where lm-eval does not say which way is better, there is no side.
+    side = pl.when(is_better).then(pl.lit(BETTER)).when(is_better.not_()).then(pl.lit(WORSE))
     verdict = pl.when(pl.col("p_holm") > LEVEL).then(pl.lit(NOT_SIGNIFICANT))
     return frame.with_columns(verdict=verdict.when(pl.col("p_holm") <= LEVEL).then(side))
 
