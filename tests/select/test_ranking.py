@@ -174,7 +174,7 @@ def test_a_budget_in_tokens_keeps_the_best_that_it_holds():
     ranking = ranked(SCORES)  # a, b, d, e: 10, 30, 35, 75 tokens together
     for budget, count in ((29, 1), (30, 2), (74, 3), (75, 4), (0.3, 2), (0.7, 3)):  # of 105 in all
         assert count_within(ranking, tokens, budget) == count
-    with pytest.raises(UserError, match="76 response tokens are to be kept, of 75 that are left$"):
+    with pytest.raises(UserError, match=r"76 response tokens are to be kept, of 75 that are left$"):
         count_within(ranking, tokens, 76)
-    with pytest.raises(UserError, match="5 response tokens .* the best example alone has 10"):
+    with pytest.raises(UserError, match=r"5 response tokens .* the best example alone has 10"):
         count_within(ranking, tokens, 5)
