@@ -1,4 +1,4 @@
-"""Measure moesift beside the plain code, the two by turns in one run, and print the ratios.
+"""Measure moesift and the plain code in turn, in one run, and print the ratios.
 
 python -m benchmarks [--case scoring] [--full-size] [--rounds 3] [--out results/benchmarks.json]
 python -m benchmarks --case scoring --profile
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -20,7 +21,7 @@ from benchmarks import record
 from benchmarks.cases import CASES, DEFAULT
 from moesift.models.loading import device
 
-TOLERANCE = 1e-4  # up to which ours and the plain code must agree
+TOLERANCE = 1e-4  # largest allowed difference between our results and those of the plain code
 
 
 def main() -> None:
@@ -31,47 +32,47 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
-    parser.add_argument("--profile", action="store_true", help="show what takes the time of a round of ours instead")
+    parser.add_argument("--profile", action="store_true", help="show where a round of ours spends its time instead")
     parser.add_argument("--memory-of", choices=["ours", "plain"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
     if args.memory_of:
-        print(taken(getattr(CASES[args.case[0]](args.full_size), args.memory_of)))
+        print(memory(getattr(CASES[args.case[0]](args.full_size), args.memory_of)))
         return
     if args.profile:
         for name in args.case:
             print(f"{name}\n{profiled(CASES[name](args.full_size).ours)}")
         return
     most = ceiling()
-    found = record.begun() | {"threads": args.threads, "matrix_product_flops": most, "cases": {}}
-    print(f"{found['machine']}, {args.threads} threads; a matrix product: {most / 1e9:,.0f} GFLOP/s")
-    print(f"tokens/s, medians of {args.rounds} rounds; of the matrix product's speed; MiB that a round takes")
-    print(f"{'case':<14}{'ours':>10}{'plain':>10}{'ratio':>7}{'apart':>9}{'of it':>7}{'ours':>8}{'plain':>8}")
+    results: dict[str, Any] = record.begun() | {"threads": args.threads, "matrix_product_flops": most, "cases": {}}
+    print(f"{results['machine']}, {args.threads} threads; a matrix product: {most / 1e9:,.0f} GFLOP/s")
+    print(f"tokens/s, medians of {args.rounds} rounds; share of the matrix product's speed; MiB of a round")
+    print(f"{'case':<14}{'ours':>10}{'plain':>10}{'ratio':>7}{'apart':>9}{'share':>7}{'ours':>8}{'plain':>8}")
     for name in args.case:
         case = CASES[name](args.full_size)
         apart = case.apart()
         if not args.full_size and apart > TOLERANCE:
             raise SystemExit(f"{name}: ours and the plain code differ by {apart:g}")
         times = [(timed(case.ours), timed(case.plain)) for _ in range(args.rounds)]
-        own, other = (statistics.median(column) for column in zip(*times, strict=True))
+        ours, plain = (statistics.median(column) for column in zip(*times, strict=True))
         row = {
-            "ours": case.tokens / own,
-            "plain": case.tokens / other,
-            "ratio": statistics.median(plain / ours for ours, plain in times),
+            "ours": case.tokens / ours,
+            "plain": case.tokens / plain,
+            "ratio": statistics.median(theirs / mine for mine, theirs in times),
             "apart": apart,
-            "of_matrix_product": case.flops / own / most if case.flops else None,
+            "of_matrix_product": case.flops / ours / most if case.flops else None,
         }
         del case
         gc.collect()
         row["bytes"], row["plain_bytes"] = (memory_of(name, which, args) for which in ("ours", "plain"))
-        found["cases"][name] = row
+        results["cases"][name] = row
         share = f"{row['of_matrix_product']:.0%}" if row["of_matrix_product"] else ""
         print(
             f"{name:<14}{row['ours']:>10,.0f}{row['plain']:>10,.0f}{row['ratio']:>7.2f}{apart:>9.1g}{share:>7}"
             f"{row['bytes'] / 2**20:>8,.0f}{row['plain_bytes'] / 2**20:>8,.0f}"
         )
-    record.write(found, args.out)
+    record.write(results, args.out)
 
 
 def ceiling() -> float:
@@ -97,14 +98,14 @@ def profiled(run: Callable[[], object]) -> str:
     run()
     on_gpu = device().type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities) as found:
+    with profile(activities=activities) as profiler:
         timed(run)
     by = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
-    return found.key_averages().table(sort_by=by, row_limit=12, max_name_column_width=50)
+    return profiler.key_averages().table(sort_by=by, row_limit=12, max_name_column_width=50)
 
 
 def memory_of(case: str, which: str, args: argparse.Namespace) -> int:
-    """Return what `taken` gives in a process of its own, where nothing was run before."""
+    """Return the result of `memory` in a separate process, in which nothing ran before."""
     words = [sys.executable, "-m", "benchmarks", "--case", case, "--memory-of", which, "--threads", str(args.threads)]
     done = subprocess.run([*words, *(["--full-size"] if args.full_size else [])], capture_output=True, text=True)
     if done.returncode:
@@ -112,14 +113,14 @@ def memory_of(case: str, which: str, args: argparse.Namespace) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-def taken(run: Callable[[], object]) -> int:
-    """Return by how many bytes the memory in use grows at most while a run goes on: a GPU's, else the process's."""
+def memory(run: Callable[[], object]) -> int:
+    """Return by how many bytes the memory in use grows at most during a run: a GPU's, else the process's."""
     if device().type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # the peak of this process begins anew (Linux, proc(5))
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of this process (Linux, proc(5))
     before = _resident("VmRSS")
     run()
     return _resident("VmHWM") - before

@@ -8,13 +8,14 @@ import torch
 from benchmarks import given, plain
 from moesift.check.costs import forward
 from moesift.models.adapters import add_lora
-from moesift.models.batches import collate, micro_batches, micro_batches_by_tokens
+from moesift.models.batches import micro_batches, micro_batches_by_tokens
 from moesift.models.chat import Encoded, encode
 from moesift.models.experts import suit_device
-from moesift.models.losses import response_nll
 from moesift.models.routers import freeze_all_but
 from moesift.models.shapes import shape_of
-from moesift.training import warmup
+from moesift.passes import routing
+from moesift.passes.reader import Reader
+from moesift.training import lora, warmup
 
 BATCH = 16  # examples of a batch of the plain code, and of an optimizer step of the warm-up and the training
 MICRO_BATCH = 4
@@ -22,13 +23,13 @@ LONGEST = 1024  # tokens
 
 
 class Case(NamedTuple):
-    """What is compared, on one input."""
+    """The two programs to compare, on one input."""
 
     ours: Callable[[], object]
     plain: Callable[[], object]
     apart: Callable[[], float]  # the largest difference between their results, of gradients relative to their norm
-    tokens: int  # of a round, padding left out
-    flops: float  # floating-point operations that a round cannot do without; 0 where that is not the matter
+    tokens: int  # of a round, without padding
+    flops: float  # floating-point operations that a round needs at least; 0 if that does not matter
 
 
 def scoring(full_size: bool) -> Case:
@@ -46,10 +47,11 @@ def _scoring(full_size: bool, examples: Sequence[Encoded]) -> Case:
     shape = shape_of(selector.model, [])
     tokens = sum(len(example.ids) for example in examples)
     experts = selector.model.config._experts_implementation
+    reader = Reader(selector.tokenizer, selector.model, selector.trash_can)
 
     def ours() -> list[list[float]]:
-        suit_device(selector.model)  # as what is loaded
-        return [signals for (signals,) in measuring.readings(selector, examples, ["signals"], token_budget=0)]
+        suit_device(selector.model)  # as in `load_model`
+        return [list(odds) for odds in routing.read(reader, examples, token_budget=0)["log_odds"]]
 
     def theirs() -> list[list[float]]:
         selector.model.set_experts_implementation(experts)
@@ -58,7 +60,7 @@ def _scoring(full_size: bool, examples: Sequence[Encoded]) -> Case:
     def apart() -> float:
         return (torch.tensor(ours()) - torch.tensor(theirs())).abs().max().item()
 
-    # The experts of the last layer decide nothing that is scored.
+    # The experts of the last layer do not run.
     return Case(ours, theirs, apart, tokens, tokens * forward(shape, head=False) * (shape.layers - 1) / shape.layers)
 
 
@@ -75,14 +77,10 @@ def warmup_step(full_size: bool) -> Case:
 
     def ours() -> tuple[float, torch.Tensor]:
         suit_device(selector.model)
-        parts = micro_batches_by_tokens(range(len(examples)), lengths, MICRO_BATCH, process=0, processes=1)
-        terms = warmup.accumulate_gradients(
-            selector,
-            examples,
-            [[examples[index] for index in part] for part in parts],
-            warmup.Weights(0.01, torch.ones(layers)),
-        )
-        return terms.nats, terms.shares
+        divided = micro_batches_by_tokens(range(len(examples)), lengths, MICRO_BATCH, process=0, processes=1)
+        parts = [[examples[index] for index in part] for part in divided]
+        losses, shares = warmup.accumulate_nll(selector, examples, parts, 0.01, torch.ones(layers))
+        return losses["nll"], shares
 
     def theirs() -> tuple[float, torch.Tensor]:
         selector.model.set_experts_implementation(experts)
@@ -90,15 +88,15 @@ def warmup_step(full_size: bool) -> Case:
 
     def gradients(step: Callable[[], tuple[float, torch.Tensor]]) -> tuple[float, torch.Tensor, list[torch.Tensor]]:
         selector.model.zero_grad()
-        nats, shares = step()
-        return nats, shares, [parameter.grad for parameter in selector.trash_can.parameters().values()]
+        nll, shares = step()
+        return nll, shares, [parameter.grad for parameter in selector.trash_can.parameters().values()]
 
     def apart() -> float:
-        (nats, shares, own), (their_nats, their_shares, other) = gradients(ours), gradients(theirs)
-        differences = [((mine - its).norm() / its.norm()).item() for mine, its in zip(own, other, strict=True)]
-        return max(abs(nats - their_nats), (shares - their_shares).abs().max().item(), *differences)
+        (nll, shares, gradient), (other_nll, other_shares, other) = gradients(ours), gradients(theirs)
+        differences = [((a - b).norm() / b.norm()).item() for a, b in zip(gradient, other, strict=True)]
+        return max(abs(nll - other_nll), (shares - other_shares).abs().max().item(), *differences)
 
-    # Forward, and backward to the activations: frozen weights get no gradients. The head matters where a token counts.
+    # Forward, and backward to the activations only: frozen weights get no gradients. The head runs on response tokens.
     flops = 2 * (sum(lengths) * forward(shape, head=False) + predicted * 2 * shape.head)
     return Case(ours, theirs, apart, sum(lengths), flops)
 
@@ -112,15 +110,14 @@ def training_step(full_size: bool) -> Case:
     shape = shape_of(model.get_base_model(), [])
 
     def ours() -> float:
-        nats = 0.0
+        nll = 0.0
         for start in range(0, len(examples), BATCH):
             for part in micro_batches(range(start, start + BATCH), lengths, MICRO_BATCH, process=0, processes=1):
-                padded = collate([examples[index] for index in part], given.PAD).to(model.device)
-                logits = model(padded.ids, use_cache=False, logits_to_keep=padded.predicting).logits  # (B, P, V)
-                loss = response_nll(logits, padded).sum() / predicted
+                batch = [examples[index] for index in part]
+                loss = lora.summed_nll(model, batch, given.PAD, model.device) / predicted
                 loss.backward()
-                nats += loss.item()
-        return nats
+                nll += loss.item()
+        return nll
 
     def theirs() -> float:
         return plain.training_step(model, examples, MICRO_BATCH)
@@ -133,7 +130,7 @@ def training_step(full_size: bool) -> Case:
 
 
 def tokenising(full_size: bool) -> Case:
-    """Turn conversations into tokens of which it is known who wrote them."""
+    """Tokenise conversations and mark the tokens of the responses."""
     tokenizer = given.tokenizer()
     conversations = given.conversations(20_000 if full_size else 2000)
 

@@ -1,4 +1,4 @@
-"""What the benchmarks run on: random models of real proportions, and examples of realistic lengths."""
+"""Inputs of the benchmarks: random models of real proportions, and examples of realistic lengths."""
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def conversations(count: int, seed: int = 0) -> list[list[dict[str, str]]]:
-    """Return random conversations of one or two turns each, of as many words as an instruction has in the mean."""
+    """Return random conversations of one or two turns each, with log-normal numbers of words."""
     rng = np.random.default_rng(seed)
     words = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), rng.integers(2, 10))) for _ in range(1000)]
 
@@ -87,9 +87,9 @@ def examples(count: int, longest: int, seed: int = 0, shortest: int = 12) -> lis
     """
     rng = np.random.default_rng(seed)
     lengths = np.exp(rng.normal(np.log(90), 0.9, count)).astype(int).clip(shortest, longest)
-    found = []
+    encoded = []
     for length in lengths:
-        asked = int(length * rng.uniform(0.2, 0.8))
+        prompt = int(length * rng.uniform(0.2, 0.8))
         ids = rng.integers(2, VOCABULARY, length).tolist()
-        found.append(Encoded(ids, [False] * asked + [True] * (length - asked), cut=False))
-    return found
+        encoded.append(Encoded(ids, [False] * prompt + [True] * (length - prompt), cut=False))
+    return encoded

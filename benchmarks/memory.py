@@ -1,14 +1,15 @@
-"""Measure synthetic pools of any size as one shard, and print the seconds and the peak memory: it should not grow.
+"""Run a pass over synthetic pools of any size as one shard; print the time and the peak memory, which should not grow.
 
 python -m benchmarks.memory [--rows 10_000 1_000_000] [--threads 2] [--out results/memory.json]
 
-The selector has random weights and is as small as can be, so that a million examples take minutes: what is in question
-is what a shard keeps of its examples, and a larger model adds the same to each size.
+The selector is tiny and has random weights, so that a million examples take minutes: the question is how much memory a
+shard needs for its examples, and a larger model adds the same amount to each size.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -17,7 +18,8 @@ from transformers import OlmoeConfig, OlmoeForCausalLM
 from benchmarks import given, record
 from benchmarks.selection import Took, pool_blocks, run
 from moesift.data.blocks import write_blocks
-from moesift.models import checkpoints, embedded
+from moesift.demo import embedded
+from moesift.models import checkpoints
 from moesift.models.routers import TrashCan
 
 # The embedded selector, a sixth as wide and half as deep.
@@ -28,12 +30,12 @@ TINY = {
     "num_attention_heads": 1,
     "num_key_value_heads": 1,
 }
-QUANTITY = "signals"  # what `router` reads: a list an example
+PASS = "routing"  # which gives lists of numbers for each example
 LONGEST = 128  # tokens
 
 
 def write_pool(path: Path, rows: int, seed: int) -> None:
-    """Write a pool of a question and an answer each, of 15 to 45 tokens, no two alike."""
+    """Write a pool of different questions and answers, of 15 to 45 tokens each."""
     word = pl.col("id").str.head(pl.col("source_index") % 16 + 1)
     turns = [
         pl.struct(role=pl.lit(role), content=pl.format(text, word))
@@ -44,7 +46,7 @@ def write_pool(path: Path, rows: int, seed: int) -> None:
 
 
 def write_selector(folder: Path) -> None:
-    """Write an epoch of a warm-up, as a checkpoint is."""
+    """Write an epoch of a warm-up."""
     tokenizer = given.tokenizer()
     torch.manual_seed(0)
     model = OlmoeForCausalLM(OlmoeConfig.from_dict(embedded.moe_config(tokenizer).to_dict() | TINY))
@@ -54,10 +56,10 @@ def write_selector(folder: Path) -> None:
     )
 
 
-def measured(folder: Path, threads: int) -> Took:
-    """Measure the pool in a folder by the selector there, in a process of its own, and see what that takes."""
-    words: list[object] = ["--quantities", f"epoch-0.{QUANTITY}", "--model", folder, "--pool", folder / "pool.parquet"]
-    words += ["--out", folder / "measured.parquet", "--shard", "1-of-1"]
+def run_pass(folder: Path, threads: int) -> Took:
+    """Run the pass over the pool in a folder by the selector there, in a separate process, and measure it."""
+    words: list[object] = ["--pass-name", PASS, "--is-epoch", "--model", folder / "epoch-0"]
+    words += ["--pool", folder / "pool.parquet", "--out", folder / "pass.parquet", "--shard", "1-of-1"]
     words += ["--threads", threads, "--token-budget", 0, "--max-length", LONGEST]
     return run("moesift.stages.run_pass", *words)
 
@@ -70,24 +72,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
     args = parser.parse_args()
 
-    found = record.begun() | {"threads": args.threads, "rows": {}}
-    print(f"{found['machine']}, {args.threads} threads")
+    results: dict[str, Any] = record.begun() | {"threads": args.threads, "rows": {}}
+    print(f"{results['machine']}, {args.threads} threads")
     print(f"{'rows':>14}{'seconds':>10}{'CPU s':>10}{'examples/s':>12}{'peak GB':>10}")
     with tempfile.TemporaryDirectory(prefix="moesift-") as name:
         folder = Path(name)
         write_selector(folder / "epoch-0")
         for rows in args.rows:
             write_pool(folder / "pool.parquet", rows, seed=0)
-            own = measured(folder, args.threads)
-            if (height := pl.scan_parquet(folder / "measured.parquet").select(pl.len()).collect().item()) != rows:
-                raise SystemExit(f"{height} of {rows} examples were measured")
-            found["rows"][rows] = own._asdict() | {"examples_per_second": rows / own.seconds}
-            print(
-                f"{rows:>14,}{own.seconds:>10.1f}{own.cpu_seconds:>10.1f}{rows / own.seconds:>12,.0f}"
-                f"{own.peak_gb:>10.3f}",
-                flush=True,
-            )
-    record.write(found, args.out)
+            took = run_pass(folder, args.threads)
+            if (height := pl.scan_parquet(folder / "pass.parquet").select(pl.len()).collect().item()) != rows:
+                raise SystemExit(f"{height} of {rows} examples were read")
+            results["rows"][rows] = took._asdict() | {"examples_per_second": rows / took.seconds}
+            times = f"{took.seconds:>10.1f}{took.cpu_seconds:>10.1f}{rows / took.seconds:>12,.0f}"
+            print(f"{rows:>14,}{times}{took.peak_gb:>10.3f}", flush=True)
+    record.write(results, args.out)
 
 
 if __name__ == "__main__":

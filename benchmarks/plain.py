@@ -1,7 +1,7 @@
-"""What a competent person would write first with transformers: the baseline of every ratio.
+"""The code that a competent person would write first with transformers: the baseline of every ratio.
 
-Batches in file order, padded to the longest; the causal language model's forward with `output_router_logits=True`; what
-is wanted of it by averaging afterwards.
+Batches in file order, padded to the longest; the causal language model's forward with `output_router_logits=True`;
+means over its outputs afterwards.
 """
 
 from collections.abc import Sequence
@@ -27,41 +27,41 @@ def padded(examples: Sequence[Encoded], pad_id: int, device: torch.device) -> tu
 @torch.no_grad()
 def scores(selector: Selector, examples: Sequence[Encoded], batch_size: int) -> list[list[float]]:
     """Return each routed layer's mean log odds of each example."""
-    found: list[list[float]] = []
+    scores: list[list[float]] = []
     for start in range(0, len(examples), batch_size):
         ids, attention, response = padded(examples[start : start + batch_size], 1, selector.model.device)
         selector.model(ids, attention_mask=attention, output_router_logits=True)
-        signals = selector.trash_can.log_odds(ids.shape)  # (L, B, T)
-        means = (signals * response).sum(dim=2) / response.sum(dim=1)  # (L, B)
-        found += means.T.tolist()
-    return found
+        odds = selector.trash_can.log_odds(ids.shape)  # (L, B, T)
+        means = (odds * response).sum(dim=2) / response.sum(dim=1)  # (L, B)
+        scores += means.T.tolist()
+    return scores
 
 
 def tokens(
     conversations: Sequence[list[dict[str, str]]], tokenizer: PreTrainedTokenizerFast, longest: int
 ) -> list[tuple[list[int], list[bool]]]:
-    """Return each conversation's ids and which of them an assistant wrote, by tokenising every beginning of it."""
+    """Return each conversation's ids and which of them an assistant wrote, by tokenising it turn by turn."""
 
-    def ids(messages: list[dict[str, str]], asked: bool = False) -> list[int]:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asked)
+    def ids(messages: list[dict[str, str]], prompt: bool = False) -> list[int]:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    found = []
+    examples = []
     for messages in conversations:
         whole: list[int] = []
         response: list[bool] = []
         for turn, message in enumerate(messages):
             if message["role"] == "assistant":
-                before, whole = ids(messages[:turn], asked=True), ids(messages[: turn + 1])
+                before, whole = ids(messages[:turn], prompt=True), ids(messages[: turn + 1])
                 response += [False] * (len(before) - len(response)) + [True] * (len(whole) - len(before))
-        found.append((whole[:longest], response[:longest]))
-    return found
+        examples.append((whole[:longest], response[:longest]))
+    return examples
 
 
 def training_step(model: PreTrainedModel, examples: Sequence[Encoded], micro_batch: int) -> float:
     """Accumulate the gradients of an epoch; return the loss in nats per response token."""
     count = sum(example.predicted for example in examples)
-    nats = 0.0
+    nll = 0.0
     for start in range(0, len(examples), micro_batch):
         part = examples[start : start + micro_batch]
         ids, attention, response = padded(part, 1, model.device)
@@ -69,16 +69,16 @@ def training_step(model: PreTrainedModel, examples: Sequence[Encoded], micro_bat
         predicted = (labels[:, 1:] != -100).sum()
         loss = model(ids, attention_mask=attention, labels=labels).loss * predicted / count
         loss.backward()
-        nats += loss.item()
-    return nats
+        nll += loss.item()
+    return nll
 
 
 def warmup_step(
-    selector: Selector, examples: Sequence[Encoded], micro_batch: int, balance: float, price: float
+    selector: Selector, examples: Sequence[Encoded], micro_batch: int, balance: float, penalty: float
 ) -> tuple[float, Tensor]:
     """Accumulate the gradients of one optimizer step; return the loss in nats per token and the trash shares, (L,)."""
     tokens = sum(example.predicted for example in examples)
-    nats, shares = 0.0, torch.zeros(len(selector.trash_can.routers))
+    nll, shares = 0.0, torch.zeros(len(selector.trash_can.routers))
     for start in range(0, len(examples), micro_batch):
         part = examples[start : start + micro_batch]
         ids, attention, response = padded(part, 1, selector.model.device)
@@ -87,28 +87,27 @@ def warmup_step(
         loss = F.cross_entropy(
             output.logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
         )
-        signals = selector.trash_can.log_odds(ids.shape)  # (L, B, T)
+        odds = selector.trash_can.log_odds(ids.shape)  # (L, B, T)
         counted = response.clone()
         counted[:, 0] = False
-        share = (torch.sigmoid(-signals) * counted).sum(dim=(1, 2)) / tokens  # (L,)
+        share = (torch.sigmoid(-odds) * counted).sum(dim=(1, 2)) / tokens  # (L,)
         layers = selector.trash_can.routing.values()
         load = torch.stack([load_balance(layer.quality_logits, layer.experts, attention) for layer in layers])  # (L, B)
-        whole = loss / tokens + balance * load.mean(dim=0).sum() / len(examples) + price * share.sum()
+        whole = loss / tokens + balance * load.mean(dim=0).sum() / len(examples) + penalty * share.sum()
         whole.backward()
-        nats += loss.item() / tokens
+        nll += loss.item() / tokens
         shares += share.detach().cpu()
-    return nats, shares
+    return nll, shares
 
 
 def load_balance(logits: Tensor, experts: Tensor, attention: Tensor) -> Tensor:
-    """Return DeepSeek-V3's sequence-wise balance of one layer, (B,), of which transformers has only that of a batch.
+    """Return DeepSeek-V3's sequence-wise balance of one layer, (B,).
 
-    The loss that transformers returns as `aux_loss` is of whole batches, padding of other examples and all layers at
-    once: another term, which would also be computed for nothing.
+    The `aux_loss` of transformers is another term: of whole batches with their padding, and of all layers at once.
     """
     count = logits.shape[-1]
     real = attention.unsqueeze(-1)  # (B, T, 1)
-    sent = F.one_hot(experts, count).sum(dim=1).view(*attention.shape, count) * real  # (B, T, E)
-    load = count * sent.sum(dim=1) / sent.sum(dim=(1, 2)).unsqueeze(1)  # (B, E)
+    dispatches = F.one_hot(experts, count).sum(dim=1).view(*attention.shape, count) * real  # (B, T, E)
+    load = count * dispatches.sum(dim=1) / dispatches.sum(dim=(1, 2)).unsqueeze(1)  # (B, E)
     mean = (logits.softmax(dim=-1).view(*attention.shape, count) * real).sum(dim=1) / real.sum(dim=1)  # (B, E)
     return (load * mean).sum(dim=-1)

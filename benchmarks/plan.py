@@ -1,8 +1,8 @@
-"""Time Snakemake's plan of many shards beside that of as many jobs of the plainest rule that there is.
+"""Time Snakemake's plan of many shards, and its plan of as many jobs of the simplest possible rule.
 
 python -m benchmarks.plan [--shards 100 1000] [--rounds 3] [--out results/plan.json]
 
-Ten methods and five seeds: what a plan costs over the plain one is moesift's own.
+Ten methods and five seeds. What a plan costs more than the simple one is due to moesift's rules.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks import record
 from benchmarks.selection import Took, took
@@ -34,62 +35,62 @@ PLAIN = """
 rule all:
     input: expand("{number}.out", number=range(JOBS))
 rule make:
-    input: "given"
+    input: "source"
     output: "{number}.out"
     shell: "cp {input} {output}"
 """
 
 
 def plan(folder: Path, *words: str) -> Took:
-    """Have Snakemake plan in a folder, and see what that takes."""
+    """Let Snakemake plan in a folder, and measure it."""
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", *words]
     return took(command, {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}, folder)
 
 
 def jobs_of(shards: int) -> int:
-    """Return how many jobs the plan of so many shards has, as Snakemake counts them."""
+    """Return the number of jobs in the plan of so many shards, as Snakemake counts them."""
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--config", *settings(shards)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return next(int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("total "))
 
 
 def settings(shards: int) -> list[str]:
-    """Return what differs from config/config.yaml."""
+    """Return the settings that differ from config/config.yaml."""
     larger = [f"throughput={{'shards': {shards}}}", f"seeds={SEEDS}", f"methods={METHODS}"]
     return [*larger, "experiment=benchmark_of_the_plan"]
 
 
 def main() -> None:
-    """Measure each number of shards, the two by turns, print a table, write JSON."""
+    """Measure the plans of each number of shards, in turn, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
     args = parser.parse_args()
 
-    found = record.begun() | {"shards": {}}
-    print(f"{found['machine']}; medians of {args.rounds} rounds, in seconds")
+    results: dict[str, Any] = record.begun() | {"shards": {}}
+    print(f"{results['machine']}; medians of {args.rounds} rounds, in seconds")
     print(f"{'shards':>8}{'jobs':>8}{'moesift':>10}{'plain':>10}{'ratio':>8}{'peak GB':>10}")
     for shards in args.shards:
         jobs = jobs_of(shards)
         with tempfile.TemporaryDirectory(prefix="moesift-") as name:
             Path(name, "Snakefile").write_text(PLAIN.replace("JOBS", str(jobs - 1)))
-            Path(name, "given").touch()
+            Path(name, "source").touch()
             rounds = [(plan(ROOT, "--config", *settings(shards)), plan(Path(name))) for _ in range(args.rounds)]
         row = {
             "jobs": jobs,
-            "seconds": statistics.median(own.seconds for own, _ in rounds),
-            "plain_seconds": statistics.median(other.seconds for _, other in rounds),
-            "ratio": statistics.median(own.seconds / other.seconds for own, other in rounds),
-            "peak_gb": max(own.peak_gb for own, _ in rounds),
+            "seconds": statistics.median(ours.seconds for ours, _ in rounds),
+            "plain_seconds": statistics.median(plain.seconds for _, plain in rounds),
+            "ratio": statistics.median(ours.seconds / plain.seconds for ours, plain in rounds),
+            "peak_gb": max(ours.peak_gb for ours, _ in rounds),
         }
-        found["shards"][shards] = row
+        results["shards"][shards] = row
         print(
             f"{shards:>8,}{jobs:>8,}{row['seconds']:>10.1f}{row['plain_seconds']:>10.1f}{row['ratio']:>8.2f}"
             f"{row['peak_gb']:>10.2f}",
             flush=True,
         )
-    record.write(found, args.out)
+    record.write(results, args.out)
 
 
 if __name__ == "__main__":

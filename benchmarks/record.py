@@ -1,4 +1,4 @@
-"""The JSON of a benchmark: what it found, and what it was measured with."""
+"""The JSON of a benchmark: its results, and the machine and versions that gave them."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,12 @@ from moesift.provenance import commit, machine, versions
 
 
 def begun() -> dict[str, Any]:
-    """Return what a record begins with: the machine, the commit and the versions of the libraries."""
+    """Return the machine, the commit and the versions of the libraries: the beginning of a record."""
     return {"machine": machine(), "commit": commit(), "versions": versions()}
 
 
-def write(found: dict[str, Any], path: Path | None) -> None:
-    """Write a record, if there is where to."""
+def write(results: dict[str, Any], path: Path | None) -> None:
+    """Write a record, if a path is given."""
     if path is not None:
         with atomic_write(path) as part:
-            part.write_text(json.dumps(found, indent=2) + "\n")
+            part.write_text(json.dumps(results, indent=2) + "\n")

@@ -1,15 +1,16 @@
 """Merge, score and select synthetic pools of any size, and print the seconds and the peak memory of each stage.
 
-The chain of `merge`, `score` and `select, the best` takes turns with the plain code, which does the same in memory, and
+The chain of `merge`, `score` and `select, the best` alternates with the plain code, which does the same in memory, and
 both must keep the same examples.
 
 python -m benchmarks.selection [--rows 1_000_000 50_000_000] [--shards 100] [--rounds 3] [--skip merge] [--out FILE]
 
-What is written first is as large as the real thing but for the text, which is short: nothing reads it but for the few
-examples that are kept. Each stage runs as the rule of the workflow runs it, in a process of its own.
+The synthetic pool is as large as a real one, except for its short texts, which are read only for the few examples that
+are kept. Each stage runs as its rule runs it, in a separate process.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -42,7 +43,7 @@ def pool_blocks(rows: int, seed: int) -> Iterator[pl.DataFrame]:
 
 
 def write_shards(folder: Path, shards: int, seed: int) -> None:
-    """Write what `measure` would have: shard by shard every so many chunks of the pool, with losses."""
+    """Write the shards of a pass with losses and numbers of tokens: each has every so many chunks of the pool."""
     rng = np.random.default_rng(seed)
     pool = pl.read_parquet(folder / "pool.parquet", columns=["id", "source"])
     for shard in range(shards):
@@ -50,8 +51,8 @@ def write_shards(folder: Path, shards: int, seed: int) -> None:
         rows = (starts[:, None] + np.arange(CHUNK)).ravel()
         part = pool[rows[rows < pool.height]]
         tokens = rng.integers(0, 400, part.height)  # one in 400 was cut before its response
-        nats = np.where(tokens > 0, tokens * rng.lognormal(0.5, 0.5, part.height), np.nan)
-        part = part.with_columns(n_tokens=pl.Series(tokens), nats=pl.Series(nats).fill_nan(None))
+        nll = np.where(tokens > 0, tokens * rng.lognormal(0.5, 0.5, part.height), np.nan)
+        part = part.with_columns(n_tokens=pl.Series(tokens), nll=pl.Series(nll).fill_nan(None))
         part.write_parquet(folder / f"{shard + 1}-of-{shards}.parquet")
 
 
@@ -66,13 +67,12 @@ def write_scores(folder: Path, seed: int) -> None:
         pl.col("source").cast(pl.String),
         score=pl.when(~unscored).then(pl.Series(values)),
         n_tokens=pl.lit(100, pl.Int64),
-        layer_scores=pl.lit(None, pl.List(pl.Float64)),
         reason=pl.when(unscored).then(pl.lit("no response token within data.max_length")),
     ).sink_parquet(folder / "scores.parquet")
 
 
 class Took(NamedTuple):
-    """What a stage took: seconds, seconds of processor time, and the most memory it held, in GB (1e9 bytes)."""
+    """The time and memory of a stage: seconds, seconds of processor time, and its peak memory in GB (1e9 bytes)."""
 
     seconds: float
     cpu_seconds: float
@@ -80,7 +80,7 @@ class Took(NamedTuple):
 
 
 def took(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Took:
-    """Run a command in a folder, and see what it takes.
+    """Run a command in a folder and measure it.
 
     Raises:
         SystemExit: it failed.
@@ -95,62 +95,57 @@ def took(command: Sequence[str], environment: Mapping[str, str], folder: Path) -
 
 
 def run(module: str, *words: object) -> Took:
-    """Run a module in a process of its own, and see what it takes."""
+    """Run a module in a separate process and measure it."""
     return took([sys.executable, "-m", module, *map(str, words)], os.environ, Path.cwd())
 
 
 def compared(folder: Path, shards: int, rounds: int) -> dict[str, list[Took]]:
-    """Run the chain and the plain code by turns; return the rounds of each stage, of the chain and of the plain code.
+    """Alternate the chain and the plain code; return the rounds of each stage, of the chain and of the plain code.
 
     Raises:
         SystemExit: they do not keep the same examples.
     """
     write_shards(folder, shards, seed=1)
-    merged, scores = folder / "nats.parquet", folder / "scores.parquet"
+    pool, merged, scores = (folder / f"{name}.parquet" for name in ("pool", "merged", "scores"))
+    files = {"pool/selector": pool, "likelihood/selector": merged, "tokens/selector": merged}
+    score = ["--method", "nll", "--parameters", "{}", "--files", json.dumps(files, default=str), "--out", scores]
     times: dict[str, list[Took]] = {"merge": [], "score": [], "select, the best": [], OURS: [], PLAIN: []}
     for _ in range(rounds):
-        words = ["--shards", folder, "--of", shards, "--pool", folder / "pool.parquet", "--out", merged]
+        words = ["--shards", folder, "--number", shards, "--pool", pool, "--out", merged]
         chain = {
             "merge": run("moesift.stages.merge_pass", *words),
-            "score": run("moesift.stages.score", "nll", "--measured", merged, "nats", "--out", scores),
+            "score": run("moesift.stages.score", *score, "--seed", 0),
             "select, the best": select(folder, {}),
         }
         seconds, cpu_seconds, peaks = zip(*chain.values(), strict=True)
         chain[OURS] = Took(sum(seconds), sum(cpu_seconds), max(peaks))
         chain[PLAIN] = run("benchmarks.plain_selection", folder, shards, RATIO)
-        for stage, own in chain.items():
-            times[stage].append(own)
+        for stage, took_now in chain.items():
+            times[stage].append(took_now)
     kept = [pl.read_parquet(folder / f"{name}.parquet", columns=["id"])["id"] for name in ("selection", "plain")]
     if not kept[0].equals(kept[1]):
         raise SystemExit("the stages and the plain code keep different examples")
     return times
 
 
-def select(folder: Path, rules: Mapping[str, object]) -> Took:
-    """Select by the scores in a folder, by rules beside the ratio."""
+def select(folder: Path, rules: Mapping[str, object], reject: float | None = None) -> Took:
+    """Select by the scores in a folder, with rules beside the ratio."""
     words: list[object] = ["--scores", folder / "scores.parquet", "--pool", folder / "pool.parquet"]
-    words += ["--ratio", RATIO, "--seed", 0]
+    words += ["--budget", f"ratio-{RATIO}", "--seed", 0, "--reject", json.dumps(reject)]
     words += ["--out", folder / "selection.parquet", "--dropped", folder / "dropped.parquet"]
-    none = {"format": "parquet", "drop-top": 0, "quota": "null", "reject": "null", "diversity": "null"}
-    for rule, value in (none | rules).items():
-        words += [f"--{rule}", value]
-    return run("moesift.stages.select", *words)
+    section = {"format": "parquet", "drop_top": 0, "quota": None, "diversity": None} | rules
+    return run("moesift.stages.select", *words, "--select", json.dumps(section))
 
 
 def stages(folder: Path, shards: int, rounds: int, skipped: Sequence[str]) -> Iterator[tuple[str, list[Took]]]:
-    """Run the stages on the pool in a folder; yield the name of each and what it took in each round."""
-    kinds: dict[str, dict[str, object]] = {
-        "select, the best": {},
-        "select, quotas": {"drop-top": 0.01, "quota": "proportional"},
-        "select, the filter": {"reject": 0.5},
-    }
+    """Run the stages on the pool in a folder; yield the name and the rounds of each."""
     if "merge" in skipped:
         write_scores(folder, seed=2)
+        yield "select, the best", [select(folder, {})]
     else:
         yield from compared(folder, shards, rounds).items()
-        del kinds["select, the best"]
-    for name, rules in kinds.items():
-        yield name, [select(folder, rules)]
+    yield "select, quotas", [select(folder, {"drop_top": 0.01, "quota": "proportional"})]
+    yield "select, the filter", [select(folder, {}, reject=0.5)]
 
 
 def main() -> None:
@@ -158,36 +153,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--shards", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3, help="of the chain and the plain code; all else runs once")
+    parser.add_argument("--rounds", type=int, default=3, help="of the chain and the plain code; the rest runs once")
     parser.add_argument("--skip", choices=["merge"], nargs="*", default=[], help="also skips score and the plain code")
     parser.add_argument("--out", type=Path, help="JSON of the numbers")
     args = parser.parse_args()
 
-    found = record.begun() | {"shards": args.shards, "ratios": {}, "rows": {}}
-    print(f"{found['machine']}, {args.shards} shards, {RATIO:g} kept; medians of {args.rounds} rounds for the chain")
+    results: dict[str, Any] = record.begun() | {"shards": args.shards, "ratios": {}, "rows": {}}
+    print(f"{results['machine']}, {args.shards} shards, {RATIO:g} kept; medians of {args.rounds} rounds for the chain")
     print(f"{'rows':>14}  {'stage':<20}{'seconds':>10}{'CPU s':>10}{'peak GB':>10}")
     for rows in args.rows:
-        found["rows"][rows] = {}
+        results["rows"][rows] = {}
         times: dict[str, list[Took]] = {}
         with tempfile.TemporaryDirectory(prefix="moesift-") as name:
             write_blocks(pool_blocks(rows, seed=0), Path(name, "pool.parquet"))
             for stage, times[stage] in stages(Path(name), args.shards, args.rounds, args.skip):
-                own = Took(*map(statistics.median, zip(*times[stage], strict=True)))
-                found["rows"][rows][stage] = own._asdict()
-                print(
-                    f"{rows:>14,}  {stage:<20}{own.seconds:>10.1f}{own.cpu_seconds:>10.1f}{own.peak_gb:>10.2f}",
-                    flush=True,
-                )
+                median = Took(*map(statistics.median, zip(*times[stage], strict=True)))
+                results["rows"][rows][stage] = median._asdict()
+                numbers = f"{median.seconds:>10.1f}{median.cpu_seconds:>10.1f}{median.peak_gb:>10.2f}"
+                print(f"{rows:>14,}  {stage:<20}{numbers}", flush=True)
         if PLAIN in times:
             pairs = zip(times[OURS], times[PLAIN], strict=True)
-            found["ratios"][rows] = ratio = statistics.median(own.seconds / plain.seconds for own, plain in pairs)
-            own, plain = (found["rows"][rows][stage]["peak_gb"] for stage in (OURS, PLAIN))
+            ratio = statistics.median(ours.seconds / plain.seconds for ours, plain in pairs)
+            results["ratios"][rows] = ratio
+            peaks = " and ".join(f"{results['rows'][rows][stage]['peak_gb']:.2f} GB" for stage in (OURS, PLAIN))
             print(
-                f"{rows:>14,}  the chain takes {ratio:.2f} times the seconds of the plain code, and its peak is "
-                f"{own:.2f} GB beside {plain:.2f} GB",
-                flush=True,
+                f"{rows:>14,}  the chain takes {ratio:.2f} times as long as the plain code; peaks: {peaks}", flush=True
             )
-    record.write(found, args.out)
+    record.write(results, args.out)
 
 
 def _pool_rows(rng: np.random.Generator, rows: int) -> pl.DataFrame:

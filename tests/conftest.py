@@ -12,7 +12,7 @@ from moesift.models.routers import TrashCan
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory) -> Iterator[str]:
-    """What stands for the interpreter, with the libraries in memory."""
+    """A stand-in for the interpreter that has the libraries in memory already."""
     with preloaded(tmp_path_factory.mktemp("preloaded")) as client:
         yield client
 
@@ -26,18 +26,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture
 def selector(tokenizer) -> Selector:
     """A tiny OLMoE with one trash-can expert attached to each router."""
-    model = random_model("Olmoe")
-    return Selector(
-        model,
-        tokenizer,
-        TrashCan(model, 0.25, "appended", seed=0),
-        {"trash_ratio": 0.25, "role": "appended", "seed": 0},
-    )
+    model, settings = random_model("Olmoe"), {"trash_ratio": 0.25, "role": "appended", "seed": 0}
+    return Selector(model, tokenizer, TrashCan(model, **settings), settings)
 
 
 @pytest.fixture
 def conversations() -> list[list[dict[str, str]]]:
-    """Six short conversations of unlike length."""
+    """Six short conversations of different lengths."""
     answers = ["iron", "the cat", "a mat on the mat", "no", "which is a metal?", "sat on the cat and on the mat"]
     return [
         [{"role": "user", "content": f"which {number * 'the '}?"}, {"role": "assistant", "content": answer}]

@@ -22,16 +22,16 @@ def flags(nodes: int) -> list[str]:
     return ["--nodes", str(nodes), "--gpus", "0", "--threads", "3", "--config", "config/accelerate/single.yaml"]
 
 
-def test_one_machine_has_a_port_of_its_own():
+def test_each_launch_on_one_machine_gets_a_port():
     (name, one), (_, other) = machines(1, {}), machines(1, {})
     assert name == "--main_process_port"
     assert int(one) > 1023
     assert int(other) > 1023
 
 
-def test_of_several_machines_each_knows_its_number_and_the_first_one():
-    told = {"SLURM_NODEID": "1", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.5", "SLURM_JOB_ID": "123456"}
-    assert machines(4, told) == [
+def test_each_of_several_machines_knows_its_number_and_the_first():
+    environment = {"SLURM_NODEID": "1", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.5", "SLURM_JOB_ID": "123456"}
+    assert machines(4, environment) == [
         *("--num_machines", "4", "--machine_rank", "1", "--same_network"),
         *("--main_process_ip", "10.0.0.5", "--main_process_port", "23456"),
         *("--deepspeed_multinode_launcher", "standard"),
@@ -44,18 +44,14 @@ def test_a_job_of_several_nodes_starts_itself_on_each(tmp_path):
     srun.chmod(0o755)
     words = [*flags(2), "some.module", "--name", "two words"]
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    said = launch(*words, PATH=path, SLURM_JOB_ID="7").stdout.splitlines()
-    assert said[: said.index(sys.executable)] == [
-        "--nodes=2",
-        "--ntasks=2",
-        "--ntasks-per-node=1",
-        "--kill-on-bad-exit=1",
-        "--cpus-per-task=3",
-    ]
-    assert said[said.index(sys.executable) :] == [sys.executable, "-m", "moesift.launch", *words]
+    command = launch(*words, PATH=path, SLURM_JOB_ID="7").stdout.splitlines()
+    python = command.index(sys.executable)
+    flags_of_srun = ["--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--cpus-per-task=3"]
+    assert command[:python] == flags_of_srun
+    assert command[python:] == [sys.executable, "-m", "moesift.launch", *words]
 
 
-def test_several_nodes_without_slurm_are_one_message():
+def test_several_nodes_without_slurm_are_an_error():
     done = launch(*flags(2), "some.module")
     assert (done.returncode, done.stderr) == (
         1,
@@ -64,15 +60,15 @@ def test_several_nodes_without_slurm_are_one_message():
 
 
 @pytest.mark.parametrize(
-    ("end", "code", "said"),
+    ("end", "message"),
     [
-        ("os.kill(os.getpid(), 9)", 1, "moesift: error: a process of the training was killed by SIGKILL"),
-        ("sys.exit('moesift: error: of its own')", 1, "moesift: error: of its own"),
+        ("os.kill(os.getpid(), 9)", "moesift: error: a process of the training was killed by SIGKILL"),
+        ("sys.exit('moesift: error: of its own')", "moesift: error: of its own"),
     ],
 )
-def test_what_ends_badly_ends_in_one_message(tmp_path, end, code, said):
+def test_a_training_that_fails_ends_in_one_message(tmp_path, end, message):
     (tmp_path / "ending.py").write_text(f"import os, sys\n{end}\n")
     done = launch(*flags(1), "ending", PYTHONPATH=str(tmp_path))
-    assert done.returncode == code
-    assert said in done.stderr
+    assert done.returncode == 1
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

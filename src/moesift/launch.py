@@ -2,9 +2,9 @@
 
 python -m moesift.launch --nodes 2 --gpus 16 --threads 8 --config config/accelerate/zero2.yaml MODULE ARGUMENTS...
 
-does the same as `accelerate launch`, on GPUs that are reserved for it. The command of a job of several nodes runs on the
-first node only, so there it first starts itself by srun, once on each node. Slurm tells each one its number and the
-address of the first.
+does the same as `accelerate launch`, on GPUs that are reserved for it. The command of a job of several nodes runs on
+the first node only, so there it first starts itself by srun, once on each node. Slurm tells each one its number and
+the address of the first.
 """
 
 import argparse

@@ -1,18 +1,18 @@
-"""`train_adapter` under FSDP2 on CPU processes: accelerate spreads a model over GPUs alone, PyTorch over CPUs as well.
+"""`train_adapter` under FSDP2 on CPU processes: accelerate shards a model over GPUs only, PyTorch over CPUs as well.
 
-`accelerate launch` on config/accelerate/fsdp2.yaml tells what FSDP is to do, and all that accelerate then does is its
-own. It is only told that CPUs do.
+`accelerate launch` with config/accelerate/fsdp2.yaml says how to shard, and accelerate does it by itself; it only has
+to be told that CPUs will do.
 """
 
 from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin
 from accelerate.state import AcceleratorState, PartialState
 
-from moesift.errors import run
+from moesift import flags
 from moesift.stages import train_adapter
 
 
 def launched(*_) -> Accelerator:
-    """Return the accelerator that `launched` would give on GPUs."""
+    """Return the accelerator that `launched` would return on GPUs."""
     accelerator = Accelerator(cpu=True)
     PartialState._shared_state["distributed_type"] = DistributedType.FSDP
     AcceleratorState._shared_state["distributed_type"] = DistributedType.FSDP
@@ -23,4 +23,4 @@ def launched(*_) -> Accelerator:
 
 if __name__ == "__main__":
     train_adapter.launched = launched
-    run(train_adapter.main)
+    flags.run(train_adapter.main)

@@ -1,4 +1,4 @@
-"""A warm-up or a training that is killed, at whatever moment, and started again ends in the same weights, bitwise."""
+"""A warm-up or a training that is killed at any moment, and started again, ends with the same weights, bit for bit."""
 
 import json
 import os
@@ -17,12 +17,14 @@ from moesift.demo.embedded import dense_config
 from moesift.models import checkpoints
 
 ROOT = Path(__file__).parents[2]
+SINGLE = "config/accelerate/single.yaml"
 
 pytestmark = pytest.mark.slow
 
-# Runs a stage and kills its process, as `kill -9` does, when a state of some step is about to get its name, or has it.
+# Runs a stage and kills its process, as `kill -9` does, right before or after a state gets its name.
 DYING = """
 import os, pathlib, signal, sys
+from moesift import flags
 from moesift.stages import {stage}
 rename = pathlib.Path.rename
 def dying(self, target):
@@ -32,46 +34,22 @@ def dying(self, target):
     if die: os.kill(os.getpid(), signal.SIGKILL)
 pathlib.Path.rename = dying
 sys.argv[0] = "{stage}"
-{stage}.main()
+flags.run({stage}.main)
 """
-TRAIN = {
-    "--learning-rate": 0.01,
-    "--batch-size": 4,
-    "--micro-batch": 2,
-    "--recompute": 0,
-    "--max-length": 64,
-    "--seed": 0,
-    "--threads": 1,
-}
-WARMUP = {
-    **TRAIN,
-    "--epoch": 1,
-    "--accelerate": "config/accelerate/single.yaml",
-    "--objective": "budget",
-    "--examples": "null",
-    "--balance": 0.01,
-    "--trash-share": 0.3,
-    "--dual-rate": 0.05,
-    "--damping": 2.0,
-    "--margin": 1.0,
-    "--negatives": "[swapped_response]",
-}
-ADAPTER = {
-    **TRAIN,
-    "--accelerate": "config/accelerate/single.yaml",
-    "--epochs": 2,
-    "--warmup-ratio": 0.1,
-    "--lora-rank": 4,
-    "--lora-alpha": 8,
-    "--lora-dropout": 0.2,
-    "--lora-targets": "[q_proj, down_proj]",
+WARMUP = {"objective": "budget", "balance": 0.01, "learning_rate": 0.01, "batch_size": 4, "trash_share": 0.3}
+WARMUP |= {"dual_rate": 0.05, "damping": 2.0, "margin": 1.0, "negatives": ["swapped_response"]}
+TRAIN = {"accelerate": SINGLE, "epochs": 2, "learning_rate": 0.01, "warmup_ratio": 0.1, "batch_size": 4, "lora_rank": 4}
+TRAIN |= {"lora_alpha": 8, "lora_dropout": 0.2, "lora_targets": ["q_proj", "down_proj"]}
+FILES = {
+    "warmup_epoch": ("trash_experts.safetensors", "routers.safetensors", "optimizer.safetensors"),
+    "train_adapter": ("adapter_model.safetensors",),
 }
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory, tokenizer):
-    """A folder with a pool of 24 examples, a target, and the untrained epoch of a selector."""
-    folder = tmp_path_factory.mktemp("given")
+def data(tmp_path_factory, tokenizer):
+    """A folder with a pool of 24 examples, all of which the warm-up trains on, and a target."""
+    folder = tmp_path_factory.mktemp("data")
     answers = ["iron", "the cat", "a mat on the mat", "no", "which is a metal?", "sat on the cat"]
     messages = [
         [{"role": "user", "content": f"which {n * 'the '}?"}, {"role": "assistant", "content": answers[n % 6]}]
@@ -80,6 +58,8 @@ def given(tmp_path_factory, tokenizer):
     frame = {"id": [f"{n:02}" for n in range(24)], "source": "s", "messages": messages, "finished": True}
     pool = pl.DataFrame(frame).with_columns(choices=pl.lit(None, pl.List(pl.String)))
     pool.write_parquet(folder / "pool.parquet")
+    examples = pool.select("id", in_warmup=pl.lit(True), place=pl.int_range(24))
+    examples.write_parquet(folder / "examples.parquet")
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(dense_config(tokenizer), dtype=torch.float32).save_pretrained(folder / "target")
     tokenizer.save_pretrained(folder / "target")
@@ -87,156 +67,122 @@ def given(tmp_path_factory, tokenizer):
 
 
 @pytest.fixture
-def stages(given, selector):
-    """What each stage is run with: its flags, and the file with what it has trained."""
-    if not (given / "epoch-0").exists():
-        checkpoints.save(selector, given / "epoch-0", None, {})
-    return {
-        "warmup_epoch": (
-            WARMUP | {"--previous": given / "epoch-0", "--pool": given / "pool.parquet"},
-            ("trash_experts.safetensors", "routers.safetensors", "optimizer.safetensors"),
-        ),
-        "train_adapter": (
-            ADAPTER | {"--model": given / "target", "--selection": given / "pool.parquet"},
-            ("adapter_model.safetensors",),
-        ),
-    }
+def words(data, selector):
+    """A function that returns the words of a stage's command line, with other settings and flags if given."""
+    if not (data / "epoch-0").exists():
+        checkpoints.save(selector, data / "epoch-0", None, {})
+
+    def words_of(stage, out, accelerate=SINGLE, settings=(), **more) -> list[str]:
+        flags = {"--out": out, "--state": f"{out}.state", "--save-every": 0, "--micro-batch": 2, "--max-length": 64}
+        flags |= {"--seed": 0, "--threads": 1, **{f"--{name}": value for name, value in more.items()}}
+        if stage == "warmup_epoch":
+            flags |= {"--previous": data / "epoch-0", "--pool": data / "pool.parquet", "--log": f"{out}.jsonl"}
+            flags |= {"--examples": data / "examples.parquet", "--epoch": 1, "--accelerate": accelerate}
+            flags["--warmup"] = json.dumps(WARMUP | dict(settings))
+        else:
+            flags |= {"--model": data / "target", "--selection": data / "pool.parquet"}
+            flags["--train"] = json.dumps(TRAIN | dict(settings))
+        return [str(word) for pair in flags.items() for word in pair]
+
+    return words_of
 
 
-def words(flags, out, **more) -> list[str]:
-    own = {"--out": out, "--state": f"{out}.state", "--save-every": 0} | more
-    own |= {"--log": f"{out}.jsonl"} if "--previous" in flags else {}
-    return [str(word) for pair in (flags | own).items() for word in pair]
-
-
-def started(command) -> subprocess.Popen:
+def run(*command) -> subprocess.CompletedProcess:
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-def done(command) -> str:
-    process = started(command)
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    return output
+def output_of(*command) -> str:
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def losses_of(out) -> list[float]:
-    """Return the loss of each step, as the stage has kept it."""
     if (out / "training.json").exists():
         return json.loads((out / "training.json").read_text())["nll_per_step"]
-    return [json.loads(line)["nats"] for line in Path(f"{out}.jsonl").read_text().splitlines()]
+    return [record["nll"] for record in records_of(out)]
 
 
-def same(one, other, files) -> bool:
-    frames = [(load_file(one / file), load_file(other / file)) for file in files]
-    return all(
-        found.keys() == again.keys() and all(torch.equal(found[name], again[name]) for name in found)
-        for found, again in frames
-    )
+def records_of(out) -> list[dict]:
+    return [json.loads(line) for line in Path(f"{out}.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("stage", ["warmup_epoch", "train_adapter"])
-def test_what_was_killed_goes_on_to_the_same_weights(python, stage, stages, tmp_path):
-    flags, files = stages[stage]
-    run = [python, "-m", f"moesift.stages.{stage}"]
-    assert "goes on" not in done([*run, *words(flags, tmp_path / "undisturbed")])
-    killed, live = tmp_path / "killed", {"--live": tmp_path / "live"}
+def same_weights(one, other, stage) -> bool:
+    frames = [(load_file(one / file), load_file(other / file)) for file in FILES[stage]]
+    return all(a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) for a, b in frames)
+
+
+@pytest.mark.parametrize("stage", FILES)
+def test_a_killed_job_resumes_to_the_same_weights(python, stage, words, tmp_path):
+    undisturbed, killed, live = tmp_path / "undisturbed", tmp_path / "killed", {"live": tmp_path / "live"}
+    assert "resumes" not in output_of(python, "-m", f"moesift.stages.{stage}", *words(stage, undisturbed))
     for step, moment in ((1, "before"), (2, "after"), (5, "before"), (6, "after")):
-        dying = started(
-            [python, "-c", DYING.format(stage=stage, step=step, moment=moment), *words(flags, killed, **live)]
-        )
-        _, errors = dying.communicate()
-        assert dying.returncode == -signal.SIGKILL, errors[-3000:]
+        dying = run(python, "-c", DYING.format(stage=stage, step=step, moment=moment), *words(stage, killed, **live))
+        assert dying.returncode == -signal.SIGKILL, dying.stderr[-3000:]
         assert not killed.exists()
     newest = tmp_path / "killed.state" / "step-6" / "tensors.safetensors"
-    newest.write_bytes(newest.read_bytes()[:-1])  # and the last state of all is damaged: the one before serves
-    assert "goes on after 5 of " in done([*run, *words(flags, killed, **live)])
-    # What a job that was killed had not yet written is not in its curve; all else is there once, at its own step.
-    shown = EventAccumulator(str(live["--live"])).Reload()
+    newest.write_bytes(newest.read_bytes()[:-1])  # damage the last state: the one before it is used
+    resumed = output_of(python, "-m", f"moesift.stages.{stage}", *words(stage, killed, **live))
+    assert "resumes after 5 of " in resumed
+    # The curve of the live view has each step once; numbers that a killed job had not written yet are missing.
+    shown = EventAccumulator(str(live["live"])).Reload()
     steps = [point.step for point in shown.Scalars("tokens per second")]
     assert steps == sorted(set(steps))
     losses = dict(enumerate(losses_of(killed)))
     assert max(losses) == steps[-1]
     assert {5, max(losses)} <= set(steps)
-    curve = {"warmup_epoch": "loss/nats", "train_adapter": "nats per token"}[stage]
+    curve = {"warmup_epoch": "loss/nll", "train_adapter": "nll per token"}[stage]
     assert [point.value for point in shown.Scalars(curve)] == pytest.approx([losses[step] for step in steps])
-    assert same(tmp_path / "undisturbed", killed, files)
+    assert same_weights(undisturbed, killed, stage)
     assert not (tmp_path / "killed.state").exists()
+    assert losses_of(undisturbed) == losses_of(killed)
     if stage == "warmup_epoch":
-        curves = [Path(f"{tmp_path}/{name}.jsonl").read_text() for name in ("undisturbed", "killed")]
-        assert curves[0] == curves[1]
-    assert losses_of(tmp_path / "undisturbed") == losses_of(killed)
+        assert records_of(undisturbed) == records_of(killed)
+        names = ["epoch", "step", "nll", "balance", "budget", "trash_shares", "multipliers", "gradient_norm"]
+        assert list(records_of(killed)[0]) == names
 
 
-def test_a_state_of_other_settings_is_left_alone(python, stages, tmp_path):
-    flags, files = stages["warmup_epoch"]
-    run = [python, "-m", "moesift.stages.warmup_epoch"]
-    dying = started(
-        [
-            python,
-            "-c",
-            DYING.format(stage="warmup_epoch", step=3, moment="after"),
-            *words(flags, tmp_path / "out"),
-        ]
-    )
-    dying.communicate()
+def test_a_state_of_other_settings_is_ignored(python, words, tmp_path):
+    stage = "warmup_epoch"
+    run(python, "-c", DYING.format(stage=stage, step=3, moment="after"), *words(stage, tmp_path / "out"))
     assert (tmp_path / "out.state" / "step-3").is_dir()
-    other = flags | {"--learning-rate": 0.02}
-    assert "goes on" not in done([*run, *words(other, tmp_path / "out")])
-    done([*run, *words(other, tmp_path / "fresh")])
-    assert same(tmp_path / "out", tmp_path / "fresh", files)
+    other = {"settings": {"learning_rate": 0.02}}
+    command = (python, "-m", f"moesift.stages.{stage}")
+    assert "resumes" not in output_of(*command, *words(stage, tmp_path / "out", **other))
+    output_of(*command, *words(stage, tmp_path / "fresh", **other))
+    assert same_weights(tmp_path / "out", tmp_path / "fresh", stage)
 
 
-def test_two_processes_are_the_same_warm_up_and_go_on_as_well(python, stages, tmp_path):
-    flags, _ = stages["warmup_epoch"]
+def test_two_processes_give_the_same_warm_up_and_resume_as_well(python, words, tmp_path):
     two = tmp_path / "ddp.yaml"
     two.write_text((ROOT / "config/accelerate/ddp.yaml").read_text() + "use_cpu: true\n")
-    launch = [python, "-m", "accelerate.commands.launch", "--config_file"]
-    stage = ["--num_cpu_threads_per_process", "1", "-m", "moesift.stages.warmup_epoch"]
-    done([*launch, "config/accelerate/single.yaml", *stage, *words(flags, tmp_path / "one")])
-    own = words(flags | {"--accelerate": two}, tmp_path / "two")
+    launch = [python, "-m", "accelerate.commands.launch", "--num_cpu_threads_per_process", "1", "--config_file"]
+    stage = ["-m", "moesift.stages.warmup_epoch"]
+    output_of(*launch, SINGLE, *stage, *words("warmup_epoch", tmp_path / "one"))
+    own = words("warmup_epoch", tmp_path / "two", two)
     (tmp_path / "dying.py").write_text(DYING.format(stage="warmup_epoch", step=3, moment="after"))
-    dying = started([*launch, str(two), *stage[:2], str(tmp_path / "dying.py"), *own])
-    dying.communicate()
-    assert dying.returncode != 0
+    assert run(*launch, two, tmp_path / "dying.py", *own).returncode != 0
     assert not (tmp_path / "two").exists()
-    assert "goes on after 3 of 6 steps" in done([*launch, str(two), *stage, *own])
-    one, again = (
-        [json.loads(line) for line in Path(f"{tmp_path}/{n}.jsonl").read_text().splitlines()] for n in ("one", "two")
-    )
-    assert len(one) == len(again) == 6
-    for own, other in zip(one, again, strict=True):
-        assert own["nats"] == pytest.approx(other["nats"], abs=1e-4)
-        assert own["trash_shares"] == pytest.approx(other["trash_shares"], abs=1e-4)
+    assert "resumes after 3 of 6 steps" in output_of(*launch, two, *stage, *own)
+    for one, other in zip(records_of(tmp_path / "one"), records_of(tmp_path / "two"), strict=True):
+        assert one["nll"] == pytest.approx(other["nll"], abs=1e-4)
+        assert one["trash_shares"] == pytest.approx(other["trash_shares"], abs=1e-4)
     weights = [load_file(tmp_path / name / "trash_experts.safetensors") for name in ("one", "two")]
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-4) for name in weights[0])
 
 
-def test_a_warm_up_on_gpus_that_torch_cannot_use_stops(python, stages, tmp_path, monkeypatch):
-    flags, _ = stages["warmup_epoch"]
-    launch = [python, "-m", "moesift.launch", "--nodes", "1", "--gpus", "1", "--threads", "1"]
-    launch += ["--config", WARMUP["--accelerate"], "moesift.stages.warmup_epoch"]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "99"}  # a number that no machine has
-    ended = subprocess.run(
-        [*launch, *words(flags, tmp_path / "out")], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+def test_a_warm_up_that_would_shard_the_selector_is_an_error(python, words, tmp_path):
+    file = "config/accelerate/zero2_cpu.yaml"
+    ended = run(python, "-m", "moesift.stages.warmup_epoch", *words("warmup_epoch", tmp_path / "out", file))
     assert ended.returncode == 1
-    assert (
-        "moesift: error: the job asks for GPUs: 1; of those that it was given, torch can compute on: 0" in ended.stderr
-    )
+    assert f"moesift: error: {file}: distributed_type is DEEPSPEED, but the warm-up" in ended.stderr
 
 
-def test_a_warm_up_that_spreads_the_selector_is_refused(python, stages, tmp_path):
-    flags, _ = stages["warmup_epoch"]
-    process = started(
-        [
-            *(python, "-m", "moesift.stages.warmup_epoch"),
-            *words(flags | {"--accelerate": "config/accelerate/zero2_cpu.yaml"}, tmp_path / "out"),
-        ]
-    )
-    _, errors = process.communicate()
-    assert process.returncode == 1
-    assert "moesift: error: config/accelerate/zero2_cpu.yaml: distributed_type is DEEPSPEED, but the warm-up" in errors
+def test_warm_up_examples_of_another_pool_are_an_error(python, words, data, tmp_path):
+    pl.DataFrame({"id": ["00", "other"], "in_warmup": True, "place": [0, 1]}).write_parquet(tmp_path / "other.parquet")
+    flags = words("warmup_epoch", tmp_path / "out")
+    flags[flags.index("--examples") + 1] = str(tmp_path / "other.parquet")
+    ended = run(python, "-m", "moesift.stages.warmup_epoch", *flags)
+    assert ended.returncode == 1
+    assert f"other.parquet: has ids that are not in {data / 'pool.parquet'}" in ended.stderr

@@ -5,6 +5,7 @@ import torch
 
 from moesift.errors import UserError
 from moesift.gpus import GIVEN
+from moesift.training import accelerator
 
 
 def test_a_file_for_cpus_is_refused_in_a_job_with_gpus(tmp_path, monkeypatch):

@@ -23,7 +23,9 @@ def examples(selector, conversations):
 @pytest.fixture
 def pairs(selector, conversations, examples):
     """Each negative has its neighbour's response, so that only the instruction separates the two."""
-    swapped = [[each[0], other[1]] for each, other in zip(conversations, [*conversations[1:], conversations[0]])]
+    swapped = [
+        [each[0], other[1]] for each, other in zip(conversations, conversations[1:] + conversations[:1], strict=True)
+    ]
     return [Pair(*pair) for pair in zip(examples, encode(swapped, selector.tokenizer, 60), strict=True)]
 
 

@@ -167,7 +167,7 @@ def _render(
         responses.append((len(before), len(stripped if stripped.endswith(eos) else after)))
     if not special.pattern or not any(special.search(message["content"]) for message in messages):
         return Rendered(text, responses, [])
-    # Special tokens that messages contain are replaced by a character that occurs nowhere else, which shows their places.
+    # Special tokens in messages are replaced by a character that occurs nowhere else, which shows their places.
     mark = next(chr(code) for code in PRIVATE_USE if chr(code) not in text)
     replaced = [
         {**message, "content": special.sub(lambda match: mark * len(match.group()), message["content"])}

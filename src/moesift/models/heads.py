@@ -16,7 +16,7 @@ FEED_FORWARD = ("mlp", "feed_forward", "ffn", "fc1")  # transformers' names of t
 
 
 class _Output:
-    """The output of a body that computed nothing but hidden states; all else that a family's head may look for is None."""
+    """The output of a body with hidden states only; whatever else the head of a family looks for is None."""
 
     def __init__(self, hidden: Tensor) -> None:
         self.last_hidden_state = hidden
@@ -49,11 +49,10 @@ def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 def _body(model: PreTrainedModel) -> Any:
     """Return the module whose output the head reads; OPT and its kin call the decoder inside of their base model."""
-    body = model.base_model.get_decoder()
+    base: Any = model.base_model
+    body = base.get_decoder()
     if body is model:
-        raise UserError(
-            f"{type(model).__name__}: its body is not known to transformers, so it cannot run without its head"
-        )
+        raise UserError(f"{type(model).__name__}: transformers does not name the body that its head belongs to")
     return body
 
 
@@ -93,6 +92,6 @@ def _middle_block(model: PreTrainedModel) -> nn.Module:
                 if isinstance(block := getattr(layers[count // 2], name, None), nn.Module):
                     return block
     raise UserError(
-        f"{type(model).__name__}: no feed-forward block was found in the middle of its {count} layers, under any of the "
-        f"names {', '.join(FEED_FORWARD)}; take another selector, or methods that do not read `hidden`"
+        f"{type(model).__name__}: no feed-forward block was found in the middle of its {count} layers, under any of "
+        f"the names {', '.join(FEED_FORWARD)}; take another selector, or methods that do not read `hidden`"
     )

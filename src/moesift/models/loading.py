@@ -83,7 +83,7 @@ def load_config(model: str, key: str) -> PreTrainedConfig:
 
 
 def require_safetensors(model: str) -> None:
-    """Refuse a model directory without safetensors, or with a truncated one. Models on the hub are not checked here.
+    """Refuse a model directory without safetensors, or with a truncated one; models on the hub are not checked.
 
     Raises:
         UserError: names the directory and the pickles that it has instead, or the truncated file.
@@ -99,7 +99,7 @@ def require_safetensors(model: str) -> None:
 
 
 def require_complete(folder: Path) -> None:
-    """Refuse a folder with a truncated safetensors file, which shows in its header.
+    """Refuse a folder with a truncated safetensors file.
 
     Raises:
         UserError: names the file.
@@ -110,8 +110,8 @@ def require_complete(folder: Path) -> None:
                 pass
         except (OSError, SafetensorError) as error:
             raise UserError(
-                f"{file}: cannot be read as safetensors: {error}; if the workflow made {folder}, remove that folder and "
-                "run the same command again"
+                f"{file}: cannot be read as safetensors: {error}; if the workflow made {folder}, remove that folder "
+                "and run the same command again"
             ) from None
 
 

@@ -34,8 +34,8 @@ UPCYCLE = (
 class Roles:
     """Which experts are quality experts and which are trash cans, by index.
 
-    `appended`: all E experts of the model are quality experts, and T trash rows (E ... E + T - 1) are added to the router.
-    `partition`: nothing is added; the last T of the model's own experts become trash cans, with their output set to zero.
+    `appended`: all E experts of the model are quality experts, and T trash rows (E ... E + T - 1) are added to the
+    router. `partition`: the last T of the model's own experts become trash cans, with their output set to zero.
     """
 
     role: Role
@@ -104,8 +104,8 @@ def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
     Raises:
         UserError: the model has no router.
     """
-    recorded = (model._can_record_outputs or {}).get("router_logits")
-    router_class = getattr(recorded, "target_class", recorded)
+    recorded: Any = (model._can_record_outputs or {}).get("router_logits")
+    router_class: Any = getattr(recorded, "target_class", recorded)
     modules = model.named_modules() if router_class else ()
     routers = {name: module for name, module in modules if isinstance(module, router_class)}
     if not routers:

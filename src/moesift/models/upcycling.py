@@ -20,8 +20,8 @@ from transformers.initialization import no_init_weights
 
 from moesift.errors import UserError
 
-# The MoE class of each dense architecture, with the settings that upcycling needs. Qwen2's has a shared expert too, which
-# gets the smallest size, and zeros.
+# The MoE class of each dense architecture, with the settings that upcycling needs. Qwen2's also has a shared expert,
+# which gets the smallest size, and zeros.
 MOE: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
     "llama": (MixtralConfig, {}),
     "mistral": (MixtralConfig, {}),

@@ -10,8 +10,8 @@ from moesift.files import atomic_write
 from moesift.models.loading import load_model
 from moesift.models.upcycling import largest_difference, upcycled
 
-# Largest allowed difference, as a share of the largest logit. The two models may differ by rounding only: the weights of
-# the K experts sum to one, and products are computed in another order.
+# Largest allowed difference, as a share of the largest logit. The two models may differ by rounding only: by the sum of
+# the K experts' weights, and by the order in which products are computed.
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 

@@ -1,7 +1,7 @@
 """One epoch of the warm-up: train the routers, and nothing else, on examples of the pool.
 
-`moesift.training.warmup` has the losses. Started by `accelerate launch`: every process holds the whole selector, because
-only the routers are trained, and computes its part of each step.
+The losses are in `moesift.training.warmup`. Started by `accelerate launch`: every process holds the whole selector,
+because only the routers are trained, and computes its part of each step.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 import torch
-from transformers import PreTrainedTokenizerFast, set_seed
+from transformers import PreTrainedTokenizerFast
 
 from moesift import config, flags, progress
 from moesift.data.corruption import negatives
@@ -72,8 +72,6 @@ def main(
     """
     torch.set_num_threads(threads)
     accelerator = launched(accelerate, micro_batch, replicated=True)
-    set_seed(seed)
-
     selector = checkpoints.load(previous)
     contrastive = warmup.objective == "contrastive"
     trained = selector.trash_can.trash_rows() if contrastive else selector.trash_can.parameters()
@@ -109,24 +107,16 @@ def main(
     def status() -> str:
         return ", ".join(f"{name} {records[-1][name]:.3f}" for name in LOSSES if name in records[-1])
 
-    bar = progress.steps(
-        batches,
-        sizes,
-        f"warm-up epoch {epoch}",
-        start=len(records),
-        status=status,
-        shown=accelerator.is_main_process,
-    )
-    resumed_at, started = len(records), time.monotonic()
-    with view(live if accelerator.is_main_process else None) as show:
-        for batch in bar:
+    started, resumed_at = time.monotonic(), len(records)
+    is_main, rank, processes = accelerator.is_main_process, accelerator.process_index, accelerator.num_processes
+    name = f"warm-up epoch {epoch}"
+    with view(live if is_main else None) as show:
+        for batch in progress.steps(batches, sizes, name, start=resumed_at, status=status, shown=is_main):
             step_started = time.monotonic()
-            parts = micro_batches_by_tokens(
-                batch, lengths, micro_batch, accelerator.process_index, accelerator.num_processes
-            )
             step = [samples[index] for index in batch]
-            own = [[samples[index] for index in part] for part in parts]
-            record, after = take_step(accelerator, selector, optimizer, trained, step, own, warmup, after)
+            divided = micro_batches_by_tokens(batch, lengths, micro_batch, rank, processes)
+            parts = [[samples[index] for index in part] for part in divided]
+            record, after = take_step(accelerator, selector, optimizer, trained, step, parts, warmup, after)
             records.append({"epoch": epoch, **record})
             numbers = curves(record)
             if not all(map(math.isfinite, numbers.values())):
@@ -142,7 +132,7 @@ def main(
                 tensors = after._asdict() | moments(optimizer, trained) | values(trained)
                 states.save(State(len(records), tensors, records))
 
-    if accelerator.is_main_process:
+    if is_main:
         with atomic_write(log) as part:
             part.write_text("".join(json.dumps(record) + "\n" for record in records))
         with atomic_write(out) as part:
@@ -187,14 +177,15 @@ def samples_of(
     if warmup.objective != "contrastive":
         return {id: example for id, example in zip(rows["id"], encoded, strict=True) if example is not None}
     corrupted = negatives(rows, warmup.negatives, seed)
-    turns = [original if other is None else other.turns for other, original in zip(corrupted, messages, strict=True)]
-    finished = [other is None or other.finished for other in corrupted]
-    pairs = {
-        id: Pair(example, negative)
-        for id, example, negative, other in zip(
-            rows["id"], encoded, encode(turns, tokenizer, max_length, finished), corrupted, strict=True
-        )
-        if other is not None and example is not None and negative.predicted
+    both = [
+        (id, example, other)
+        for id, example, other in zip(rows["id"], encoded, corrupted, strict=True)
+        if example is not None and other is not None
+    ]
+    finished = [other.finished for *_, other in both]
+    again = encode([other.turns for *_, other in both], tokenizer, max_length, finished)
+    pairs: dict[str, Encoded | Pair] = {
+        id: Pair(example, other) for (id, example, _), other in zip(both, again, strict=True) if other.predicted
     }
     if not pairs:
         raise UserError(f"warmup.negatives: {', '.join(warmup.negatives)} apply to no example of the pool")

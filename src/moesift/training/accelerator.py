@@ -44,8 +44,8 @@ def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) 
         )
     if on_cpu and asked["distributed_type"] == "FSDP":
         raise UserError(
-            f"{accelerate_file}: distributed_type is FSDP, which accelerate supports only on GPUs: on CPUs each process "
-            "would train a separate copy; ask for GPUs (throughput.gpus, or the profile's `gpu`), or use "
+            f"{accelerate_file}: distributed_type is FSDP, which accelerate supports only on GPUs: on CPUs each "
+            "process would train a separate copy; ask for GPUs (throughput.gpus, or the profile's `gpu`), or use "
             "config/accelerate/zero2_cpu.yaml"
         )
     precision = asked.get("mixed_precision", "bf16" if not on_cpu and torch.cuda.is_bf16_supported() else "no")
@@ -57,15 +57,12 @@ def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) 
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers, cpu=several and not sharded)
     actual = kind(accelerator)
     expected = "MULTI_GPU" if asked["distributed_type"] == "MULTI_CPU" else asked["distributed_type"]
-    for key, differs in (
-        ("num_processes", asked["num_processes"] != accelerator.num_processes),
-        ("distributed_type", expected != actual),
-    ):
-        if differs:
-            raise UserError(
-                f"{accelerate_file}: {key} is {asked[key]}, but there are {accelerator.num_processes} processes of "
-                f"type {actual}: start the stage by `accelerate launch --config_file`"
-            )
+    if (asked["num_processes"], expected) != (accelerator.num_processes, actual):
+        raise UserError(
+            f"{accelerate_file}: num_processes is {asked['num_processes']}, of type {asked['distributed_type']}, "
+            f"but there are {accelerator.num_processes} of type {actual}: start the stage by "
+            "`accelerate launch --config_file`"
+        )
     if accelerator.state.deepspeed_plugin is not None:
         # DeepSpeed reads this size from a data loader, and moesift has none.
         accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = micro_batch

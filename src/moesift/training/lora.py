@@ -44,15 +44,13 @@ def tune(
 ) -> Tuned:
     """Train the parameters that require gradients, with AdamW.
 
-    Within a step every response token has the same weight, in whichever pass and process it is computed. A training that
-    was killed resumes from its last state, if every process holds the whole model.
+    Within a step every response token has the same weight, in whichever pass and process it is computed. A training
+    that was killed resumes from its last state, if every process holds the whole model.
 
     Args:
         accelerator: of `training.accelerator.launched`.
         model: with LoRA matrices, as `models.adapters.add_lora` returns it.
-        examples: to train on.
         batches: the examples of each optimizer step, as indices.
-        pad_id: token that pads.
         learning_rate: at its peak.
         warmup_ratio: share of the steps in which the learning rate rises.
         seed: of the dropout.
@@ -75,30 +73,28 @@ def tune(
     # FSDP2 replaces the model's parameters, and only the new ones have gradients to clip.
     clipped = [parameter for parameter in model.parameters() if parameter.requires_grad]
     sizes = [sum(lengths[index] for index in batch) for batch in batches]
-    bar = progress.steps(
-        batches,
-        sizes,
-        "train",
-        start=len(losses),
-        status=lambda: f"nll {losses[-1]:.3f}",
-        shown=accelerator.is_main_process,
-    )
-    started = time.monotonic() - seconds
-    for step, batch in enumerate(bar, start=len(losses)):
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    started, done = time.monotonic() - seconds, len(losses)
+
+    def status() -> str:
+        return f"nll {losses[-1]:.3f}"
+
+    bar = progress.steps(batches, sizes, "train", start=done, status=status, shown=accelerator.is_main_process)
+    for step, batch in enumerate(bar, start=done):
         step_started = time.monotonic()
-        torch.manual_seed(dropout_seed(seed, step, accelerator.process_index))
+        torch.manual_seed(dropout_seed(seed, step, rank))
         rate = learning_rate * rise_and_cosine(step, len(batches), warmup_ratio)
         for group in optimizer.param_groups:
             group["lr"] = rate
         tokens = sum(examples[index].predicted for index in batch)
         total = torch.zeros((), device=accelerator.device)
-        parts = micro_batches(batch, lengths, micro_batch, accelerator.process_index, accelerator.num_processes)
+        parts = micro_batches(batch, lengths, micro_batch, rank, processes)
         for number, part in enumerate(parts, start=1):
             accelerator.sync_gradients = number == len(parts)
             with contextlib.nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
                 loss = summed_nll(model, [examples[index] for index in part], pad_id, accelerator.device) / tokens
                 # accelerate averages gradients over processes, and this loss is a sum over them.
-                accelerator.backward(loss * accelerator.num_processes)
+                accelerator.backward(loss * processes)
             total += loss.detach()
         accelerator.clip_grad_norm_(clipped, MAX_GRADIENT_NORM)
         optimizer.step()

@@ -20,9 +20,9 @@ def trash_shares(log_odds: Tensor, counted: Tensor) -> Tensor:
 def load_balance(routing: Routing, real: Tensor) -> Tensor:
     """Return the load balance over the quality experts of each example, (B,); 1 when the load is even.
 
-    The sequence-wise loss of DeepSeek-V3 (arXiv 2412.19437, eq. 17 to 20): the sum over the experts of f * P, where f is
-    an expert's share of an example's dispatches times the number of experts, and P its mean softmax probability. It is
-    per example, so that it does not depend on how a batch is divided into passes and processes.
+    The sequence-wise loss of DeepSeek-V3 (arXiv 2412.19437, eq. 17 to 20): the sum over the experts of f * P, where f
+    is an expert's share of an example's dispatches times the number of experts, and P its mean softmax probability. It
+    is per example, so that it does not depend on how a batch is divided into passes and processes.
 
     Args:
         routing: one layer's decisions on N = B * T tokens.

@@ -145,8 +145,8 @@ def _claim(folder: Path) -> None:
         lock(folder / LOCK)
     except BlockingIOError:
         raise UserError(
-            f"{folder}: another process is still at this training, started by a Snakemake that was killed; wait for it to "
-            "end, or end it, and run the same command again"
+            f"{folder}: another process is still at this training, started by a Snakemake that was killed; wait for "
+            "its end, or end it, and run the same command again"
         ) from None
     except OSError as error:
         if is_full(error):

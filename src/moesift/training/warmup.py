@@ -66,9 +66,7 @@ def take_step(
 
     Args:
         accelerator: of `training.accelerator.launched`.
-        selector: whose routers are trained.
-        optimizer: of the trained parameters.
-        trained: parameters by name.
+        trained: the parameters that the optimizer updates, by name.
         step: the samples of the step: pairs if the objective is `contrastive`, else examples.
         parts: the samples that this process computes, one list for each pass; a list may be empty.
         warmup: objective, balance, learning_rate, trash_share, dual_rate, damping and margin.
@@ -90,15 +88,11 @@ def take_step(
     optimizer.step()
     optimizer.zero_grad()
     multipliers = progress.multipliers
-    record = {
-        "step": progress.steps.item(),
-        **losses,
-        "trash_shares": shares.tolist(),
-        "multipliers": multipliers.tolist(),
-    }
     if warmup.objective == "budget":
         multipliers = dual_update(multipliers, shares, warmup.trash_share, warmup.dual_rate)
-    return record | {"gradient_norm": norm}, Progress(progress.steps + 1, multipliers, shares)
+    record = {"step": progress.steps.item(), **losses, "trash_shares": shares.tolist()}
+    record |= {"multipliers": progress.multipliers.tolist(), "gradient_norm": norm}
+    return record, Progress(progress.steps + 1, multipliers, shares)
 
 
 def accumulate_nll(
@@ -111,7 +105,6 @@ def accumulate_nll(
     """Compute this process's gradients of NLL + balance * load balance + sum of coefficients * trash shares.
 
     Args:
-        selector: with gradients for its routers.
         step: the examples of the step, of all processes.
         parts: those of this process, one list for each pass; a list may be empty.
         balance: alpha.
@@ -149,7 +142,6 @@ def accumulate_contrast(
     gradient, and a step costs little more than reading its examples.
 
     Args:
-        selector: with gradients for its trash rows.
         step: the pairs of the step, of all processes.
         parts: those of this process, one list for each pass; a list may be empty.
         margin: by which an example's score should exceed its negative's, in nats of log odds.
