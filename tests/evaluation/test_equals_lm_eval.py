@@ -26,6 +26,9 @@ GENERATED = ("gsm8k", "bbh_cot_fewshot_snarks", "bbh_zeroshot_snarks")
 OWN_FEWSHOT = {"gsm8k": 5, "bbh_cot_fewshot_snarks": 3}  # lm-eval's own setting, where it is not none
 
 
+pytestmark = pytest.mark.slow  # lm-eval builds tens of thousands of requests, twice
+
+
 @pytest.fixture(scope="module")
 def official():
     """lm-eval's own tasks by name."""
@@ -85,11 +88,16 @@ def requests(task, fewshot):
     return [(instance.request_type, instance.doc_id, instance.idx, instance.args) for instance in task.instances]
 
 
+@pytest.fixture(scope="module")
+def localised(local):
+    """Our task files of all tasks; to read them takes lm-eval seconds."""
+    return TaskManager(include_path=local, include_defaults=False)
+
+
 @pytest.mark.parametrize("fewshot", [None, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_request_and_setting_is_the_official_one(name, fewshot, official, local, offline_hub):
-    theirs = official.load([name])
-    ours = TaskManager(include_path=local, include_defaults=False).load([name])
+def test_every_request_and_setting_is_the_official_one(name, fewshot, official, localised, offline_hub):
+    theirs, ours = official.load([name]), localised.load([name])
     assert list(ours["tasks"]) == list(theirs["tasks"])
     assert ours["group_map"] == theirs["group_map"]
     for part, task in ours["tasks"].items():
