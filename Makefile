@@ -10,10 +10,6 @@ demo: .venv/installed
 	$(BIN)/snakemake --cores all
 	@$(BIN)/python -m moesift.stages.table --results results/demo/results.json
 
-# Hours; study/README.md says what it does, and how to try it in minutes.
-study: .venv/installed
-	$(BIN)/snakemake --snakefile study/Snakefile --cores all
-
 test: .venv/installed
 	$(BIN)/pytest -m "not slow"
 

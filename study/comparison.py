@@ -59,7 +59,7 @@ def over_seeds(frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
 
 def interval(values: np.ndarray) -> tuple[float | None, float | None, float | None]:
     """Return the mean of numbers, (n,), with its interval; nulls where there are none."""
-    return tuple(t_interval(values)) if len(values) else (None, None, None)
+    return t_interval(values)[:3] if len(values) else (None, None, None)
 
 
 def minus(frame: pl.DataFrame, other: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:

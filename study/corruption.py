@@ -57,7 +57,8 @@ def detection(auroc: pl.DataFrame, study: CorruptionStudy) -> dict[str, pl.DataF
         `differences` of each to the best baseline, paired by seed; `claim`, the differences that decide it.
     """
     kinds = kinds_in_order(study)
-    numbers = auroc.filter(pl.col("kind").is_in(kinds)).rename({"auroc": "value"})
+    numbers = auroc.filter(pl.col("kind").is_in(kinds), pl.col("method").is_in(study.scores()))
+    numbers = numbers.rename({"auroc": "value"})
     # The control is in the experiments of all halves.
     numbers = mean_by_seed(numbers, ["within", "method", "kind"])
     averaged = [kind for kind in kinds if kind not in study.left_out()]

@@ -8,8 +8,10 @@ from pydantic import Field, ValidationError, model_validator
 from snakemake.utils import update_config
 
 from moesift.config import Corruption
-from moesift.fields import ConfigError, Name, Section, Seed, Unique
+from moesift.fields import ConfigError, MethodEntry, Name, Section, Seed, Unique
+from moesift.methods import METHODS
 
+RANDOM = "random"  # the method that training is compared with
 Names = Annotated[list[Name], Field(min_length=1), Unique]
 Kinds = Annotated[list[Corruption], Field(min_length=1), Unique]
 
@@ -46,7 +48,18 @@ class CorruptionStudy(Section):
             raise ValueError(f"halves: {', '.join(repeated)} is listed more than once; a kind is in one half only")
         if unknown := sorted({*self.sanity, *self.claim.kinds} - set(kinds)):
             raise ValueError(f"halves: {', '.join(unknown)} of sanity or of the claim is in no half")
+        labels = {entry.label for entry in self.methods()}
+        if missing := sorted({RANDOM, *self.baselines, self.claim.method, *self.claim.against} - labels):
+            raise ValueError(f"settings.methods: lacks {', '.join(missing)}, which the comparison needs")
         return self
+
+    def methods(self) -> list[MethodEntry]:
+        """Return the methods of the experiments."""
+        return [MethodEntry.model_validate(entry) for entry in self.settings.get("methods") or []]
+
+    def scores(self) -> list[str]:
+        """Return the labels of methods that score quality: not of baselines like `full`, nor of filters by another."""
+        return [one.label for one in self.methods() if not METHODS[one.method].ranks and one.reject == "select"]
 
     def left_out(self) -> set[str]:
         """Return the kinds that no mean over kinds has."""

@@ -15,9 +15,8 @@ from moesift.gpus import devices
 
 PACKAGE = Path(__file__).parent
 
-# Configuration reaches a stage as flags only; a column of a pass comes with the code of the pass, a declaration with that
-# of its method; the others word an error, write a file whole or not at all, hand out GPUs, show how far a stage is or
-# record what was done. None changes a result.
+# Configuration reaches a stage as flags; a column comes with the code of its pass, a declaration with that of its
+# method. The others word errors, write files atomically, hand out GPUs, show progress or record what was done.
 WITHOUT_EFFECT = {
     *("moesift", "moesift.config", "moesift.errors", "moesift.fields", "moesift.files", "moesift.flags"),
     *("moesift.gpus", "moesift.live", "moesift.progress", "moesift.provenance"),

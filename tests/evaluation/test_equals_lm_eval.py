@@ -1,7 +1,7 @@
-"""A task on local data is lm-eval's own task: compared with the official one, whose hub is replaced by the same rows.
+"""Tasks on local data equal lm-eval's own, whose hub is replaced by the same rows.
 
 The official side never sees what moesift writes: lm-eval loads its own task file by name, and asks `datasets` for the
-data set, which here is made of the rows.
+data set, which is made of the rows here.
 """
 
 import datasets
@@ -26,6 +26,9 @@ GENERATED = ("gsm8k", "bbh_cot_fewshot_snarks", "bbh_zeroshot_snarks")
 OWN_FEWSHOT = {"gsm8k": 5, "bbh_cot_fewshot_snarks": 3}  # lm-eval's own setting, where it is not none
 
 
+pytestmark = pytest.mark.slow  # lm-eval builds tens of thousands of requests, twice
+
+
 @pytest.fixture(scope="module")
 def official():
     """lm-eval's own tasks by name."""
@@ -34,7 +37,7 @@ def official():
 
 @pytest.fixture
 def offline_hub(monkeypatch):
-    """Let `datasets` give the rows for the names on the hub; of anything else it loads what it is asked for."""
+    """Let `datasets` return the rows for names on the hub; anything else it loads as usual."""
     load, rows = datasets.load_dataset, hub()
 
     def load_dataset(path, name=None, **settings):
@@ -67,7 +70,7 @@ def model():
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.3)
-        # So that answers end after a score of tokens, and not after the 1024 that are allowed.
+        # So that answers end after about twenty tokens, and not after the 1024 that are allowed.
         made.lm_head.weight[config.eos_token_id] *= 4
     made.generation_config.repetition_penalty = 2.0
     made.generation_config.suppress_tokens = [config.pad_token_id]  # else padding in a prompt would be a repetition
@@ -75,7 +78,7 @@ def model():
 
 
 def requests(task, fewshot):
-    """Everything that lm-eval would ask, as text, with the settings of its own command."""
+    """Return all requests of lm-eval as text, with the settings of its own command."""
     if fewshot is not None and task.get_config("num_fewshot") != 0:
         task.set_config(key="num_fewshot", value=fewshot)
     elif task.get_config("num_fewshot") is None:
@@ -85,15 +88,25 @@ def requests(task, fewshot):
     return [(instance.request_type, instance.doc_id, instance.idx, instance.args) for instance in task.instances]
 
 
+@pytest.fixture(scope="module")
+def localised(local):
+    """Our task files of all tasks; to read them takes lm-eval seconds."""
+    return TaskManager(include_path=local, include_defaults=False)
+
+
 @pytest.mark.parametrize("fewshot", [None, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_request_is_the_official_one(name, fewshot, official, local, offline_hub):
-    theirs = official.load([name])
-    ours = TaskManager(include_path=local, include_defaults=False).load([name])
+def test_every_request_and_setting_is_the_official_one(name, fewshot, official, localised, offline_hub):
+    theirs, ours = official.load([name]), localised.load([name])
     assert list(ours["tasks"]) == list(theirs["tasks"])
     assert ours["group_map"] == theirs["group_map"]
     for part, task in ours["tasks"].items():
         other = theirs["tasks"][part]
+        configs = [dict(each.dump_config()) for each in (task, other)]
+        assert configs[0].pop("dataset_path") != configs[1].pop("dataset_path")
+        for config in configs:
+            config["metadata"].pop("config_source")
+        assert configs[0] == configs[1]
         asked = requests(task, fewshot)
         assert asked == requests(other, fewshot)
         assert len(asked) >= len(other.eval_docs) > 0
@@ -103,17 +116,6 @@ def test_every_request_is_the_official_one(name, fewshot, official, local, offli
             assert task.doc_to_target(document) == other.doc_to_target(theirs_document)
             if task.config.doc_to_choice is not None:
                 assert task.doc_to_choice(document) == other.doc_to_choice(theirs_document)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_only_the_place_of_the_data_differs(name, official, local, offline_hub):
-    theirs = official.load([name])["tasks"]
-    for part, task in TaskManager(include_path=local, include_defaults=False).load([name])["tasks"].items():
-        ours, other = (dict(each.dump_config()) for each in (task, theirs[part]))
-        assert ours.pop("dataset_path") != other.pop("dataset_path")
-        for setting in (ours, other):
-            setting["metadata"].pop("config_source")
-        assert ours == other
 
 
 def renamed(key):
@@ -149,10 +151,7 @@ def test_results_are_the_official_ones(name, official, local, offline_hub, model
         for sample in samples:
             label = {"none": ""}.get(sample["filter"], f",{sample['filter']}")
             for metric in sample["metrics"]:
-                row = rows.row(
-                    by_predicate=(pl.col("doc_id") == sample["doc_id"]) & (pl.col("metric") == metric + label)
-                )
-                row = dict(zip(rows.columns, row, strict=True))
+                (row,) = rows.filter(doc_id=sample["doc_id"], metric=metric + label).to_dicts()
                 assert row["value"] == sample[metric]
                 assert row["doc_hash"] == sample["doc_hash"]
                 if name in GENERATED:

@@ -1,7 +1,7 @@
 """A small comparison as the other stages write it, and the report that is made of it.
 
 There are 20 examples of two sources, a third of them truncated; `router` ranks them by id, `random` in another order,
-and both keep half. What could break a page is in their texts.
+and both keep half. What could break a page is in the name of a source.
 """
 
 import json
@@ -25,9 +25,6 @@ METHODS = [
     {"label": label, "method": label, "caption": f"caption of {label}", "source": "a paper", "whole": label == "full"}
     for label in ("router", "random", "full")
 ]
-# Markup, a line without an end, right-to-left text with marks that turn the order around, emoji, a stack of accents.
-HOSTILE = "<script>alert('x')</script> & \"more\""
-HARD = [HOSTILE, "x" * 3000, "\u202eשלום עולם\u202e مرحبا بالعالم", "👩‍👩‍👧‍👦🏳️‍🌈" * 60, "a" + "\u0301" * 400]
 TASKS = [{"name": "mmlu", "fewshot": 5, "limit": None}]
 SHARES = {"mmlu_law": 0.5, "mmlu_sums": 0.5}
 KEPT = {"router": range(10), "random": [n for n in range(20) if n * 7 % 20 >= 10], "full": range(20)}
@@ -37,13 +34,6 @@ REJECTED = pl.DataFrame(
         "reason": ["duplicate of 0123456789abcdef", "no text", "duplicate of fedcba9876543210"],
     }
 )
-# Snakemake's records: of a job with a quote in its command, of one over before it was looked at, and a short one.
-HEADER = ("s", "h:m:s", "max_rss", "cpu_time", "rule_name", "params")
-RECORDS = {
-    "warmup/seed-0/epoch-1": (HEADER, ("60.5", "0:01:00", "1024.00", "55.1", "warmup_epoch", "{'flags': '--x \"a'}")),
-    "scores/router/seed-0": (HEADER, ("0.41", "0:00:00", "NA", "NA", "score_method", "{}")),
-    "eval/base": (HEADER[:4], ("7200.1", "2:00:00", "2048.00", "-")),
-}
 
 
 def pool(corrupted: bool = True) -> pl.DataFrame:
@@ -52,7 +42,7 @@ def pool(corrupted: bool = True) -> pl.DataFrame:
             "id": [f"{n:02}" for n in range(20)],
             "source": ["a"] * 12 + ["$b$ <&"] * 8,
             "messages": [
-                [{"role": "user", "content": f"{HARD[n % 5]} {n}"}, {"role": "assistant", "content": "yes no " * n}]
+                [{"role": "user", "content": "?"}, {"role": "assistant", "content": "yes no " * n}]
                 for n in range(1, 21)
             ],
             "choices": pl.Series([None] * 20, dtype=pl.List(pl.String)),
@@ -115,7 +105,7 @@ def write(
     Args:
         losses: the held-out loss of runs, by method and seed, in the place of 4.0 for the router and 4.2 for others.
     """
-    for part in ("eval", "scores", "selected", "warmup", "benchmarks"):
+    for part in ("eval", "scores", "selected", "warmup"):
         (folder / part).mkdir(parents=True)
     files: dict[str, list[Path]] = {name: [] for name in ("evaluations", "scores", "selections", "curves")}
 
@@ -146,14 +136,10 @@ def write(
         files["curves"][-1].parent.mkdir()
         steps = {"epoch": [1, 1], "step": [0, 1], "nll": [5.0, 4.0], "trash_shares": [[0.1, 0.2]] * 2}
         pl.DataFrame(steps).write_ndjson(files["curves"][-1])
-    for name, lines in RECORDS.items():
-        path = folder / f"benchmarks/{name}.tsv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join("\t".join(line) + "\n" for line in lines))
     pool(corrupted).write_parquet(folder / "pool.parquet")
     REJECTED.write_parquet(folder / "rejected.parquet")
     words = [word for name, paths in files.items() for word in (f"--{name}", *map(str, paths))]
-    for name in ("pool.parquet", "rejected.parquet", "benchmarks", "results.json", "tables", "page.html"):
+    for name in ("pool.parquet", "rejected.parquet", "results.json", "tables", "page.html"):
         words += [f"--{name.partition('.')[0]}", str(folder / name)]
     described = [method for method in METHODS if method["label"] in methods]
     return [*words, "--config", json.dumps({**CONFIG, "seeds": list(seeds)}), "--methods", json.dumps(described)]

@@ -19,9 +19,3 @@ def links(name: str) -> list[str]:
     """Return the files that a page links to, as paths from the root."""
     found = re.findall(r"\]\(([^)#]+?)\)", (ROOT / name).read_text())
     return [str(Path(name).parent / link) for link in found if not link.startswith("http")]
-
-
-def rows(page: Path, cells: int) -> dict[str, list[str]]:
-    """Return the rows of that many cells in the tables of an HTML page, by their first cells."""
-    found = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", page.read_text(), re.S)]
-    return {row[0]: row for row in found if len(row) == cells}

@@ -1,5 +1,4 @@
 import polars as pl
-import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
@@ -78,7 +77,6 @@ def test_the_hub_reads_a_selections_card():
         "pretty_name": "small: 10% by router",
         "license": ["cc-by-sa-4.0", "unknown"],
         "task_categories": ["text-generation"],
-        "size_categories": "1K<n<10K",
         "tags": ["moesift", "data-selection", "instruction-tuning"],
         "configs": [
             {"config_name": "seed-0", "data_files": "seed-0.parquet"},
@@ -102,15 +100,9 @@ def test_a_selections_card_says_from_what_and_how_it_was_made():
     assert "corrupted" not in selection_card(config=CONFIG | {"data": DATA | {"corrupt": 0}}).text
 
 
-@pytest.mark.parametrize(("examples", "size"), [(1, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (123_456, "100K<n<1M")])
-def test_sizes_are_the_hubs(examples, size):
-    card = selection_card({0: selected(examples)}, SOURCES[:1])
-    assert (card.data["size_categories"], card.data.license) == (size, "cc-by-sa-4.0")
-
-
 def adapter_card(method="router", budget="ratio-0.1", on_hub=True) -> ModelCard:
-    about = {"training": TRAINING, "on_hub": on_hub, "commit": None}
-    return ModelCard(str(cards.adapter_card((method, budget, 3), MEASURED, selected(900), SOURCES, CONFIG, **about)))
+    about = {"experiment": "small", "target": "owner/model", "training": TRAINING, "on_hub": on_hub, "commit": None}
+    return ModelCard(str(cards.adapter_card((method, budget, 3), MEASURED, selected(900), SOURCES, **about)))
 
 
 def test_the_hub_reads_an_adapters_card():

@@ -60,7 +60,7 @@ def test_outcomes_are_one_row_a_number_and_know_which_is_better():
     perplexity = {"metrics": {"ppl": 12.0, "ppl_stderr": 1.0}, "higher_is_better": {"ppl": False}}
     one = evaluation("m", "ratio-0.1", 3, 2.5)
     one["tasks"]["mmlu"] |= perplexity
-    assert outcomes_of([one], RUNS).rows() == [
+    assert outcomes_of([one], tasks_of([one]), RUNS).rows() == [
         ("m", "ratio-0.1", 0.1, 3, "heldout", "nll", False, 2.5, 0.02),
         ("m", "ratio-0.1", 0.1, 3, "mmlu", "ppl", False, 12.0, 1.0),
     ]
@@ -69,7 +69,8 @@ def test_outcomes_are_one_row_a_number_and_know_which_is_better():
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_run_that_diverged_and_one_that_was_not_evaluated_are_missing(loss):
     runs = pl.concat([RUNS, RUNS.with_columns(seed=pl.lit(5, pl.Int64)), RUNS.with_columns(method=pl.lit("n"))])
-    outcomes = outcomes_of([evaluation("m", "ratio-0.1", 3, loss), evaluation("n", "ratio-0.1", 3, 2.0)], runs)
+    evaluations = [evaluation("m", "ratio-0.1", 3, loss), evaluation("n", "ratio-0.1", 3, 2.0)]
+    outcomes = outcomes_of(evaluations, tasks_of(evaluations), runs)
     assert outcomes["value"].to_list() == [None, 0.25, 2.0, 0.25]
     assert missing_runs(runs, outcomes).to_dicts() == [{"method": "m", "budget": "ratio-0.1", "seeds": [3, 5]}]
 

@@ -1,49 +1,21 @@
 import polars as pl
 import pytest
 
-from moesift.report.composition import groups, kept_of_groups, script
+from moesift.report.composition import REASONS, groups, kept_of_groups, reason_counts
 
 
-def pool(*answers, sources=None):
-    turns = [[{"role": "user", "content": "ask" * 50}, {"role": "assistant", "content": text}] for text in answers]
-    ids = [f"{n}" for n in range(len(answers))]
-    kinds = ["clean"] * (len(answers) - 1) + ["truncated"]
-    return pl.DataFrame({"id": ids, "source": sources or ["a"] * len(ids), "messages": turns, "corruption": kinds})
+def pool(*sources):
+    kinds = ["clean"] * (len(sources) - 1) + ["truncated"]
+    return pl.DataFrame({"id": [f"{n}" for n in range(len(sources))], "source": sources, "corruption": kinds})
 
 
-def grouped(frame, lengths=None):
-    return groups(frame, frame.select("id", n_tokens=pl.Series(lengths or [1] * frame.height)))
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("Été à São Tomé", "Latin"),
-        ("东京", "Han"),
-        ("東京はどこですか", "Hiragana"),
-        ("서울", "Hangul"),
-        ("Это Москва, or is it Moscow", "Latin"),
-        ("Это город Москва, or Rome", "Cyrillic"),
-        ("مرحبا", "Arabic"),
-        ("ქართული", "other scripts"),
-        ("42 = 6 * 7 🙂", "no letters"),
-        ("", "no letters"),
-        ("a東", "Latin"),  # as many of both: the first
-    ],
-)
-def test_the_script_is_that_of_most_letters(text, name):
-    assert pl.select(script(pl.lit(text))).item() == name
-
-
-def test_the_response_is_what_the_assistant_says_in_all_its_turns():
-    turns = [("system", "s" * 9), ("user", "u" * 9), ("assistant", "abc"), ("user", "u" * 9), ("assistant", "дежз")]
-    frame = pool("").with_columns(messages=pl.Series([[{"role": role, "content": text} for role, text in turns]]))
-    assert grouped(frame)["script"].to_list() == ["Cyrillic"]
+def grouped(frame, lengths):
+    return groups(frame, frame.select("id", n_tokens=pl.Series(lengths)))
 
 
 def test_small_sources_are_counted_together_and_groups_are_in_the_order_of_a_table():
     sources = ["big"] * 3 + [f"source {n:02}" for n in range(11)]
-    found = grouped(pool(*["a"] * 14, sources=sources), [1000, *range(1, 14)])
+    found = grouped(pool(*sources), [1000, *range(1, 14)])
     assert found["source"].to_list() == ["big"] * 3 + [f"source {n:02}" for n in range(9)] + ["2 other sources"] * 2
     assert found.sort("source")["source"][0] == "big"
     assert found.sort("length")["length"].unique(maintain_order=True).to_list() == [
@@ -52,12 +24,11 @@ def test_small_sources_are_counted_together_and_groups_are_in_the_order_of_a_tab
 
 
 def test_a_group_without_labels_is_left_out():
-    clean = pool("a").with_columns(corruption=pl.lit("clean"))
-    assert grouped(clean).columns == ["id", "source", "length", "script"]
+    assert grouped(pool("a").with_columns(corruption=pl.lit("clean")), [1]).columns == ["id", "source", "length"]
 
 
 def test_the_kept_share_of_a_group_is_0_where_nothing_is_kept():
-    examples = grouped(pool("a", "b", "c", "д", sources=["x", "x", "y", "y"]), [5, 5, 5, 9])
+    examples = grouped(pool("x", "x", "y", "y"), [5, 5, 5, 9])
     kept = [("m", "ratio-0.5", 0, "0"), ("m", "ratio-0.5", 0, "1"), ("m", "ratio-0.5", 1, "2")]
     found = kept_of_groups(pl.DataFrame(kept, schema=["method", "budget", "seed", "id"], orient="row"), examples)
     assert found.filter(seed=0).select("by", "group", "examples", "kept").rows() == [
@@ -65,9 +36,24 @@ def test_the_kept_share_of_a_group_is_0_where_nothing_is_kept():
         ("source", "y", 2, 0.0),
         ("length", "5", 3, pytest.approx(2 / 3)),
         ("length", "9", 1, 0.0),
-        ("script", "Latin", 3, pytest.approx(2 / 3)),
-        ("script", "Cyrillic", 1, 0.0),
         ("corruption", "clean", 3, pytest.approx(2 / 3)),
         ("corruption", "truncated", 1, 0.0),
     ]
     assert found.filter(seed=1, by="source")["kept"].to_list() == [0.0, 0.5]
+
+
+def test_reasons_are_counted_by_kind_as_the_mean_over_seeds():
+    reasons = ["near-duplicate of 0123456789abcdef", "near-duplicate of fedcba9876543210", "in the lowest 0.5 of all"]
+    shares = [f"shares a run of words with question {n} of mmlu: a b {n}" for n in (7, 41)]
+    frame = pl.DataFrame({"method": "m", "reason": [*reasons, *shares] * 2})
+    assert [(row["reason"], row["count"]) for row in reason_counts(frame, ["method"], seeds=2)] == [
+        ("near-duplicate of …", 2.0),
+        ("shares a run of words with question … of mmlu", 2.0),
+        ("in the lowest … of all", 1.0),
+    ]
+
+
+def test_of_many_reasons_the_most_frequent_are_kept():
+    reasons = ["seen twice"] * 2 + [f"reason {chr(97 + n)}" for n in range(25)]
+    counts = reason_counts(pl.DataFrame({"source": "a", "reason": reasons}), ["source"])
+    assert (len(counts), counts[0]) == (REASONS, {"source": "a", "reason": "seen twice", "count": 2.0})

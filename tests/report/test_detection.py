@@ -56,9 +56,9 @@ def test_without_a_pair_there_is_no_area():
 
 
 def test_equal_lengths_share_a_bin_and_no_bin_is_empty():
-    assert length_bins(pl.Series([5, 1, 2, 3, 4, 6, 7, 8, 9, 10]), 5).to_list() == [2, 0, 0, 1, 1, 2, 3, 3, 4, 4]
-    assert length_bins(pl.Series([1000, 1, 1, 1, 1]), 5).to_list() == [1, 0, 0, 0, 0]
-    assert length_bins(pl.Series([3, 3]), 5).to_list() == [0, 0]
+    assert length_bins(pl.Series([5, 1, 2, 3, 4, 6, 7, 8, 9, 10])).to_list() == [2, 0, 0, 1, 1, 2, 3, 3, 4, 4]
+    assert length_bins(pl.Series([1000, 1, 1, 1, 1])).to_list() == [1, 0, 0, 0, 0]
+    assert length_bins(pl.Series([3, 3])).to_list() == [0, 0]
 
 
 def example_pool(rows=240):
@@ -95,7 +95,7 @@ def test_an_example_without_a_score_is_below_all_that_have_one():
     found = aurocs({("m", 0): scores}, pool, lengths)
     frame = pool.select(
         score=pl.when(missing).then(-99.0).otherwise(values), corrupted=pl.col("corruption") != "clean", source="source"
-    ).with_columns(length_bins(lengths["n_tokens"], 5).alias("bin"))
+    ).with_columns(length_bins(lengths["n_tokens"]).alias("bin"))
     rows = {row["within"]: row for row in found.filter(kind=ALL).iter_rows(named=True)}
     assert rows[ALL_PAIRS]["auroc"] == pytest.approx(by_pairs(frame, []))
     assert rows[SAME_STRATUM]["auroc"] == pytest.approx(by_pairs(frame, ["source", "bin"]))

@@ -2,7 +2,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from given.comparison import HOSTILE, made
+from given.comparison import made
 
 from moesift.report.page import show
 
@@ -15,8 +15,7 @@ def page(tmp_path_factory):
 def test_the_page_is_well_formed_and_shows_hostile_text_as_text(page):
     root = ET.fromstring(page.split("<!doctype html>")[1])
     text = "".join(root.itertext())
-    assert f"{HOSTILE} 5" in text
-    assert "$b$ <&" in text  # the name of a source, in a figure
+    assert text.count("$b$ <&") >= 2  # the name of a source, in a figure and in a table
     assert not list(root.iter("script"))
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids))
@@ -28,14 +27,14 @@ def test_the_page_loads_nothing(page):
 
 def test_the_answer_is_first_and_the_verdict_in_the_table(page):
     assert re.search(r'<p class="answer">Held-out loss against random: 1 of 1 selections significantly better', page)
-    assert '<td class="better"><bdi>better</bdi></td>' in page
+    assert '<td class="text better"><bdi>better</bdi></td>' in page
     assert "over seeds" in page
 
 
 def test_what_is_not_there_is_not_shown(tmp_path):
     one = (made(tmp_path / "a", corrupted=False, methods=["router"]) / "page.html").read_text()
     assert "Nothing was selected at random" in one
-    assert set(re.findall(r'id="figure-(\w+)"', one)) == {"budgets", "histograms", "kept", "warmup"}
+    assert set(re.findall(r'id="figure-(\w+)"', one)) == {"kept", "warmup"}
     assert "orrupted" not in one
     assert "over seeds" not in one
 
@@ -60,9 +59,6 @@ def test_a_page_is_made_where_random_diverged(tmp_path):
         (0.04, "+.3f", "+0.040"),
         ("tokens-0.1", "budget", "10% of the tokens"),
         ([1, 2], "list", "1, 2"),
-    ]
-    + [
-        (seconds, "clock", text) for seconds, text in ((59.6, "1 min 00 s"), (200, "3 min 20 s"), (18420, "5 h 07 min"))
     ],
 )
 def test_a_value_is_shown_as_one_reads_it(value, form, shown):

@@ -172,5 +172,9 @@ def test_quotas_that_cannot_be_met_are_refused():
 def test_a_budget_in_tokens_keeps_the_best_that_it_holds():
     tokens = pl.DataFrame({"id": ["a", "b", "c", "d", "e"], "n_tokens": [10, 20, 30, 5, 40]})
     ranking = ranked(SCORES)  # a, b, d, e: 10, 30, 35, 75 tokens together
-    for budget, count in ((29, 1), (30, 2), (74, 3), (75, 4), (5, 1), (0.3, 2), (0.99, 4)):  # of 105 in all
+    for budget, count in ((29, 1), (30, 2), (74, 3), (75, 4), (0.3, 2), (0.7, 3)):  # of 105 in all
         assert count_within(ranking, tokens, budget) == count
+    with pytest.raises(UserError, match=r"76 response tokens are to be kept, of 75 that are left$"):
+        count_within(ranking, tokens, 76)
+    with pytest.raises(UserError, match=r"5 response tokens .* the best example alone has 10"):
+        count_within(ranking, tokens, 5)

@@ -28,6 +28,8 @@ def test_every_experiment_is_a_configuration_that_the_workflow_accepts(raw):
         assert {*study.baselines, *study.claim.against, study.claim.method, "random"} <= set(plan.methods)
         # The score as a filter; everything else is a ranking.
         assert [label for label, chosen in plan.methods.items() if chosen.reject is not None] == ["filtered"]
+        others = {"filtered", "bottom", "balanced", "oracle", "full"}
+        assert study.scores() == [label for label in plan.methods if label not in others]
 
 
 def test_defaults_and_settings_are_left_as_they_were():
@@ -42,6 +44,8 @@ def test_defaults_and_settings_are_left_as_they_were():
         ({"halves": [["truncated"], ["truncated", "empty"]]}, "truncated is listed more than once"),
         ({"control": "empty"}, "empty is listed more than once"),
         ({"sanity": ["noise_10", "perturbed_instruction"]}, "perturbed_instruction of sanity or of the claim"),
+        ({"baselines": ["nll", "lenght"]}, "settings.methods: lacks lenght"),
+        ({"settings": {}}, "settings.methods: lacks .*random"),
         ({"seed": 3}, "seed: Extra inputs"),
         ({"seeds": [1, 1]}, "seeds: .*listed more than once"),
     ],

@@ -144,7 +144,7 @@ def test_throughput_reruns_nothing(finished):
         ("methods/baselines", of(2, score_method=2)),  # `typical_inputs` imports a name of it
         ("methods/routers", of(2, score_method=2)),
         ("methods/declaration", {}),  # a declaration comes with the code of its method
-        ("report/page", {"report": 1}),
+        ("report/page", {"report": 1, "cards": 1}),
         ("progress", {}),  # what is shown changes no result
     ],
 )

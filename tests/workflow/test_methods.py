@@ -57,4 +57,4 @@ def test_a_method_that_needs_routers_is_refused_on_a_dense_selector(checkout):
     dense = checkout.configured("dense", selector={"model": "smollm2"}, methods=["typical_inputs", "router"])
     done = checkout.snakemake("-n", "--configfile", dense, check=False)
     assert done.returncode != 0
-    assert "selector.model: smollm2 is dense, and router need" in done.stdout + done.stderr
+    assert "selector.model: smollm2 has no routers, and router need them" in done.stdout + done.stderr

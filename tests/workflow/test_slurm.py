@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import yaml
 from given import slurm
-from given.markdown import blocks, rows
+from given.markdown import blocks
 
 from moesift.models.loading import FAKE_GPUS
 
@@ -118,8 +118,6 @@ def freeze(job: str, module: str) -> bool:
 def test_the_workflow_ends_with_its_report(ran):
     checkout, _ = ran
     results = checkout.folder / "results" / "tiny"
-    took = rows(results / "report" / "index.html", 7)
-    assert float(took["warmup_epoch"][4]) > 0.1  # GiB: it loads torch. (Of several nodes only `srun` is seen.)
     pool = pl.read_parquet(results / "data" / "pool.parquet")
     assert sorted(pl.read_parquet(results / "scores/router/seed-0.parquet")["id"]) == sorted(pool["id"])
 

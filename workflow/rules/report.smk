@@ -32,13 +32,11 @@ rule report:
     params:
         config=CONFIG_JSON,
         methods=json.dumps([describe(chosen) for chosen in PLAN.methods.values()]),
-        # What is there when the report is made: as inputs, records that were thrown away would have the jobs run again.
-        benchmarks=f"{RESULTS}/benchmarks",
         code=digest("stages.report"),
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"
-        " --curves {input.curves} --benchmarks {params.benchmarks}"
+        " --curves {input.curves}"
         " --results {output.results} --tables {output.tables} --page {output.page} --config {params.config:q}"
         " --methods {params.methods:q} > {log} 2>&1"
 

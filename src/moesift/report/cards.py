@@ -4,8 +4,7 @@ The hub's own classes make them. What is not known is said to be unknown.
 """
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,28 +15,21 @@ from moesift.config import Data
 from moesift.demo import wheel
 from moesift.report.comparison import BASE, RANDOM, budget_text
 
+TEMPLATES = Path(__file__).parent / "template"
 UNKNOWN = "unknown"  # the hub's own word for a licence that nobody has stated
-# The hub's sizes, by the digits of a number: up to three, four, and so on.
-SIZES = ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B"]
 TAGS = ["moesift", "data-selection", "instruction-tuning"]
 
-Row = Mapping[str, str]
-Run = tuple[str, str, int]  # method, budget, seed
+Rows = Sequence[Mapping[str, str]]
 
 
-def origins(data: Data, licenses: Mapping[str, str | None]) -> list[Row]:
-    """Return each source, where it comes from, and its licence: as stated, else the wheel task's, else unknown.
-
-    Args:
-        data: its sources. Of a local file only the name is told.
-        licenses: `license` of each source, by its name.
-    """
+def origins(data: Data, licenses: Mapping[str, str | None]) -> Rows:
+    """Return each source, where it comes from, and its licence: as stated by its name, else the wheel task's."""
     rows = []
     for source in data.sources:
         if source.wheel is not None:
             origin = f"task {source.wheel} of {wheel.DATA.requirement}, its training split"
         elif source.path is not None:
-            origin = f"a local file, {PurePosixPath(source.path).name}"
+            origin = f"a local file, {Path(source.path).name}"
         else:
             part = f"split {source.split}" if source.file is None else source.file
             origin = f"{source.hub} on the hub, {part}, revision {source.revision or 'not pinned'}"
@@ -47,62 +39,53 @@ def origins(data: Data, licenses: Mapping[str, str | None]) -> list[Row]:
 
 
 def selection_card(
-    run: tuple[str, str], selections: Mapping[int, pl.DataFrame], sources: Sequence[Row], config: Mapping, **values: Any
+    run: tuple[str, str], selections: Mapping[int, pl.DataFrame], sources: Rows, config: Mapping, **values: Any
 ) -> DatasetCard:
-    """Return the card of the selections by one method within one budget: a data set with a configuration for each seed.
+    """Return the card of the selections by a method within a budget, a data set with a configuration for each seed.
 
-    Args:
-        run: method and budget.
-        selections: column source, by seed.
-        sources: see `origins`.
-        config: the configuration.
-        **values: `pool` (how many examples there were), `versions` of the libraries and `commit` of moesift.
+    Of each selection, by its seed, the column source is read. The sources of the configuration are not shown, as their
+    paths concern nobody. The template needs `pool` (how many examples there were), `versions` and `commit` as well.
     """
+    method, budget = run[0], budget_text(run[1])
     licenses = sorted({source["licence"] for source in sources})
     data = DatasetCardData(
-        pretty_name=f"{config['experiment']}: {budget_text(run[1])} by {run[0]}",
+        pretty_name=f"{config['experiment']}: {budget} by {method}",
         license=licenses if len(licenses) > 1 else licenses[0],
         task_categories=["text-generation"],
-        size_categories=SIZES[max(0, len(str(max(frame.height for frame in selections.values()))) - 3)],
         tags=TAGS,
         configs=[{"config_name": f"seed-{seed}", "data_files": f"seed-{seed}.parquet"} for seed in selections],
     )
+    settings = {**config, "data": {key: value for key, value in config["data"].items() if key != "sources"}}
+    values["settings"] = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).strip()
     values["sources"] = _counted(sources, {f"seed {seed}": frame for seed, frame in selections.items()})
-    values["corrupt"] = config["data"]["corrupt"]
-    return DatasetCard.from_template(data, template_str=_template("selection"), **_common(run, config), **values)
+    values |= {"method": method, "budget": budget, "corrupt": config["data"]["corrupt"]}
+    return DatasetCard.from_template(data, template_path=str(TEMPLATES / "selection.md.j2"), **values)
 
 
 def adapter_card(
-    run: Run, outcomes: pl.DataFrame, selection: pl.DataFrame, sources: Sequence[Row], config: Mapping, **values: Any
+    run: tuple[str, str, int], outcomes: pl.DataFrame, selection: pl.DataFrame, sources: Rows, **values: Any
 ) -> ModelCard:
-    """Return the card of an adapter, with what was measured of it, beside the untuned target and random.
+    """Return the card of an adapter: what was measured of it, in the outcomes of all runs, and what it was trained on.
 
-    Args:
-        run: method, budget and seed.
-        outcomes: of `comparison.outcomes_of`, of all runs.
-        selection: column source, of what it was trained on.
-        sources: see `origins`.
-        config: the configuration.
-        **values: `training` (its training.json), `commit` of moesift, and `on_hub`, whether its base model has a name
-            there.
+    The template needs `experiment`, `target`, `on_hub` (whether the target has a name there), `training` (its
+    training.json) and `commit` as well.
     """
     method, budget, seed = run
-    title = f"{config['experiment']}: {budget_text(budget)} by {method}, seed {seed}"
-    of_random = outcomes.filter(method=RANDOM, budget=budget, seed=seed)
-    columns = {
-        "this adapter": outcomes.filter(method=method, budget=budget, seed=seed),
-        "untuned": outcomes.filter(method=BASE),
-    }
-    columns |= {"random": of_random} if method != RANDOM and of_random.height else {}
-    measured = list(columns["this adapter"].drop_nulls("value")["outcome", "metric", "value"].iter_rows())
+    of_budget = outcomes.filter(budget=budget, seed=seed)
+    columns = {"this adapter": of_budget.filter(method=method), "untuned": outcomes.filter(method=BASE)}
+    if method != RANDOM and RANDOM in of_budget["method"]:
+        columns["random"] = of_budget.filter(method=RANDOM)
+    measured = columns["this adapter"].drop_nulls("value")["outcome", "metric", "value"].iter_rows()
+    values |= {"method": method, "budget": budget_text(budget), "seed": seed}
+    values["title"] = f"{values['experiment']}: {values['budget']} by {method}, seed {seed}"
+    results = [EvalResult("text-generation", name, name, metric, value) for name, metric, value in measured]
     data = ModelCardData(
-        base_model=config["target"]["model"] if values["on_hub"] else None,
+        base_model=values["target"] if values["on_hub"] else None,
         library_name="peft",
         pipeline_tag="text-generation",
         tags=["lora", *TAGS],
-        model_name=title,
-        eval_results=[EvalResult("text-generation", name, name, metric, value) for name, metric, value in measured]
-        or None,
+        model_name=values["title"],
+        eval_results=results or None,
     )
     rows = {name: {"": f"{name}, {metric}"} for name, metric in columns["untuned"]["outcome", "metric"].iter_rows()}
     for column, frame in columns.items():
@@ -110,35 +93,16 @@ def adapter_card(
             uncertain = "" if error is None else f" ± {error:.3f}"
             rows[name][column] = "diverged" if value is None else f"{value:.3f}{uncertain}"
     values |= {"measured": _table(list(rows.values())), "sources": _counted(sources, {"examples": selection})}
-    values |= {
-        "title": title,
-        "seed": seed,
-        "target": config["target"]["model"],
-        "versions": values["training"]["versions"],
-    }
-    return ModelCard.from_template(data, template_str=_template("adapter"), **_common(run[:2], config), **values)
+    return ModelCard.from_template(data, template_path=str(TEMPLATES / "adapter.md.j2"), **values)
 
 
-def _template(name: str) -> str:
-    return files("moesift.report").joinpath(f"template/{name}.md.j2").read_text()
-
-
-def _common(run: tuple[str, str], config: Mapping[str, Any]) -> dict[str, str]:
-    """Return what both templates show; of the settings the sources are left out, whose paths concern nobody."""
-    settings = {**config, "data": {key: value for key, value in config["data"].items() if key != "sources"}}
-    shown = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).strip()
-    return {"method": run[0], "budget": budget_text(run[1]), "settings": shown}
-
-
-def _counted(sources: Sequence[Row], frames: Mapping[str, pl.DataFrame]) -> str:
+def _counted(sources: Rows, frames: Mapping[str, pl.DataFrame]) -> str:
     """Return the table of the sources, with how many examples of each are in some frames."""
     counts = {name: dict(frame["source"].value_counts().iter_rows()) for name, frame in frames.items()}
-    return _table(
-        [{**row, **{name: f"{own.get(row['source'], 0):,}" for name, own in counts.items()}} for row in sources]
-    )
+    return _table([{**row, **{name: f"{n.get(row['source'], 0):,}" for name, n in counts.items()}} for row in sources])
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Rows) -> str:
     """Return rows as a table of Markdown."""
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row.values()] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in [list(rows[0]), ["---"] * len(rows[0]), *cells])

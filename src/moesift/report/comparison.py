@@ -10,7 +10,7 @@ import polars as pl
 from moesift.data.corruption import CLEAN
 from moesift.errors import UserError
 from moesift.report.detection import NORMAL_95
-from moesift.report.statistics import holm, paired_ratios, paired_t, t_interval
+from moesift.report.statistics import holm, paired_ratios, t_interval
 
 BASE, RANDOM, HELDOUT = "base", "random", "heldout"
 BETTER, WORSE, NOT_SIGNIFICANT = "better", "worse", "not significant"
@@ -18,14 +18,14 @@ LEVEL = 0.05
 RESAMPLES = 1000  # of the questions, for an interval over them
 RUN = ["method", "budget", "seed"]
 OUTCOME = ["outcome", "metric", "higher_is_better"]
+COMPARED = ["method", "budget", "outcome"]
 TYPES: dict[str, Any] = dict.fromkeys(["method", "budget", "outcome", "metric"], pl.String)
 TYPES |= {"seed": pl.Int64, "seeds": pl.Int64, "higher_is_better": pl.Boolean}  # all else is a number
 
-Evaluations = Sequence[Mapping[str, Any]]
-Methods = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 
 
-def tasks_of(evaluations: Evaluations) -> list[dict[str, Any]]:
+def tasks_of(evaluations: Rows) -> list[dict[str, Any]]:
     """Return the tasks that all runs were measured by: the settings, the compared metric, and what lm-eval says of it.
 
     Raises:
@@ -37,54 +37,47 @@ def tasks_of(evaluations: Evaluations) -> list[dict[str, Any]]:
     tasks = []
     for setting in settings:
         measured = evaluations[0]["tasks"][setting["name"]]
-        names = list(measured["metrics"])
-        metric = next((name for name in ("acc", "f1") if name in names), names[0])
+        metric = next(name for name in ("acc", "f1", *measured["metrics"]) if name in measured["metrics"])
         about = {key: measured[key] for key in ("questions", "of", "fewshot", "version", "hash", "shares")}
-        tasks.append({**setting, **about, "metric": metric, "higher_is_better": measured["higher_is_better"][metric]})
+        direction = measured["higher_is_better"].get(metric)
+        tasks.append({**setting, **about, "metric": metric, "higher_is_better": direction})
     return tasks
 
 
 def runs_of(selections: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
-    """Return what each run kept.
-
-    Args:
-        selections: columns method, budget, seed, id.
-        pool: columns id, corruption.
+    """Return what each run kept, from selections (method, budget, seed, id) and the pool (id, corruption).
 
     Returns:
         Columns method, budget, seed, examples, ratio (share of the pool's examples), corrupted (share of the kept
         examples; null where the pool has no labels).
     """
-    corrupted = pool.select("id", corrupted=pl.col("corruption") != CLEAN)
-    share = pl.mean("corrupted") if corrupted["corrupted"].any() else pl.lit(None, pl.Float64).alias("corrupted")
-    kept = selections.join(corrupted, on="id", maintain_order="left").group_by(RUN, maintain_order=True)
-    return kept.agg(pl.len().cast(pl.Int64).alias("examples"), (pl.len() / pool.height).alias("ratio"), share)
+    corrupted = pl.col("corruption") != CLEAN
+    share = corrupted.mean() if pool.select(corrupted.any()).item() else pl.lit(None, pl.Float64)
+    kept = selections.join(pool.select("id", "corruption"), on="id", maintain_order="left")
+    runs = kept.group_by(RUN, maintain_order=True)
+    return runs.agg(examples=pl.len().cast(pl.Int64), ratio=pl.len() / pool.height, corrupted=share)
 
 
-def outcomes_of(evaluations: Evaluations, runs: pl.DataFrame) -> pl.DataFrame:
+def outcomes_of(evaluations: Rows, tasks: Rows, runs: pl.DataFrame) -> pl.DataFrame:
     """Return what was measured of each tuned target, and of the untuned one.
 
-    Args:
-        evaluations: what `evaluate` wrote.
-        runs: see `runs_of`.
-
     Returns:
-        Columns method, budget, ratio, seed (all three null of the untuned target), outcome (`heldout` or a task),
-        metric, higher_is_better, value (null where it is not finite: the tuning diverged) and stderr (over examples or
+        Columns method, budget, ratio, seed (the last three null of the untuned target), outcome (`heldout` or a task),
+        metric, higher_is_better, value (null where the tuning diverged: it is not finite) and stderr (over examples or
         questions; null where lm-eval has none).
     """
     rows = []
     for one in evaluations:
-        run = (one["method"], one["budget"], one["seed"])
-        rows.append((*run, HELDOUT, "nll", False, one["heldout"]["nll"], one["heldout"]["stderr"]))
-        for task in tasks_of(evaluations[:1]):
+        run, heldout = [one[name] for name in RUN], one["heldout"]
+        rows.append((*run, HELDOUT, "nll", False, heldout["nll"], heldout["stderr"]))
+        for task in tasks:
             metric, metrics = task["metric"], one["tasks"][task["name"]]["metrics"]
             value, error = metrics[metric], metrics.get(f"{metric}_stderr")
             rows.append((*run, task["name"], metric, task["higher_is_better"], value, error))
     frame = _frame(rows, [*RUN, *OUTCOME, "value", "stderr"])
-    frame = frame.with_columns(pl.when(pl.col(name).is_finite()).then(name) for name in ("value", "stderr"))
     frame = frame.join(runs.select(*RUN, "ratio"), on=RUN, how="left", maintain_order="left")
-    return frame.select("method", "budget", "ratio", "seed", *OUTCOME, "value", "stderr")
+    numbers = [pl.when(pl.col(name).is_finite()).then(name) for name in ("value", "stderr")]
+    return frame.select("method", "budget", "ratio", "seed", *OUTCOME, *numbers)
 
 
 def missing_runs(runs: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -107,34 +100,28 @@ def over_seeds(outcomes: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for run, group in outcomes.group_by("method", "budget", *OUTCOME, maintain_order=True):
         measured = group.drop_nulls("value")
-        mean, low, high = t_interval(measured["value"].to_numpy()) if measured.height else (None, None, None)
-        error = measured["value"].std() if measured.height > 1 else measured["stderr"].first()
-        if error is not None:
-            error /= measured.height**0.5
-            if measured.height == 1:
-                low, high = mean - NORMAL_95 * error, mean + NORMAL_95 * error
+        test: Any = t_interval(measured["value"].to_numpy()) if measured.height else [None] * 4
+        mean, low, high, _ = test
+        error: Any = measured["stderr"].first()
+        if measured.height > 1:
+            error = measured["value"].std() / measured.height**0.5
+        elif error is not None:
+            low, high = mean - NORMAL_95 * error, mean + NORMAL_95 * error
         rows.append((*run, group["ratio"].mean(), measured.height, mean, error, low, high))
     frame = _frame(rows, ["method", "budget", *OUTCOME, "ratio", "seeds", "value", "stderr", "low", "high"])
-    order = {budget: place for place, budget in enumerate([*budgets_of(frame), None])}
-    return frame.sort(pl.col("budget").replace_strict(order, return_dtype=pl.Int64), maintain_order=True)
+    return frame.sort(pl.col("budget").cast(pl.Enum(budgets_of(frame))), nulls_last=True, maintain_order=True)
 
 
-def against_random(outcomes: pl.DataFrame, methods: Methods, seeds: int) -> pl.DataFrame:
+def against_random(outcomes: pl.DataFrame, methods: Rows, seeds: int) -> pl.DataFrame:
     """Return each outcome's difference to random selection within the same budget, paired by seed.
 
     References, which are the untuned target and methods that keep the whole pool, are compared within each budget, and
-    not tested.
-
-    Args:
-        outcomes: see `outcomes_of`.
-        methods: what `plan.describe` says of each.
-        seeds: how many there should be of each run.
+    not tested. There is no verdict where one of `seeds` is missing, and of one seed neither interval nor verdict.
 
     Returns:
         Columns method, budget, outcome, metric, higher_is_better, ratio, seeds (pairs), difference (method minus
         random), low, high (95% interval over seeds), p (t-test), p_holm (over methods and budgets of an outcome) and
-        verdict (better, worse or not significant, at LEVEL). With one seed there is no interval and no verdict; nor is
-        there a verdict where a seed is missing. Empty where nothing was selected at random.
+        verdict (better, worse or not significant, at LEVEL). Empty where nothing was selected at random.
     """
     random = outcomes.filter(method=RANDOM).select("budget", "seed", "outcome", random="value")
     references = {BASE: ["outcome"]} | {label: ["seed", "outcome"] for label in whole_of(methods)}
@@ -144,33 +131,30 @@ def against_random(outcomes: pl.DataFrame, methods: Methods, seeds: int) -> pl.D
         pairs = measured.select(*on, *OUTCOME[1:], "ratio", "value").join(random, on=on, maintain_order="left")
         for key, pair in pairs.group_by("budget", *OUTCOME, maintain_order=True):
             differences = (pair["value"] - pair["random"]).drop_nulls().to_numpy()
-            test = paired_t(differences) if len(differences) else [None] * 4
+            test = t_interval(differences) if len(differences) else [None] * 4
             rows.append((method, *key, pair["ratio"].mean(), len(differences), *test))
     frame = _frame(rows, ["method", "budget", *OUTCOME, "ratio", "seeds", "difference", "low", "high", "p"])
     tested = (pl.col("seeds") == max(seeds, 2)) & ~pl.col("method").is_in(list(references))
     # Equal differences have no test, and nothing to reject; they count as comparisons.
     adjusted = pl.col("p").fill_null(1).map_batches(lambda p: pl.Series(holm(p.to_numpy())), pl.Float64)
-    compared = frame.filter(tested).with_columns(p_holm=adjusted.over("outcome"))
+    adjusted = frame.filter(tested).select(*COMPARED, p_holm=adjusted.over("outcome"))
+    frame = frame.join(adjusted, on=COMPARED, how="left", maintain_order="left")
     is_better = (pl.col("difference") > 0) == pl.col("higher_is_better")
-    verdict = pl.when(pl.col("p_holm") > LEVEL).then(pl.lit(NOT_SIGNIFICANT)).when(is_better).then(pl.lit(BETTER))
-    key = ["method", "budget", "outcome"]
-    compared = compared.select(*key, "p_holm", verdict=verdict.otherwise(pl.lit(WORSE)))
-    return frame.join(compared, on=key, how="left", maintain_order="left")
+    # Where lm-eval does not say which way is better, there is no side.
+    side = pl.when(is_better).then(pl.lit(BETTER)).when(is_better.not_()).then(pl.lit(WORSE))
+    verdict = pl.when(pl.col("p_holm") > LEVEL).then(pl.lit(NOT_SIGNIFICANT))
+    return frame.with_columns(verdict=verdict.when(pl.col("p_holm") <= LEVEL).then(side))
 
 
-def by_question(questions: pl.DataFrame, tasks: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Return the interval of each difference to random over questions or held-out examples, paired by question.
+def by_question(questions: pl.DataFrame, tasks: Rows) -> pl.DataFrame:
+    """Return the 95% interval of each difference to random over questions or held-out examples, paired by question.
 
     It says what other questions of the same tasks could give, and nothing about another seed; of several seeds it is
-    that of the mean difference. Questions are resampled within each task. A run that diverged has none.
-
-    Args:
-        questions: columns method, budget, seed, and those of `evaluation.QUESTIONS`; of held-out examples the metrics
-            nll and tokens.
-        tasks: see `tasks_of`.
+    that of the mean difference. Questions (columns method, budget, seed, task, doc_id, doc_hash, metric, value; of
+    held-out examples the metrics nll and tokens) are resampled within each task. A run that diverged has none.
 
     Returns:
-        Columns method, budget, outcome, low_questions, high_questions (95%).
+        Columns method, budget, outcome, low_questions, high_questions.
 
     Raises:
         UserError: two runs were not asked the same questions.
@@ -193,17 +177,33 @@ def by_question(questions: pl.DataFrame, tasks: Sequence[Mapping[str, Any]]) -> 
         else:
             share = pl.col("task").replace_strict(task["shares"], return_dtype=pl.Float64) / pl.len().over("task")
             sizes = weights = values.select(share).to_series().to_numpy()
-        finite = [name for name in values.columns[len(key) :] if values[name].is_finite().all()]
-        others = [name for name in finite if name != RANDOM]
-        if others and RANDOM in finite:
-            differences = np.stack([(values[name] - values[RANDOM]).to_numpy() for name in others])  # (M, N)
-            strata = values["task"].rank("dense").to_numpy()
-            intervals = paired_ratios(weights * differences, sizes, strata, RESAMPLES, seed=0)
-            rows += [(name, budget, task["name"], *ends) for name, (_, *ends) in zip(others, intervals, strict=True)]
-    return _frame(rows, ["method", "budget", "outcome", "low_questions", "high_questions"])
+        differences = values.select(pl.exclude(*key, RANDOM) - pl.col(RANDOM))
+        differences = differences.select(each for each in differences if each.is_finite().all())
+        if differences.width:
+            weighted = weights * np.stack(differences.get_columns())  # (M, N)
+            intervals = paired_ratios(weighted, sizes, values["task"].rank("dense").to_numpy(), RESAMPLES, seed=0)
+            rows += [
+                (name, budget, task["name"], *ends) for name, ends in zip(differences.columns, intervals, strict=True)
+            ]
+    return _frame(rows, [*COMPARED, "low_questions", "high_questions"])
 
 
-def whole_of(methods: Methods) -> list[str]:
+def overview(summary: pl.DataFrame, differences: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
+    """Return a row for each method and budget: the means over seeds, without columns of which nothing is known.
+
+    Of the held-out loss there are its error, the difference to random and the verdict; `corrupted` is a share of what
+    is kept.
+    """
+    run = ["method", "budget"]
+    table = summary.filter(outcome=HELDOUT).select(*run, heldout="value", stderr="stderr")
+    compared = differences.filter(outcome=HELDOUT).select(*run, "difference", "verdict")
+    tasks = summary.filter(pl.col("outcome") != HELDOUT).pivot("outcome", index=run, values="value")
+    for part in (compared, runs.group_by(run).agg(pl.mean("corrupted")), tasks):
+        table = table.join(part, on=run, how="left", nulls_equal=True, maintain_order="left")
+    return table.select(column for column in table if column.null_count() < table.height)
+
+
+def whole_of(methods: Rows) -> list[str]:
     """Return the labels of the methods that keep the whole pool, whatever the budget."""
     return [method["label"] for method in methods if method["whole"]]
 

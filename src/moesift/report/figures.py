@@ -5,7 +5,6 @@ on light and on dark.
 """
 
 import io
-import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -14,22 +13,18 @@ from typing import Any
 import matplotlib
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullLocator
 
-from moesift.report.comparison import BETTER, HELDOUT, RANDOM, WORSE, budget_text, budgets_of
-from moesift.report.detection import ALL, ALL_PAIRS, SAME_STRATUM
+from moesift.report.comparison import BETTER, WORSE, budget_text, budgets_of
+from moesift.report.detection import ALL, SAME_STRATUM
 
 WIDTH = 11.0  # inches; the page scales a figure to its column
 INK = "#123456"  # stands for the page's text colour until the SVG is written
 GREY, GREEN, ORANGE, BLUE = "#8a8a8a", "#1b9e77", "#d95f02", "#3b7dd8"
-# After Okabe and Ito, and Paul Tol's "muted": distinct with colour blindness, and neither too light nor too dark.
-PALETTE = ["#D55E00", BLUE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#B04FA0", "#E15759", "#44AA99"]
-DASHED: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 3)), "linewidth": 0.9}
 SMALLEST = 0.005  # share of the pool that a group has to be shown
+LONGEST = 28  # characters of a column's name
 SMOOTH = 10  # steps that the line through the warm-up's loss is a mean of
 POINTS = 400  # of a line: more cannot be seen, and would fill the page
 STYLE: dict[Any, Any] = {
@@ -41,14 +36,12 @@ STYLE: dict[Any, Any] = {
 
 
 @matplotlib.rc_context(STYLE)
-def against_random(differences: pl.DataFrame, references: Sequence[str]) -> str:
+def against_random(losses: pl.DataFrame, references: Sequence[str]) -> str:
     """Draw the difference to random in held-out loss, a panel a budget: wide bars over seeds, thin ones over examples.
 
-    Args:
-        differences: of `comparison.against_random`, with the intervals of `comparison.by_question`.
-        references: methods that stand below the others, and do not set the scale.
+    The losses are of `comparison.against_random`, with the intervals of `comparison.by_question`. References are below
+    the other methods, and do not set the scale.
     """
-    losses = differences.filter(outcome=HELDOUT).drop_nulls("difference")
     budgets = budgets_of(losses)
     means = losses.group_by("method").agg(pl.mean("difference")).sort("difference", "method")["method"].to_list()
     rows = sorted(means, key=lambda method: method in references)
@@ -60,7 +53,6 @@ def against_random(differences: pl.DataFrame, references: Sequence[str]) -> str:
     for axes in grid.flat[len(budgets) :]:
         axes.set_axis_off()
     for axes, budget in zip(grid.flat, budgets, strict=False):
-        axes.set_xlim(limits)
         axes.axvspan(limits[0], 0, color=GREEN, alpha=0.07, linewidth=0)
         axes.axvline(0, color=GREY, linewidth=1)
         axes.text(0, -0.8, "← better \N{EN SPACE}", ha="right", fontsize=8.5, color=GREEN)
@@ -76,189 +68,80 @@ def against_random(differences: pl.DataFrame, references: Sequence[str]) -> str:
                 axes.hlines(y, row["low_questions"], row["high_questions"], color=colour, linewidth=1.2)
             axes.plot(np.clip(x, *limits), y, marker, color=colour, markersize=6, clip_on=False, zorder=3)
             axes.text(1.03, y, f"{x:+.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-        axes.set_title(f"{budget_text(budget)} kept")
+        axes.set(title=f"{budget_text(budget)} kept", xlim=limits, ylim=(len(rows) - 0.4, -1.5))
         axes.set_yticks(range(len(rows)), rows)
-        axes.set_ylim(len(rows) - 0.4, -1.5)
         axes.tick_params(axis="y", length=0, pad=9)
         axes.spines["left"].set_visible(False)
         axes.locator_params(axis="x", nbins=4)
     return _svg(figure, "random")
 
 
-@matplotlib.rc_context(STYLE)
-def by_budget(summary: pl.DataFrame, methods: Sequence[str], references: Sequence[str]) -> str:
-    """Draw each outcome over the share that is kept: held-out loss large with its methods named, tasks beside it.
-
-    Random is a grey line in a band, its 95% interval. References are dashed lines, with their value in the title.
-    """
-    outcomes = summary["outcome"].unique(maintain_order=True).to_list()
-    down, across = min(3, max(1, len(outcomes) - 1)), math.ceil((len(outcomes) - 1) / 3)
-    figure = Figure(figsize=(WIDTH, max(3.6, 0.24 * len(methods) + 1)), layout="constrained")
-    grid = figure.add_gridspec(down, 1 + across, width_ratios=[1.7] + [1.0] * across)
-    places = [grid[:, 0], *(grid[n % down, 1 + n // down] for n in range(len(outcomes) - 1))]
-    palette = itertools.cycle(PALETTE)
-    colours = {method: GREY if method == RANDOM else next(palette) for method in methods}
-    for outcome, place in zip(outcomes, places, strict=True):
-        axes, lines = figure.add_subplot(place), summary.filter(outcome=outcome).drop_nulls("value")
-        selected = lines.filter(~pl.col("method").is_in(references)).sort("ratio")
-        for (method, _), line in selected.group_by("method", pl.col("budget").str.head(5), maintain_order=True):
-            style: dict[str, Any] = {"color": colours[str(method)], "linewidth": 1.3 + (method == RANDOM)}
-            axes.plot(line["ratio"], line["value"], "o-", markersize=4, **style)
-            if method == RANDOM and min(line["seeds"]) > 1:  # unpaired, that over examples would mislead
-                axes.fill_between(line["ratio"], line["low"], line["high"], color=GREY, alpha=0.2, linewidth=0)
-        limits = axes.get_ylim()
-        levels = list(lines.filter(pl.col("method").is_in(references))["method", "value"].iter_rows())
-        for _, value in levels:
-            axes.axhline(value, **DASHED)
-        axes.set_ylim(limits)
-        name = "held-out loss" if outcome == HELDOUT else outcome
-        axes.set_title(" · ".join([name, *(f"{method} {value:.3f}" for method, value in levels)]))
-        ticks = selected.group_by("budget").agg(pl.mean("ratio"))["ratio"].sort().to_list()
-        axes.set_xscale("log")
-        axes.set_xticks(ticks, [f"{100 * tick:.2g}%" for tick in ticks])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.locator_params(axis="y", nbins=5 if outcome == HELDOUT else 3)
-        if outcome == HELDOUT:
-            axes.set_xlabel("share of the pool that is kept")
-            _name_lines(axes, selected.group_by("method").last().sort("value"), colours)
-    return _svg(figure, "budgets")
-
-
-def _name_lines(axes: Axes, ends: pl.DataFrame, colours: dict[str, str]) -> None:
-    """Name lines at their right ends (columns method, value, from the lowest), apart where names would overlap."""
-    low, high = axes.get_ylim()
-    places = ends["value"].to_list()
-    for i, j in 200 * list(itertools.pairwise(range(len(places)))):  # push neighbours apart until all have room
-        overlap = max(0.0, (high - low) / max(18, len(places)) - (places[j] - places[i]))
-        places[i], places[j] = places[i] - overlap / 2, places[j] + overlap / 2
-    for method, place in zip(ends["method"], places, strict=True):
-        style: dict[str, Any] = {"color": colours[method], "weight": "bold" if method == RANDOM else "normal"}
-        axes.text(1.02, place, method, transform=axes.get_yaxis_transform(), va="center", **style)
-
-
-@matplotlib.rc_context(STYLE)
 def auroc_map(areas: pl.DataFrame) -> str:
-    """Draw the AUROC of each method and kind of corruption, the mean over seeds: blue above 0.5, orange below.
-
-    Args:
-        areas: the frame of `detection.aurocs`.
-    """
-    means = areas.group_by("method", "kind", "within", maintain_order=True).agg(pl.mean("auroc"))
-    cells = {tuple(cell): value for *cell, value in means.iter_rows()}
-    kinds = [kind for kind in means["kind"].unique(maintain_order=True) if kind != ALL]
-    columns = [(ALL, SAME_STRATUM), (ALL, ALL_PAIRS), *((kind, ALL_PAIRS) for kind in kinds)]
-    methods = means.filter(kind=ALL, within=ALL_PAIRS).sort("auroc", descending=True)["method"].to_list()
-    values = np.array([[cells[method, *column] for column in columns] for method in methods], float)  # (M, K)
-    names = ["all, same source\nand length", "all", *(kind.replace("_", " ") for kind in kinds)]
-    figure, grid = _canvas(1, 1, 0.29 * len(methods) + 0.5)
-    _heat(grid[0, 0], values, (values - 0.5) / 0.4, methods, names, [0, 0] + [1] * len(kinds), ".2f")
-    return _svg(figure, "auroc")
+    """Draw `detection.aurocs` of methods and kinds of corruption, the mean over seeds: blue above 0.5, orange below."""
+    kind, fair = pl.col("kind"), pl.col("within") == SAME_STRATUM
+    means = areas.filter((kind == ALL) | ~fair).group_by("method", "kind", "within").agg(pl.mean("auroc"))
+    place = pl.col("auroc").filter(kind == ALL, ~fair).first().over("method")
+    means = means.sort(place, kind != ALL, ~fair, "method", "kind", descending=[True, *[False] * 4], nulls_last=True)
+    name = pl.when(kind != ALL).then(kind.str.replace_all("_", " ")).when(fair)
+    name = name.then(pl.lit("all, same source\nand length")).otherwise(pl.lit(ALL))
+    tint = (pl.col("auroc") - 0.5) / 0.4
+    return _heat("auroc", means.select("method", block=kind != ALL, column=name, value="auroc", tint=tint), ".2f")
 
 
-@matplotlib.rc_context(STYLE)
 def kept_map(kept: pl.DataFrame, methods: Sequence[str]) -> str | None:
-    """Draw which share of each group a selection keeps, the mean over seeds: blue where more than of the whole pool.
+    """Draw `composition.kept_of_groups` of one budget, the mean over seeds: blue where more than of the whole pool.
 
-    Args:
-        kept: the frame of `composition.kept_of_groups`, of one budget.
-        methods: the rows, in order.
-
-    Returns:
-        None where all of the pool is of the same group.
+    Methods are the rows, in order. There is no figure where all of the pool is of the same group.
     """
     means = kept.group_by("by", "group", "method", maintain_order=True).agg(pl.mean("kept"), pl.first("examples"))
     whole = pl.col("kept").dot("examples").over("by", "method") / pl.sum("examples").over("by", "method")
     size = pl.col("examples") / pl.sum("examples").over("by", "method")
-    means = means.with_columns(times=pl.col("kept") / whole, size=size)
-    means = means.filter(pl.col("size") >= SMALLEST).filter(pl.n_unique("group").over("by") > 1)
-    if means.is_empty():
-        return None
-    cells = {tuple(cell[:3]): cell[3:] for cell in means.select("method", "by", "group", "kept", "times").iter_rows()}
-    groups = list(means.select("by", "group").unique(maintain_order=True).iter_rows())
-    values = np.array([[cells[method, *group] for group in groups] for method in methods])  # (M, G, 2)
-    strength = np.log2(np.maximum(values[:, :, 1], 2**-9)) / 2  # twice as much is as blue as half as much is orange
-    figure, grid = _canvas(1, 1, 0.27 * len(methods) + 1.4)
-    names = [group if len(group) <= 18 else f"{group[:17]}…" for _, group in groups]
-    blocks = [by for by, _ in groups]
-    slanted = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"}
-    lefts = _heat(grid[0, 0], values[:, :, 0], strength, methods, names, blocks, ".0%", **slanted)
-    for by in dict.fromkeys(blocks):
-        title = "response tokens" if by == "length" else by
-        grid[0, 0].text(lefts[blocks.index(by)], len(methods) + 0.25, title, va="top", fontsize=9)
-    return _svg(figure, "kept")
-
-
-def _heat(
-    axes: Axes,
-    values: np.ndarray,
-    strength: np.ndarray,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    blocks: Sequence[Any],
-    form: str,
-    **labels: Any,
-) -> np.ndarray:
-    """Draw cells with their values, tinted by strength in [-1, 1]: blue above 0, orange below.
-
-    Columns of another block than the one before are set apart. Returns the left edge of each column.
-    """
-    steps = [0.3 * (block != before) for before, block in itertools.pairwise([blocks[0], *blocks])]
-    lefts = np.arange(len(columns)) + np.cumsum(steps)
-    for (row, column), value in np.ndenumerate(values):
-        there, tint = np.isfinite(value), float(np.nan_to_num(np.clip(strength[row, column], -1, 1)))
-        style: dict[str, Any] = {"color": BLUE if tint > 0 else ORANGE, "alpha": 0.75 * abs(tint), "linewidth": 0}
-        axes.add_patch(Rectangle((lefts[column] + 0.03, row + 0.04), 0.94, 0.92, **style))
-        text = format(value, form) if there else "–"
-        axes.text(lefts[column] + 0.5, row + 0.5, text, ha="center", va="center", fontsize=9)
-    axes.set_xlim(0, lefts[-1] + 1)
-    axes.set_ylim(len(rows), 0)
-    axes.set_xticks(lefts + 0.5, columns, fontsize=9, **labels)
-    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
-    axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    axes.spines[["left", "bottom"]].set_visible(False)
-    return lefts
+    # Twice as much as of the whole is as blue as half as much is orange.
+    tint = (pl.col("kept") / whole).fill_nan(1).clip(2**-9).log(2) / 2
+    cells = means.with_columns(tint=tint).filter(size >= SMALLEST).filter(pl.n_unique("group").over("by") > 1)
+    cells = cells.sort(pl.col("method").cast(pl.Enum(methods)), maintain_order=True)
+    block = pl.col("by").replace({"length": "response tokens"})
+    cells = cells.select("method", block=block, column="group", value="kept", tint="tint")
+    return None if cells.is_empty() else _heat("kept", cells, ".0%", slanted=True)
 
 
 @matplotlib.rc_context(STYLE)
-def histograms(scores: pl.DataFrame, kept: pl.DataFrame, methods: Sequence[str]) -> str:
-    """Draw how many examples of the pool have which score, and which of them are kept; corrupted ones as a line.
+def _heat(name: str, cells: pl.DataFrame, form: str, slanted: bool = False) -> str:
+    """Draw a map of cells with their values, tinted from orange, at -1, to blue, at 1.
 
-    Args:
-        scores: columns method, id, score, corrupted, of one seed; an example without a score is left out.
-        kept: columns method, id, of the same seed and one budget.
-        methods: the panels, in order.
+    Cells have the columns method (a row of the map), block (whose columns stand together), column, value and tint; the
+    first ones come first. Where the names of columns are slanted, those of blocks are below.
     """
-    figure, grid = _canvas(math.ceil(len(methods) / 4), min(len(methods), 4), 1.25)
-    for place, axes in enumerate(grid.flat):
-        method = methods[place] if place < len(methods) else ""
-        scored = scores.filter(method=method).drop_nulls("score")
-        if scored.is_empty():
-            axes.set_axis_off()
-            continue
-        low, high = np.quantile(scored["score"], [0.01, 0.99])  # what is beyond counts in the outermost bins
-        bins = np.linspace(low, high if high > low else low + 1, 41)
-        selected = scored.join(kept.filter(method=method), on="id", how="semi")
-        parts: list[tuple[pl.DataFrame, dict[str, Any]]] = [
-            (scored, {"fill": True, "color": GREY, "alpha": 0.35}),
-            (selected, {"fill": True, "color": BLUE, "alpha": 0.9}),
-            (scored.filter("corrupted"), {"color": ORANGE, "linewidth": 1.2}),
-        ]
-        for part, style in parts:
-            axes.stairs(np.histogram(np.clip(part["score"], low, high), bins)[0], bins, **style)
-        axes.set_title(method, fontsize=10)
-        axes.spines["left"].set_visible(False)
-        axes.set_yticks([])
-        axes.locator_params(axis="x", nbins=4)
-    return _svg(figure, "histograms")
+    rows = cells["method"].unique(maintain_order=True).to_list()
+    columns = cells.select("block", "column").unique(maintain_order=True)
+    lefts = dict(zip(columns.rows(), np.arange(columns.height) + 0.3 * columns["block"].rle_id(), strict=True))
+    figure, grid = _canvas(1, 1, 0.28 * len(rows) + (1.4 if slanted else 0.5))
+    axes = grid[0, 0]
+    for cell in cells.iter_rows(named=True):
+        x, y = lefts[cell["block"], cell["column"]], rows.index(cell["method"])
+        tint = float(np.clip(cell["tint"] or 0, -1, 1))
+        style: dict[str, Any] = {"color": BLUE if tint > 0 else ORANGE, "alpha": 0.75 * abs(tint), "linewidth": 0}
+        axes.add_patch(Rectangle((x + 0.03, y + 0.04), 0.94, 0.92, **style))
+        text = "–" if cell["value"] is None else format(cell["value"], form)
+        axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=9)
+    axes.set(xlim=(0, max(lefts.values()) + 1), ylim=(len(rows), 0))
+    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in columns["column"]]
+    turned: dict[str, Any] = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if slanted else {}
+    axes.set_xticks([left + 0.5 for left in lefts.values()], names, fontsize=9, **turned)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    for first in columns.unique("block", keep="first", maintain_order=True).rows() if slanted else []:
+        axes.text(lefts[first], len(rows) + 0.25, first[0], va="top", fontsize=9)
+    return _svg(figure, name)
 
 
 @matplotlib.rc_context(STYLE)
 def warmup(curves: pl.DataFrame, target: float | None) -> str:
     """Draw the loss and the trash share of each layer over the steps of the warm-up, a line a seed.
 
-    Args:
-        curves: columns seed, epoch, step, nll or contrast, trash_shares (a list, one number a routed layer).
-        target: the trash share that every layer is to have; None where the objective has no budget.
+    Curves have the columns seed, step, nll or contrast, and trash_shares (a list, one number a routed layer). `target`
+    is the trash share that every layer is to have; None where the objective has no budget.
     """
     lowered = "contrast" if "contrast" in curves.columns else "nll"
     figure, grid = _canvas(1, 2, 2.7)
@@ -273,11 +156,9 @@ def warmup(curves: pl.DataFrame, target: float | None) -> str:
         for layer, shade in zip(layers, shades, strict=True):
             trash.plot(smooth["step"], layer, color=shade, linewidth=1)
     if target is not None:
-        trash.axhline(target, **DASHED)
-    trash.set_ylim(0, 1)
-    for axes, title in ((loss, f"{lowered} of the warm-up"), (trash, "trash share by layer (dark: first)")):
-        axes.set_title(title)
-        axes.set_xlabel("step")
+        trash.axhline(target, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
+    loss.set(title=f"{lowered} of the warm-up", xlabel="step")
+    trash.set(title="trash share by layer (dark: first)", xlabel="step", ylim=(0, 1))
     return _svg(figure, "warmup")
 
 

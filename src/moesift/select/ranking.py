@@ -122,15 +122,24 @@ def require(ranking: Ranking, count: int) -> None:
 
 
 def count_within(ranking: Ranking, tokens: pl.DataFrame, budget: float) -> int:
-    """Return how many of the best have no more response tokens together than the budget, one at least.
+    """Return how many of the best have no more response tokens together than the budget.
 
     Args:
         tokens: columns id, n_tokens, of the whole pool.
         budget: response tokens, or, below 1, a share of the pool's.
+
+    Raises:
+        UserError: what is left has fewer tokens than the budget, or the best example alone has more.
     """
-    limit = budget if budget >= 1 else budget * tokens["n_tokens"].sum()
+    limit = budget if budget >= 1 else budget * int(tokens["n_tokens"].sum())
     each = ranking.left.select("id").join(tokens, on="id", how="left", maintain_order="left")["n_tokens"]
-    return max(1, int((each.cum_sum() <= limit).sum()))
+    count = int((each.cum_sum() <= limit).sum())
+    if not count or (count == len(each) and each.sum() < limit):
+        raise UserError(
+            f"select.tokens: {limit:,.0f} response tokens are to be kept, of {each.sum():,} that are left"
+            + (f", and the best example alone has {each[0]:,}" if len(each) and not count else "")
+        )
+    return count
 
 
 def keep(

@@ -33,19 +33,19 @@ def main(
     """
     configured, measured, made_by = json.loads(config), pl.read_parquet(outcomes), commit()
     sources = origins(Data.model_validate(configured["data"]), json.loads(licenses))
-    size = pl.scan_parquet(pool).select(pl.len()).collect().item()
+    about = {"experiment": configured["experiment"], "target": configured["target"]["model"], "commit": made_by}
     cards, folders = {}, defaultdict(dict)
     for path, adapter in zip(selections, adapters, strict=True):
-        method, budget, seed = path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-"))
-        frame = folders[path.parent][seed] = pl.read_parquet(path, columns=["source"])
+        run = (path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-")))
+        frame = folders[path.parent][run[2]] = pl.read_parquet(path, columns=["source"])
         training = json.loads(adapter.read_text())
-        about = {"training": training, "on_hub": not Path(training["settings"]["model"]).is_dir(), "commit": made_by}
-        run = (method, budget, seed)
-        cards[adapter.parent / "README.md"] = adapter_card(run, measured, frame, sources, configured, **about)
-    about = {"pool": f"{size:,}", "versions": versions(), "commit": made_by}
+        about |= {"training": training, "on_hub": not Path(training["settings"]["model"]).is_dir()}
+        cards[adapter.parent / "README.md"] = adapter_card(run, measured, frame, sources, **about)
+    size = f"{pl.scan_parquet(pool).select(pl.len()).collect().item():,}"
+    made = {"pool": size, "versions": versions(), "commit": made_by}
     for folder, by_seed in folders.items():
         run = (folder.parent.name, folder.name)
-        cards[folder / "README.md"] = selection_card(run, by_seed, sources, configured, **about)
+        cards[folder / "README.md"] = selection_card(run, by_seed, sources, configured, **made)
     for path, card in cards.items():
         with atomic_write(path) as part:
             card.save(part)

@@ -1,18 +1,18 @@
 """Put what was measured together: tidy tables, one JSON, and one page that shows them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from moesift import flags
-from moesift.data.corruption import CLEAN
 from moesift.files import atomic_write
 from moesift.report import comparison, composition, detection
-from moesift.report.examples import of_rankings
+from moesift.report.composition import reason_counts
 from moesift.report.headline import headline
-from moesift.report.page import plots, rendered
-from moesift.report.records import RECORD, durations, reason_counts
+from moesift.report.page import rendered
 
 QUESTIONS = ["task", "doc_id", "doc_hash", "metric", "value"]
 SCORES = ["id", "score", "n_tokens", "reason"]
@@ -25,7 +25,6 @@ def main(
     scores: list[flags.Parquet],
     selections: list[flags.Parquet],
     curves: list[Path],
-    benchmarks: Path,
     config: str,
     methods: str,
     results: Path,
@@ -41,7 +40,6 @@ def main(
         scores: .../{method}/seed-{seed}.parquet.
         selections: .../{method}/{budget}/seed-{seed}.parquet, each beside its .dropped.parquet.
         curves: .../seed-{seed}/epoch-{n}.jsonl of the warm-up.
-        benchmarks: folder of Snakemake's records of the jobs.
         config: the resolved configuration as JSON.
         methods: JSON: what is said of each method, in order.
         results: JSON to write.
@@ -50,27 +48,22 @@ def main(
     """
     configured, described = json.loads(config), json.loads(methods)
     measured = [json.loads(path.read_text()) for path in evaluations]
-    asked = [
-        of_run(path.with_suffix(".parquet"), QUESTIONS, one["method"], one["budget"], one["seed"])
-        for path, one in zip(evaluations, measured, strict=True)
-    ]
-    examples = pl.read_parquet(pool)
-    scored = pl.concat(of_run(path, SCORES, path.parent.name, None, seed_of(path)) for path in scores)
+    evaluated = {path: [one[name] for name in comparison.RUN] for path, one in zip(evaluations, measured, strict=True)}
     runs = {path: (path.parent.parent.name, path.parent.name, seed_of(path)) for path in selections}
-    kept = pl.concat(of_run(path, ["id"], *run) for path, run in runs.items())
-    dropped = pl.concat(
-        of_run(path.with_suffix(".dropped.parquet"), ["score", "reason"], *run) for path, run in runs.items()
-    )
+    examples = pl.read_parquet(pool)
+    asked = of_runs(evaluated, QUESTIONS, ".parquet")
+    scored = of_runs({path: (path.parent.name, None, seed_of(path)) for path in scores}, SCORES)
+    kept = of_runs(runs, ["id"])
+    dropped = of_runs(runs, ["score", "reason"], ".dropped.parquet")
     warmup = [pl.read_ndjson(path).with_columns(seed=pl.lit(seed_of(path.parent), pl.Int64)) for path in curves]
-    jobs = pl.concat([pl.DataFrame(schema=RECORD), *map(record, sorted(benchmarks.rglob("*.tsv")))])
 
-    seeds, compared = configured["seeds"], ["method", "budget", "outcome"]
+    seeds = len(configured["seeds"])
     n_tokens = scored.filter(method=scored["method"][0], seed=scored["seed"][0]).select("id", "n_tokens")
     tasks, kept_by_run = comparison.tasks_of(measured), comparison.runs_of(kept, examples)
-    outcomes = comparison.outcomes_of(measured, kept_by_run)
-    differences = comparison.against_random(outcomes, described, len(seeds)).join(
-        comparison.by_question(pl.concat(asked), tasks), on=compared, how="left", maintain_order="left"
-    )
+    outcomes = comparison.outcomes_of(measured, tasks, kept_by_run)
+    intervals = comparison.by_question(asked, tasks)
+    differences = comparison.against_random(outcomes, described, seeds)
+    differences = differences.join(intervals, on=comparison.COMPARED, how="left", maintain_order="left")
     made = {
         "outcomes": outcomes,
         "summary": comparison.over_seeds(outcomes),
@@ -91,18 +84,13 @@ def main(
         **{name: frame.to_dicts() for name, frame in made.items()},
         "pool": examples.group_by("source", "corruption").len("examples").sort("source", "corruption").to_dicts(),
         "rejected": reason_counts(pl.read_parquet(rejected), ["source"]),
-        "unscored": reason_counts(scored.filter(pl.col("score").is_null()), ["method"], len(seeds)),
-        "dropped": reason_counts(dropped.drop_nulls("score"), ["method", "budget"], len(seeds)),
+        "unscored": reason_counts(scored.filter(pl.col("score").is_null()), ["method"], seeds),
+        "dropped": reason_counts(dropped.drop_nulls("score"), ["method", "budget"], seeds),
         **{key: list(dict.fromkeys(one[key] for one in made_from)) for key in ("commit", "machine")},
         "versions": {name: [version for other, version in versions if other == name] for name, _ in versions},
         "configuration": configured,
     }
-    corrupted = examples.select("id", corrupted=pl.col("corruption") != CLEAN)
-    scored, kept = scored.filter(seed=min(seeds)).join(corrupted, on="id"), kept.filter(seed=min(seeds))
-    drawn = plots(made, numbers, scored, kept, pl.concat(warmup) if warmup else None)
-    ranked = of_rankings(scored, kept, examples, [method["label"] for method in described])
-    rows = made["summary"].join(differences, on=compared, how="left", suffix="_seeds", maintain_order="left")
-    html = rendered(numbers, rows, drawn, ranked, durations(jobs).to_dicts())
+    html = rendered(numbers, made, pl.concat(warmup) if warmup else None)
 
     with atomic_write(tables) as part:
         part.mkdir()
@@ -115,24 +103,19 @@ def main(
     print(page)
 
 
-def of_run(path: Path, columns: list[str], method: str, budget: str | None, seed: int | None) -> pl.DataFrame:
-    """Read columns of a frame, and name its run in them."""
-    frame = pl.read_parquet(path, columns=columns)
-    return frame.with_columns(method=pl.lit(method), budget=pl.lit(budget, pl.String), seed=pl.lit(seed, pl.Int64))
-
-
-def record(path: Path) -> pl.DataFrame:
-    """Read Snakemake's record of a job: one row, without quotes, and without some columns where it is not extended."""
-    read = pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False, null_values=["NA", "-"])
-    there = [
-        (pl.col(name) if name in read.columns else pl.lit(None)).cast(of).alias(name) for name, of in RECORD.items()
-    ]
-    return read.select(there)
+def of_runs(runs: Mapping[Path, Sequence[Any]], columns: list[str], suffix: str = ".parquet") -> pl.DataFrame:
+    """Read columns of files, by the method, budget and seed that each is of, or of those beside them with a suffix."""
+    frames = []
+    for path, (method, budget, seed) in runs.items():
+        frame = pl.read_parquet(path.with_suffix(suffix), columns=columns)
+        run = {"method": pl.lit(method), "budget": pl.lit(budget, pl.String), "seed": pl.lit(seed, pl.Int64)}
+        frames.append(frame.with_columns(**run))
+    return pl.concat(frames)
 
 
 def seed_of(path: Path) -> int:
     """Return the seed that a path ends in, as .../seed-0.parquet or .../seed-0 do."""
-    return int(path.name.removesuffix(".parquet").removeprefix("seed-"))
+    return int(path.stem.removeprefix("seed-"))
 
 
 if __name__ == "__main__":
