@@ -171,7 +171,7 @@ class Warmup(Section):
 
 
 class Select(Section):
-    """Which part of the ranking is kept."""
+    """Which part of the pool is kept: a draw from what the filter leaves, or the top of the ranking."""
 
     ratio: Annotated[list[Ratio], BeforeValidator(as_list), Unique] = Field(
         description="share of the pool that is kept: the best, or, with `reject`, a random part of what that leaves; "
@@ -197,7 +197,7 @@ class Select(Section):
         "selection is drawn at random"
     )
     diversity: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
-        description="candidates for each example that is kept; those that use the experts most unlike each other stay"
+        description="candidates per kept example; the most diverse in expert usage are kept"
     )
 
     @model_validator(mode="after")

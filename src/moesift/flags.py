@@ -36,7 +36,7 @@ def run(main: Callable[..., None]) -> None:
 
 
 def parsed(main: Callable[..., None], words: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of `main`: a required flag a parameter, an optional one where it has a default.
+    """Return the arguments of `main`: one flag per parameter, required unless it has a default.
 
     A parameter of type bool is a switch, a list takes several words, a section of the configuration JSON or YAML with
     those of its keys that the stage reads. The help is the docstring's.

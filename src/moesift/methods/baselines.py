@@ -65,6 +65,6 @@ def _of(parameters) -> dict[str, Column]:
 
 @method(reads=_of, caption="the lowest ranked by the method `of`", source="control", ranks=True)
 def bottom(*, of: str = "nll", **columns: np.ndarray) -> Scores:
-    """Return the scores of another method, turned round, (N,)."""
+    """Return the negated scores of another method, (N,)."""
     found = METHODS[of].compute(**columns)
     return (-found[0], found[1]) if isinstance(found, tuple) else -found

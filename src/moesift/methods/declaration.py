@@ -8,7 +8,7 @@
     def nll(nll, n_tokens):
         return -nll / n_tokens
 
-The function takes an array a column, (N,) or (N, D), by the names of `reads`: of the N examples of the pool in its
+The function takes one array per column, (N,) or (N, D), by the names of `reads`: of the N examples of the pool in its
 order, nan where nothing was measured. Parameters after a `*` are the method's own, with a type and a default: a
 configuration sets them, `{router: {layers: [2]}}`. One that is called `seed` is given the seed of the run. It returns
 scores, (N,), the higher the better, nan for none; or these and, by its reason, which examples it refuses, (N,) bool.
@@ -61,7 +61,7 @@ class Method:
     compute: Callable[..., Scores]
     reads: Reads
     parameters: type[Section]
-    caption: str  # one line, as the rest of «the higher the score, the more …»
+    caption: str  # one line that completes «ranks highest: …»
     source: str  # a paper, or what it is beside those
     ranks: bool  # it is kept as it ranks: `select.reject`, which is for scores of quality, does not apply
     whole: bool  # it keeps the whole pool, whatever the budget

@@ -38,7 +38,7 @@ def ifd(nll: np.ndarray, nll_unconditional: np.ndarray) -> tuple[np.ndarray, dic
     source="arXiv 2308.12032, reversed",
 )
 def instruction_gain(nll: np.ndarray, nll_unconditional: np.ndarray) -> np.ndarray:
-    """Return IFD turned round, (N,): a response that has nothing to do with its instruction gains nothing from it.
+    """Return IFD reversed, (N,): a response that has nothing to do with its instruction gains nothing from it.
 
     Below zero where the instruction misleads.
     """

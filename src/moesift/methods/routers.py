@@ -68,7 +68,7 @@ def router_untrained(
         "nll_open": Column("gates", "nll_open", "warmed"),
         "n_tokens": N_TOKENS,
     },
-    caption="what the routed experts take off the loss, NLL(y | x; κ = 0) - NLL(y | x; κ = 1)",
+    caption="how much the routed experts reduce the loss, NLL(y | x; κ = 0) - NLL(y | x; κ = 1)",
     source="moesift",
 )
 def expert_gain(nll_shut: np.ndarray, nll_open: np.ndarray, n_tokens: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def expert_gain(nll_shut: np.ndarray, nll_open: np.ndarray, n_tokens: np.ndarray
         "in_warmup": Column("warmup", "in_warmup", "warmed"),
         "n_tokens": N_TOKENS,
     },
-    caption="what the warm-up takes off the loss; none for what it trained on",
+    caption="how much the warm-up reduces the loss; none for what it trained on",
     source="after arXiv 2206.07137, eq. 3",
 )
 def reducible(

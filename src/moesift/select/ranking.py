@@ -150,7 +150,7 @@ def keep(
 ) -> Ranking:
     """Return `count` examples with their ranks from 1 (columns id, rank, score), and everything that was left out.
 
-    Of what is merely ranked too low nothing is said; an example above the last kept one has its reason.
+    Examples that rank below the last kept one get no reason; those above it that were left out do.
 
     Args:
         quotas: how many to keep of each source; None takes the best of all.

@@ -19,10 +19,10 @@ def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None
 
     Args:
         method: one of the declared methods: {methods}.
-        parameters: of the method, as JSON.
+        parameters: JSON object of the parameters of the method.
         files: JSON: the parquet of each pass that it reads by `pass/state`, the pool's by `pool/selector`.
         out: parquet of the scores to write.
-        seed: of what a method draws.
+        seed: random seed, for methods that draw.
     """
     declared = METHODS[method]
     own = parameters_of(declared, json.loads(parameters))

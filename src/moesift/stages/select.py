@@ -1,4 +1,7 @@
-"""Keep the best part of the pool by score, with the text that training reads, and say what was left out and why."""
+"""Keep a share of the pool: a random draw from what the filter leaves, or the top of the ranking.
+
+The selection has the text that training reads; what was left out for another reason than its rank is written with it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
