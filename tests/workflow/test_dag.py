@@ -210,7 +210,7 @@ def test_a_check_without_the_hub_lists_all_that_is_missing(checkout):
     for problem in (
         "selector.model: allenai/OLMoE-1B-7B-0125",
         "target.model: meta-llama/Llama-2-7b-hf",
-        "less-data.zip cannot be had from the hub",
+        "less-data.zip cannot be downloaded from the hub",
         "throughput.gpus: 1 for each job",
         "train_adapter: ",
     ):
