@@ -89,7 +89,7 @@ def test_a_model_that_is_not_there_is_found_before_anything_is_trained(checkout)
 def test_a_misspelt_task_is_found_before_anything_is_trained(checkout):
     changed = checkout.configured("misspelt", experiment="misspelt", evaluate={"tasks": [{"name": "arc_eazy"}]})
     done = checkout.snakemake("--cores", "1", "--configfile", changed, check=False)
-    assert "moesift: error: evaluate.tasks: arc_eazy is no task of lm-eval; did you mean arc_easy" in done.stderr
+    assert "moesift: error: evaluate.tasks: unknown task arc_eazy; did you mean arc_easy" in done.stderr
     assert not list(checkout.folder.glob("results/misspelt/embedded/*"))
 
 
