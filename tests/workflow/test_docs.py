@@ -82,7 +82,7 @@ def test_no_page_has_commands_that_nothing_runs():
 
 def typed(checkout, command: str) -> subprocess.CompletedProcess:
     """Run a command about the demonstration in a checkout that has the tiny experiment instead."""
-    command = command.replace("demo", "tiny").replace("ratio-0.1", "ratio-0.5")
+    command = command.replace("demo", "tiny").replace("ratio-0.1", "ratio-0.25")
     if command.startswith("snakemake"):  # other configuration files are merged over the tiny one
         word, *files = command.partition(" --configfile")
         command = f"{word} --configfile tiny.yaml{''.join(files[1:])}"
@@ -168,7 +168,7 @@ def test_commands_of_sharing(finished):
     for command in commands("docs/sharing.md"):
         program, *words = shlex.split(command)
         if program == "hf":  # there is no hub here, so look at the folder and the flags
-            folder = finished.folder / words[2].replace("demo", "tiny").replace("ratio-0.1", "ratio-0.5")
+            folder = finished.folder / words[2].replace("demo", "tiny").replace("ratio-0.1", "ratio-0.25")
             assert (folder / "README.md").is_file(), command
             known = typed(finished, "hf upload --help").stdout
             assert all(word in known for word in words if word.startswith("--")), command
