@@ -8,7 +8,6 @@ Student's t over seeds at 95%. What two methods reached on one seed is paired: d
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from moesift.files import require_parquet
@@ -53,13 +52,9 @@ def over_seeds(frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     rows = []
     for key, group in frame.group_by(by, maintain_order=True):
         values = group["value"].drop_nulls().to_numpy()
-        rows.append((*key, *(interval(values)), len(values)))
+        found = t_interval(values)[:3] if len(values) else (None, None, None)
+        rows.append((*key, *found, len(values)))
     return pl.DataFrame(rows, schema={name: frame.schema[name] for name in by} | NUMBERS, orient="row")
-
-
-def interval(values: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    """Return the mean of numbers, (n,), with its interval; nulls where there are none."""
-    return t_interval(values)[:3] if len(values) else (None, None, None)
 
 
 def minus(frame: pl.DataFrame, other: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:

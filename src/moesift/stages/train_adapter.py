@@ -99,7 +99,7 @@ def main(
         }
         with atomic_write(out) as part:
             accelerator.unwrap_model(trained).save_pretrained(part, state_dict=weights)
-            (part / "README.md").unlink()  # peft's empty template; the stage `adapter_cards` writes the card
+            (part / "README.md").unlink()  # peft's empty template; the stage `cards` writes the card
             (part / "training.json").write_text(json.dumps(record, indent=2) + "\n")
         states.remove()
         print(f"{len(examples)} examples, {len(batches)} steps, NLL per token {losses[0]:.3f} to {losses[-1]:.3f}")
