@@ -109,7 +109,9 @@ def columns_of(
     values = read([examples[index] for index in usable])
     places = pl.DataFrame({"place": usable}, {"place": pl.Int64})
     columns = places.with_columns(
-        pl.Series(name, list(values[name]), dtype=kind) for name, kind in PASSES[pass_name].items()
+        # The cast, because polars makes rows that are arrays an Array, whatever the dtype says.
+        pl.Series(name, list(values[name]), dtype=kind).cast(kind)
+        for name, kind in PASSES[pass_name].items()
     )
     every = ids.to_frame().with_columns(place=pl.int_range(pl.len()))
     return every.join(columns, on="place", how="left", maintain_order="left").drop("place")
