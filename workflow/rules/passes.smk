@@ -5,25 +5,28 @@ PASS = f"{RESULTS}/passes/{{state}}/{{pass_name}}"
 
 
 wildcard_constraints:
-    state="selector|target|seed-[0-9]+/epoch-[0-9]+",
+    state="selector|target|seed-[0-9]+/(epoch|lora)-[0-9]+",
     pass_name="[a-z_]+",
 
 
 def model_of_state(wildcards):
     """Return what a stage is told to load."""
-    of_role = wildcards.state in ("selector", "target")
-    return model_name(wildcards.state) if of_role else f"{RESULTS}/warmup/{wildcards.state}"
+    if "epoch-" in wildcards.state:
+        return f"{RESULTS}/warmup/{wildcards.state}"
+    return model_name("selector" if "lora-" in wildcards.state else wildcards.state)
 
 
 def files_of_state(wildcards):
     """Return what a job that reads by this state waits for."""
-    of_role = wildcards.state in ("selector", "target")
-    return model_files(wildcards.state) if of_role else f"{RESULTS}/warmup/{wildcards.state}"
+    if "epoch-" in wildcards.state:
+        return f"{RESULTS}/warmup/{wildcards.state}"
+    return model_files("selector" if "lora-" in wildcards.state else wildcards.state)
 
 
 rule run_pass:
     input:
         model=files_of_state,
+        adapter=lambda wildcards: f"{RESULTS}/gradients/{wildcards.state}" if "lora-" in wildcards.state else [],
         pool=f"{RESULTS}/data/pool.parquet",
     output:
         temp(f"{PASS}.shards/{{scatteritem}}.parquet"),
@@ -39,12 +42,17 @@ rule run_pass:
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=model_of_state,
-        is_epoch=lambda wildcards: "--is-epoch" if wildcards.state.startswith("seed-") else "",
+        is_epoch=lambda wildcards: "--is-epoch" if "epoch-" in wildcards.state else "",
+        lora=lambda wildcards: (
+            f"--adapter {RESULTS}/gradients/{wildcards.state} --dimension {CONFIG.gradients.dimension}"
+            if "lora-" in wildcards.state
+            else ""
+        ),
         max_length=CONFIG.data.max_length,
         code=lambda wildcards: digest("stages.run_pass", f"passes.{wildcards.pass_name}"),
     shell:
         ON_GPUS + "{PYTHON} -m moesift.stages.run_pass --pass-name {wildcards.pass_name} --model {params.model:q}"
-        " {params.is_epoch} --pool {input.pool} --out {output} --shard {wildcards.scatteritem} --threads {threads}"
+        " {params.is_epoch} {params.lora} --pool {input.pool} --out {output} --shard {wildcards.scatteritem} --threads {threads}"
         " --max-length {params.max_length} --token-budget {resources.token_budget} > {log} 2>&1"
 
 
