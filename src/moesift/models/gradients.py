@@ -87,6 +87,6 @@ def each_gradient(model: PreTrainedModel, batch: Batch, take: Take) -> None:
 
 def _refused(name: str, why: str) -> UserError:
     return UserError(
-        f"gradients.train.lora_targets: {name.split('.lora_')[0]} {why}, and so the gradient of one example is not known; "
+        f"gradients.train.lora_targets: {name.split('.lora_')[0]} {why}, so no gradient of one example is known; "
         "take linear modules that every token passes once, such as q_proj, k_proj, v_proj, o_proj"
     )
