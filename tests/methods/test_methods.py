@@ -91,7 +91,7 @@ def test_bottom_is_another_method_turned_round():
 
 
 def test_full_keeps_the_whole_pool():
-    assert METHODS["full"].whole
+    assert METHODS["full"].keeps == "pool"
     assert set(baselines.full(np.arange(3)).tolist()) == {0.0}
 
 
@@ -108,7 +108,7 @@ def test_parameters_are_typed_and_have_defaults():
 
 
 def test_a_declaration_names_what_the_function_takes():
-    with pytest.raises(TypeError, match=r"wrong takes \['nll'\], but reads \['n_tokens'\]"):
+    with pytest.raises(TypeError, match=r"wrong takes \['nll'\], but should take \['n_tokens'\]"):
 
         @method(reads={"n_tokens": N_TOKENS}, caption="", source="")
         def wrong(nll):

@@ -37,10 +37,18 @@ def length(n_tokens: np.ndarray) -> np.ndarray:
     return n_tokens.astype(float)
 
 
-@method(reads={"n_tokens": N_TOKENS}, caption="the whole pool", source="baseline", ranks=True, whole=True)
+@method(reads={"n_tokens": N_TOKENS}, caption="the whole pool", source="baseline", keeps="pool")
 def full(n_tokens: np.ndarray) -> np.ndarray:
     """Return one score for all, (N,): the whole pool is kept, whatever the budget."""
     return np.zeros(len(n_tokens))
+
+
+@method(
+    reads={"n_tokens": N_TOKENS}, caption="nothing of the pool: the queries themselves", source="control", keeps="queries"
+)
+def queries_only(n_tokens: np.ndarray) -> Scores:
+    """Return no score for any example, (N,): the target is tuned on the queries, which cost nothing to select."""
+    return np.full(len(n_tokens), np.nan), {"only the queries are kept": np.ones(len(n_tokens), dtype=bool)}
 
 
 @method(

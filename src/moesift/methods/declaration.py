@@ -13,6 +13,20 @@ order, nan where nothing was measured. Parameters after a `*` are the method's o
 configuration sets them, `{router: {layers: [2]}}`. One that is called `seed` is given the seed of the run. It returns
 scores, (N,), the higher the better, nan for none; or these and, by its reason, which examples it refuses, (N,) bool.
 
+A method that is `targeted` compares the pool with the queries of the targets, and is called with the pool in blocks, so
+that memory is bounded:
+
+    @method(targeted=True, reads={"hidden": Column("representation", "weighted")}, caption="…", source="…")
+    def rds(pool, queries, *, aggregate: Aggregate = "round_robin"):
+        wanted = unit(queries["hidden"])            # (V, D)
+        for block in pool:                          # of B examples; the pool may be read again
+            yield unit(block["hidden"]) @ wanted.T  # (B, V)
+
+Blocks and queries map the names of `reads` to tensors, (B,) or (B, D) float32 with nan where nothing was measured, on a
+GPU where the job has one; `messages` are lists. `queries["target"]` is the number of the target that each of the V
+queries is of, (V,). It yields how similar each example is to each query, (B, V), or, if it is `by_target`, how well it
+suits each of the T targets, (B, T). What follows from that is in `moesift.select.targeted`.
+
 To add a method is to add a function to a file of this folder. What must be measured for it, the tables of the docs and
 of the report and the checks of a configuration follow from the declaration.
 """
@@ -27,12 +41,14 @@ import numpy as np
 from pydantic import ValidationError, create_model
 
 from moesift.fields import ConfigError, Section
-from moesift.passes.columns import PASSES
+from moesift.passes.columns import PASSES, POOL
 
 # `selector` and `target` are the models as they came, `untrained` and `warmed` the selector with trash-can experts
-# before the warm-up and after its last epoch.
-State = Literal["selector", "target", "untrained", "warmed"]
+# before the warm-up and after its last epoch, `on_target` after one on the queries of a target instead of the pool (of
+# each target one: a column has a number for each), and `lora-1` the selector with the first LoRA checkpoint.
+State = Literal["selector", "target", "untrained", "warmed", "on_target"] | str
 Scores = np.ndarray | tuple[np.ndarray, Mapping[str, np.ndarray]]
+Aggregate = Literal["round_robin", "max", "mean"]
 
 
 @dataclass(frozen=True, order=True)
@@ -64,11 +80,18 @@ class Method:
     caption: str  # one line that completes «ranks highest: …»
     source: str  # a paper, or what it is beside those
     ranks: bool  # it is kept as it ranks: `select.reject`, which is for scores of quality, does not apply
-    whole: bool  # it keeps the whole pool, whatever the budget
+    keeps: Literal["budget", "pool", "queries"]  # the best within the budget; or all of the pool; or no part of it
+    targeted: bool  # it compares the pool with the queries of the targets
+    by_target: bool  # and gives a number for each target instead of one for each query
 
     def columns(self, parameters: Section) -> Mapping[str, Column]:
         """Return what it reads with these parameters, by argument."""
         return self.reads if isinstance(self.reads, Mapping) else self.reads(parameters)
+
+    def query_columns(self, parameters: Section) -> Mapping[str, Column]:
+        """Return the columns of the queries that it reads."""
+        columns = self.columns(parameters) if self.targeted else {}
+        return {name: column for name, column in columns.items() if column.pass_name == POOL or not self.by_target}
 
     @property
     def needs_seed(self) -> bool:
@@ -81,20 +104,29 @@ Compute = TypeVar("Compute", bound=FunctionType)  # returns Scores
 
 
 def method(
-    *, reads: Reads, caption: str, source: str, ranks: bool = False, whole: bool = False
+    *,
+    reads: Reads,
+    caption: str,
+    source: str,
+    ranks: bool = False,
+    keeps: Literal["budget", "pool", "queries"] = "budget",
+    targeted: bool = False,
+    by_target: bool = False,
 ) -> Callable[[Compute], Compute]:
     """Declare a function as a method of its name."""
 
     def declare(compute: Compute) -> Compute:
         given = inspect.signature(compute).parameters.values()
         columns = [one.name for one in given if one.kind is one.POSITIONAL_OR_KEYWORD]
-        if not callable(reads) and columns != list(reads):
-            raise TypeError(f"{compute.__name__} takes {columns}, but reads {list(reads)}")
+        expected = ["pool", "queries"] if targeted else columns if callable(reads) else list(reads)
+        if columns != expected:
+            raise TypeError(f"{compute.__name__} takes {columns}, but should take {expected}")
         own = {one.name: one for one in given if one.kind is one.KEYWORD_ONLY and one.name != "seed"}
         fields: dict[str, Any] = {name: (one.annotation, one.default) for name, one in own.items()}
         parameters = create_model(compute.__name__, __base__=Section, **fields)
         name = compute.__name__
-        METHODS[name] = Method(name, compute, reads, parameters, caption, source, ranks, whole)
+        ranked = ranks or targeted or keeps != "budget"
+        METHODS[name] = Method(name, compute, reads, parameters, caption, source, ranked, keeps, targeted, by_target)
         return compute
 
     return declare

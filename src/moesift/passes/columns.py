@@ -10,7 +10,7 @@ import polars as pl
 POOL, WARMUP = "pool", "warmup"
 
 PASSES: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
-    POOL: {"source": pl.String, "corruption": pl.String},
+    POOL: {"source": pl.String, "corruption": pl.String, "messages": pl.List(pl.Struct)},
     WARMUP: {"in_warmup": pl.Boolean},
     # By the tokenizer alone.
     "tokens": {

@@ -204,19 +204,21 @@ def overview(summary: pl.DataFrame, differences: pl.DataFrame, runs: pl.DataFram
 
 
 def whole_of(methods: Rows) -> list[str]:
-    """Return the labels of the methods that keep the whole pool, whatever the budget."""
-    return [method["label"] for method in methods if method["whole"]]
+    """Return the labels of the methods that keep the whole pool, or no part of it, whatever the budget."""
+    return [method["label"] for method in methods if method["keeps"] != "budget"]
 
 
 def budgets_of(frame: pl.DataFrame) -> list[str]:
     """Return the budgets in a frame, ratios before tokens, the smallest first."""
-    parts = (budget.split("-", 1) for budget in frame["budget"].drop_nulls().unique())
-    return ["-".join(part) for part in sorted(parts, key=lambda part: (part[0], float(part[1])))]
+    parts = (budget.partition("-") for budget in frame["budget"].drop_nulls().unique())
+    return ["".join(part) for part in sorted(parts, key=lambda part: (part[0], float(part[2] or 0)))]
 
 
 def budget_text(budget: str) -> str:
     """Return a budget as one reads it: 10%, 20,000 tokens, 5% of the tokens."""
     kind, _, amount = budget.partition("-")
+    if not amount:  # the queries
+        return budget
     if kind == "tokens" and float(amount) >= 1:
         return f"{float(amount):,.0f} tokens"
     return f"{100 * float(amount):g}%" + (" of the tokens" if kind == "tokens" else "")

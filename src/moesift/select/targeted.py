@@ -1,0 +1,140 @@
+"""Which examples of the pool each query, or each target, takes: similarities to an order, in bounded memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moesift.methods.declaration import Aggregate
+
+HELD = 2**25  # similarities that are held from one reading of the pool, 8 bytes each, and thrice as many meanwhile
+AHEAD = 256  # places that are looked at at once for one that is still there
+
+Blocks = Callable[[], Iterator[Tensor]]  # of the pool, (B, columns) each, from its start whenever it is called
+
+
+class Assigned(NamedTuple):
+    """The examples that were taken, the first first: M of the N of the pool, those with a similarity."""
+
+    rows: np.ndarray  # (M,) places in the pool
+    targets: np.ndarray  # (M,)
+    queries: np.ndarray  # (M,) the most similar query of the target, or the one whose turn it was; by target -1
+    similarities: np.ndarray  # (M,) to that query; of `mean` the mean over the target's, by target its number
+
+
+def assign(similarities: Blocks, owners: np.ndarray, aggregate: Aggregate | None, size: int) -> Assigned:
+    """Return the order in which the examples of a pool are taken, by round-robin over queries and targets.
+
+    The targets take turns. With `round_robin` the next query of the target takes its most similar example that is still
+    there (RDS+, arXiv 2503.01807); with `max` and `mean` the target takes what is most similar to any of its queries, or
+    to all of them in the mean (for several targets RDS+ takes `max`; LESS, arXiv 2402.04333, is `mean`).
+
+    Args:
+        similarities: of the pool with the V queries, (B, V) a block; nan for what has none.
+        owners: the target, from 0, that each query belongs to, (V,).
+        aggregate: None where the columns are the T targets instead of queries.
+        size: N, of the pool.
+    """
+    own = [np.flatnonzero(owners == target) for target in range(owners.max() + 1)]  # T times the queries of a target
+    count = len(own)
+    if aggregate == "round_robin":
+        turns = lambda turn: own[turn % count][turn // count % len(own[turn % count])]  # noqa: E731
+        rows, queries, values = round_robin(similarities, turns, len(owners), size)
+        return Assigned(rows, owners[queries], queries, values)
+    nearest = np.full((size, count), -1, dtype=np.int32)  # the most similar query of each target
+
+    def by_target() -> Iterator[Tensor]:
+        start = 0
+        for block in similarities():
+            if aggregate is not None:
+                best = [block[:, queries].max(dim=1) for queries in own]  # T times (B,)
+                for target, queries in enumerate(own):
+                    nearest[start : start + len(block), target] = queries[best[target].indices.cpu()]
+                start += len(block)
+                means = [block[:, queries].mean(dim=1) for queries in own]
+                block = torch.stack(means if aggregate == "mean" else [one.values for one in best], dim=1)  # (B, T)
+            yield block
+
+    rows, targets, values = round_robin(by_target, lambda turn: turn % count, count, size)
+    return Assigned(rows, targets, nearest[rows, targets].astype(np.int64), values)
+
+
+def round_robin(
+    blocks: Blocks, turns: Callable[[int], int], columns: int, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows in the order in which the columns take them, by turns their largest number that is still there.
+
+    The largest numbers of each column are held; when a column has used its own up, the blocks are read again for what
+    is left. What is nan or infinite is never taken.
+
+    Args:
+        blocks: (B, columns) each, `size` rows in all.
+        turns: which column takes the n-th row.
+
+    Returns:
+        The rows, the columns that took them, and the numbers there, (M,) each.
+    """
+    gone = np.zeros(size, dtype=bool)
+    rows, takers, numbers = (np.empty(size, dtype=kind) for kind in (np.int64, np.int64, np.float32))
+    taken = turn = 0
+    has_more = np.ones(columns, dtype=bool)
+    while has_more.any():
+        left = size - taken
+        most = min(left, max(1, HELD // columns))
+        values, places = largest(blocks, gone, most)  # (columns, most)
+        lengths = np.isfinite(values).sum(axis=1)
+        at = np.zeros(columns, dtype=np.int64)
+        while has_more.any():
+            column = turns(turn)
+            at[column] = _first_left(places[column, : lengths[column]], gone, at[column])
+            if at[column] < lengths[column]:
+                row = places[column, at[column]]
+                rows[taken], takers[taken], numbers[taken] = row, column, values[column, at[column]]
+                gone[row] = True
+                taken += 1
+            elif lengths[column] == most < left:
+                break  # it has more, further down
+            else:
+                has_more[column] = False
+            turn += 1
+    return rows[:taken], takers[:taken], numbers[:taken]
+
+
+def largest(blocks: Blocks, gone: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest finite numbers of each column and their rows, (columns, most), the largest first.
+
+    Rows that are gone are left out; of equal numbers that of the smaller row comes first. -inf fills up.
+    """
+    kept: list[tuple[Tensor, Tensor]] = []
+    start = waiting = 0
+    for block in blocks():
+        numbers = block.T.float().nan_to_num(-torch.inf, -torch.inf, -torch.inf)  # (columns, B)
+        numbers[:, torch.from_numpy(gone[start : start + len(block)]).to(block.device)] = -torch.inf
+        rows = torch.arange(start, start + len(block), dtype=torch.int32, device=block.device)
+        kept.append((numbers, rows.expand_as(numbers)))
+        start, waiting = start + len(block), waiting + len(block)
+        if waiting >= 2 * most:  # not at every block: each time all that is held is looked through
+            kept, waiting = [_top(kept, most)], most
+    values, places = _top(kept, most)
+    places, order = places.sort(dim=1)
+    values, by_value = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return values.cpu().numpy(), places.gather(1, by_value).cpu().numpy()
+
+
+def _top(kept: Sequence[tuple[Tensor, Tensor]], most: int) -> tuple[Tensor, Tensor]:
+    values, places = (torch.cat(parts, dim=1) for parts in zip(*kept, strict=True))
+    if values.shape[1] <= most:
+        return values, places
+    values, order = values.topk(most, dim=1, sorted=False)
+    return values, places.gather(1, order)
+
+
+def _first_left(rows: np.ndarray, gone: np.ndarray, start: int) -> int:
+    """Return the first place from `start` on whose row is not gone, the number of places if there is none."""
+    for place in range(start, len(rows), AHEAD):
+        left = ~gone[rows[place : place + AHEAD]]
+        if left.any():
+            return place + int(left.argmax())
+    return len(rows)
