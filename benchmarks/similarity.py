@@ -36,6 +36,7 @@ def write_vectors(path: Path, rows: int, width: int, seed: int) -> np.ndarray:
 
 
 def main() -> None:
+    """Measure, and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("pool", 1_000_000), ("queries", 1000), ("width", 1024), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
