@@ -5,28 +5,43 @@ PASS = f"{RESULTS}/passes/{{state}}/{{pass_name}}"
 
 
 wildcard_constraints:
-    state="selector|target|seed-[0-9]+/(epoch|lora)-[0-9]+",
+    state="selector|target|seed-[0-9]+/((on-[^/]+/)?epoch|lora)-[0-9]+",
     pass_name="[a-z_]+",
 
 
 def model_of_state(wildcards):
     """Return what a stage is told to load."""
-    if "epoch-" in wildcards.state:
-        return f"{RESULTS}/warmup/{wildcards.state}"
-    return model_name("selector" if "lora-" in wildcards.state else wildcards.state)
+    if "/" not in wildcards.state:
+        return model_name(wildcards.state)
+    return model_name("selector") if "/lora-" in wildcards.state else f"{RESULTS}/warmup/{wildcards.state}"
+
+
+def state_of_model(wildcards):
+    """Return the flags that say in which state: none for a model as it came."""
+    if "/lora-" in wildcards.state:
+        return f"--adapter {RESULTS}/gradients/{wildcards.state} --dimension {CONFIG.gradients.dimension}"
+    return "--is-epoch" if "/" in wildcards.state else ""
 
 
 def files_of_state(wildcards):
     """Return what a job that reads by this state waits for."""
-    if "epoch-" in wildcards.state:
-        return f"{RESULTS}/warmup/{wildcards.state}"
-    return model_files("selector" if "lora-" in wildcards.state else wildcards.state)
+    if "/" not in wildcards.state:
+        return model_files(wildcards.state)
+    if "/lora-" in wildcards.state:
+        return [model_files("selector"), f"{RESULTS}/gradients/{wildcards.state}"]
+    return f"{RESULTS}/warmup/{wildcards.state}"
+
+
+READ = (
+    ON_GPUS + "{PYTHON} -m moesift.stages.run_pass --pass-name {wildcards.pass_name} --model {params.model:q}"
+    " {params.state} --pool {input.pool} --out {output} --threads {threads} --max-length {params.max_length}"
+    " --token-budget {resources.token_budget}"
+)
 
 
 rule run_pass:
     input:
         model=files_of_state,
-        adapter=lambda wildcards: f"{RESULTS}/gradients/{wildcards.state}" if "lora-" in wildcards.state else [],
         pool=f"{RESULTS}/data/pool.parquet",
     output:
         temp(f"{PASS}.shards/{{scatteritem}}.parquet"),
@@ -42,18 +57,33 @@ rule run_pass:
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=model_of_state,
-        is_epoch=lambda wildcards: "--is-epoch" if "epoch-" in wildcards.state else "",
-        lora=lambda wildcards: (
-            f"--adapter {RESULTS}/gradients/{wildcards.state} --dimension {CONFIG.gradients.dimension}"
-            if "lora-" in wildcards.state
-            else ""
-        ),
+        state=state_of_model,
         max_length=CONFIG.data.max_length,
         code=lambda wildcards: digest("stages.run_pass", f"passes.{wildcards.pass_name}"),
     shell:
-        ON_GPUS + "{PYTHON} -m moesift.stages.run_pass --pass-name {wildcards.pass_name} --model {params.model:q}"
-        " {params.is_epoch} {params.lora} --pool {input.pool} --out {output} --shard {wildcards.scatteritem} --threads {threads}"
-        " --max-length {params.max_length} --token-budget {resources.token_budget} > {log} 2>&1"
+        READ + " --shard {wildcards.scatteritem} > {log} 2>&1"
+
+
+# The same of the queries of a target, which are few.
+rule run_query_pass:
+    input:
+        model=files_of_state,
+        pool=QUERIES,
+    output:
+        ensure(f"{RESULTS}/targets/{{target}}/passes/{{state}}/{{pass_name}}.parquet", non_empty=True),
+    log:
+        f"{RESULTS}/logs/targets/{{target}}/passes/{{state}}/{{pass_name}}.log",
+    threads: CONFIG.throughput.threads
+    resources:
+        gpu=CONFIG.throughput.gpus,
+        token_budget=CONFIG.throughput.score_tokens or 0,
+    params:
+        model=model_of_state,
+        state=state_of_model,
+        max_length=CONFIG.data.max_length,
+        code=lambda wildcards: digest("stages.run_pass", f"passes.{wildcards.pass_name}"),
+    shell:
+        READ + " --shard 1-of-1 > {log} 2>&1"
 
 
 rule merge_pass:
