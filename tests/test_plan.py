@@ -1,16 +1,18 @@
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from moesift.fields import ConfigError
-from moesift.methods import METHODS, Column
+from moesift.methods import METHODS, Column, method
 from moesift.plan import TARGET_TOKENS, Run, describe, files_of, parameters_json, passes_of, planned
 from moesift.validation import validated
 
 ROOT = Path(__file__).parents[1]
+TARGETS = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
@@ -33,7 +35,7 @@ def refused(methods, **sections) -> list[str]:
 
 
 def test_every_method_is_planned_by_name_and_by_label():
-    assert set(plan_of(list(METHODS)).methods) == set(METHODS)
+    assert set(plan_of(list(METHODS), targets=TARGETS).methods) == set(METHODS)
     entries = ["nll", {"router": {"layers": [2]}}, {"middle": {"method": "router", "layers": [1, 2], "reject": None}}]
     plain, changed, labelled = plan_of(entries).methods.values()
     assert (plain.label, plain.method.name, plain.reject) == ("nll", "nll", 0.5)
@@ -44,7 +46,8 @@ def test_every_method_is_planned_by_name_and_by_label():
         "method": "router",
         "caption": METHODS["router"].caption,
         "source": "moesift",
-        "whole": False,
+        "keeps": "budget",
+        "targets": [],
         "parameters": {"layers": [1, 2], "tokens": "response"},
     }
 
@@ -161,7 +164,7 @@ def test_where_passes_are_stored():
         Column("routing", "expert_usage", "warmed"),
         TARGET_TOKENS,
     ]
-    assert files_of(columns, "results/x", seed=3, epochs=2) == {
+    assert files_of(columns, "results/x", seed=3, epochs=2, targets=[]) == {
         "pool/selector": "results/x/data/pool.parquet",
         "warmup/warmed": "results/x/warmup/seed-3/examples.parquet",
         "likelihood/selector": "results/x/passes/selector/likelihood.parquet",
@@ -171,7 +174,86 @@ def test_where_passes_are_stored():
     }
 
 
+def test_where_passes_over_queries_and_by_models_of_targets_are_stored():
+    columns = [
+        Column("likelihood", "nll", "on_target"),
+        Column("likelihood", "nll", "lora-2"),
+        Column("pool", "messages"),
+    ]
+    assert files_of(columns, "results/x", seed=3, epochs=2, targets=["a", "b"]) == {
+        "likelihood/on_target": [
+            "results/x/passes/seed-3/on-a/epoch-2/likelihood.parquet",
+            "results/x/passes/seed-3/on-b/epoch-2/likelihood.parquet",
+        ],
+        "likelihood/lora-2": "results/x/passes/seed-3/lora-2/likelihood.parquet",
+        "pool/selector": "results/x/data/pool.parquet",
+    }
+    assert files_of(columns[1:], "results/x", seed=3, epochs=2, targets=["a", "b"], of="b") == {
+        "likelihood/lora-2": "results/x/targets/b/passes/seed-3/lora-2/likelihood.parquet",
+        "pool/selector": "results/x/targets/b/queries.parquet",
+    }
+
+
+def test_the_queries_alone_are_one_run_and_need_targets():
+    assert plan_of(["queries_only"], targets=TARGETS).runs == [Run("queries_only", "queries", 0)]
+    (said,) = refused(["queries_only"])
+    assert said.startswith("methods.queries_only: queries_only selects for tasks, and `targets` names none; give some")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"name": "a/b", "wheel": "arc_easy", "heldout": 1}, "'a/b' is not a name"),
+        ({"name": "a", "heldout": 1}, "give exactly one of wheel, path, hub and task, not none"),
+        ({"name": "a", "wheel": "piqa", "task": "piqa", "heldout": 1}, "not wheel and task"),
+        ({"name": "a", "path": "nowhere.jsonl", "heldout": 1}, "path: nowhere.jsonl is not a file"),
+        ({"name": "a", "wheel": "piqa"}, "heldout"),
+    ],
+)
+def test_a_target_that_cannot_be_had_is_named(target, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        validated(copy.deepcopy(DEFAULT) | {"targets": [target]})
+
+
 def test_the_modules_of_a_score_are_those_of_both_methods():
     low, nll = plan_of([{"bottom": {"of": "router"}}, "nll"]).methods.values()
     assert low.modules == ["methods.baselines", "methods.routers"]
     assert nll.modules == ["methods.likelihood"]
+
+
+def test_a_method_reads_the_queries_of_all_targets_of_some_or_of_each(declared):
+    two = [*TARGETS, {"name": "other", "wheel": "csqa", "heldout": 0}]
+    entries = [
+        "near",
+        {
+            "one": {"method": "near", "targets": ["other"]},
+        },
+        {"own": {"method": "near", "targets": "each"}},
+    ]
+    plan = plan_of(entries, targets=two, select={"ratio": 0.1})
+    assert {label: chosen.targets for label, chosen in plan.methods.items()} == {
+        "near": ["mine", "other"],
+        "one": ["other"],
+        "own.mine": ["mine"],
+        "own.other": ["other"],
+    }
+    assert [run.method for run in plan.runs] == ["near", "one", "own.mine", "own.other"]
+    assert plan.methods["near"].reject is None  # the filter is for scores of quality
+    (said,) = refused([{"near": {"targets": ["nobody"]}}], targets=two)
+    assert said == "methods.near: targets: no target is called nobody; there are mine, other"
+    (said,) = refused([{"nll": {"targets": "each"}}], targets=two)
+    assert said == "methods.nll: targets does not apply to nll; remove it"
+    (said,) = refused(["near"])
+    assert said.startswith("methods.near: near selects for tasks, and `targets` names none")
+
+
+@pytest.fixture
+def declared():
+    """A targeted method of the test's own."""
+
+    @method(targeted=True, reads={"hidden": Column("likelihood", "hidden")}, caption="", source="")
+    def near(pool, queries):
+        yield from ()
+
+    yield near
+    del METHODS["near"]

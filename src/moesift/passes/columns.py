@@ -51,5 +51,11 @@ PASSES: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "nll_open": pl.Float64,  # as `nll`, with every keep share at 1
         "nll_shut": pl.Float64,  # with every keep share at 0
     },
+    # By a checkpoint of the selector's LoRA warm-up. Both projections are alike, and of length 1.
+    "gradients": {
+        "gradient": pl.List(pl.Float16),  # of the mean loss per response token over the LoRA matrices, projected
+        "adam": pl.List(pl.Float16),  # the step that Adam takes for it, projected
+        "learning_rate": pl.Float64,  # mean of the checkpoint's epoch: the same for every example
+    },
 }
 NEED_ROUTERS = ("routing", "gates", "router_logits")

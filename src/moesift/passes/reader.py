@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.models import checkpoints
+from moesift.models.adapters import Checkpoint, load_checkpoint
 from moesift.models.batches import Batch, per_example
 from moesift.models.chat import Encoded
 from moesift.models.loading import load_model, load_tokenizer
@@ -19,11 +20,13 @@ Values = Mapping[str, Sequence[Any]]  # by column, one value an example; what a 
 
 
 class Reader(NamedTuple):
-    """A model as it came, or an epoch of the warm-up with its trash-can experts attached."""
+    """A model as it came, an epoch of the warm-up with its trash-can experts, or a LoRA checkpoint, attached."""
 
     tokenizer: PreTrainedTokenizerFast
     model: PreTrainedModel
     trash_can: TrashCan | None
+    lora: Checkpoint | None = None
+    dimension: int = 0  # of projected gradients
 
 
 class Tokenizer(NamedTuple):
@@ -32,13 +35,17 @@ class Tokenizer(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
 
 
-def load(model: str, pass_name: str, is_epoch: bool) -> Reader | Tokenizer:
+def load(
+    model: str, pass_name: str, is_epoch: bool, adapter: Path | None = None, dimension: int = 0
+) -> Reader | Tokenizer:
     """Load what a pass is read by.
 
     Args:
         model: a directory or a name on the hub.
         pass_name: `tokens` needs no weights.
         is_epoch: the directory is an epoch of the warm-up, whose trash-can experts are to be attached.
+        adapter: a checkpoint of the model's LoRA warm-up, to be attached.
+        dimension: numbers that gradients are projected to.
     """
     if pass_name == "tokens":
         return Tokenizer(load_tokenizer(model))
@@ -46,7 +53,8 @@ def load(model: str, pass_name: str, is_epoch: bool) -> Reader | Tokenizer:
         selector = checkpoints.load(Path(model))
         return Reader(selector.tokenizer, selector.model, selector.trash_can)
     loaded, tokenizer = load_model(model)
-    return Reader(tokenizer, loaded, None)
+    lora = None if adapter is None else load_checkpoint(loaded, adapter)
+    return Reader(tokenizer, loaded, None, lora, dimension)
 
 
 def read_tensors(
