@@ -8,13 +8,12 @@ def files_read(wildcards, of=None):
     chosen = PLAN.methods[wildcards.method]
     columns = {*chosen.columns.values(), N_TOKENS} if of is None else set(chosen.query_columns.values())
     columns = {*columns, Column(POOL, "source")}
-    return files_of(columns, RESULTS, wildcards.seed, CONFIG.warmup.epochs, list(TARGETS), of)
+    return files_of(columns, RESULTS, wildcards.seed, CONFIG.warmup.epochs, chosen.targets, of)
 
 
 def queries_read(wildcards):
     """Return the same of the queries of each target, by its name; nothing for a method that has no queries."""
-    targeted = PLAN.methods[wildcards.method].method.targeted
-    return {target: files_read(wildcards, of=target) for target in TARGETS} if targeted else {}
+    return {target: files_read(wildcards, of=target) for target in PLAN.methods[wildcards.method].targets}
 
 
 def stage_of(wildcards):
