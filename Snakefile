@@ -9,6 +9,7 @@ snakemake archive --cores all    one zip with settings, results and report, for 
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from snakemake.exceptions import WorkflowError
 from moesift.config import EMBEDDED, HUB, SMOLLM2, WHEEL
 from moesift.fields import ConfigError
 from moesift.flags import keys
-from moesift.methods import Column
+from moesift.methods import N_TOKENS, Column
+from moesift.passes.columns import POOL
 from moesift.plan import TARGET_TOKENS, USAGE, describe, files_of, parameters_json, passes_of, planned
 from moesift.provenance import digest
 from moesift.validation import repeated_keys, validated
@@ -47,6 +49,8 @@ LAUNCHED = (
 RESULTS = f"results/{CONFIG.experiment}"
 SELECTION = f"{RESULTS}/selected/{{method}}/{{budget}}/seed-{{seed}}.parquet"
 ADAPTER = f"{RESULTS}/adapters/{{method}}/{{budget}}/seed-{{seed}}"
+TARGETS = {target.name: target for target in CONFIG.targets}
+QUERIES = f"{RESULTS}/targets/{{target}}/queries.parquet"
 
 
 def of_runs(path):
@@ -65,9 +69,11 @@ if CONFIG.throughput.gpus == 0:
 
 wildcard_constraints:
     method="[A-Za-z0-9][A-Za-z0-9_.-]*",
-    budget="(ratio|tokens)-[0-9.e-]+",
+    budget="(ratio|tokens)-[0-9.e-]+|queries",
     seed="[0-9]+",  # so that seed-0.dropped.parquet is no seed
     epoch="[1-9][0-9]*",
+    target="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    on="(on-[^/]+/)?",  # of a warm-up: the queries of a target, or the pool
 
 
 scattergather:

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from moesift.plan import TARGET_TOKENS, Run, describe, files_of, parameters_json
 from moesift.validation import validated
 
 ROOT = Path(__file__).parents[1]
+TARGETS = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
@@ -33,7 +35,7 @@ def refused(methods, **sections) -> list[str]:
 
 
 def test_every_method_is_planned_by_name_and_by_label():
-    assert set(plan_of(list(METHODS)).methods) == set(METHODS)
+    assert set(plan_of(list(METHODS), targets=TARGETS).methods) == set(METHODS)
     entries = ["nll", {"router": {"layers": [2]}}, {"middle": {"method": "router", "layers": [1, 2], "reject": None}}]
     plain, changed, labelled = plan_of(entries).methods.values()
     assert (plain.label, plain.method.name, plain.reject) == ("nll", "nll", 0.5)
@@ -44,7 +46,8 @@ def test_every_method_is_planned_by_name_and_by_label():
         "method": "router",
         "caption": METHODS["router"].caption,
         "source": "moesift",
-        "whole": False,
+        "keeps": "budget",
+        "targeted": False,
         "parameters": {"layers": [1, 2], "tokens": "response"},
     }
 
@@ -161,7 +164,7 @@ def test_where_passes_are_stored():
         Column("routing", "expert_usage", "warmed"),
         TARGET_TOKENS,
     ]
-    assert files_of(columns, "results/x", seed=3, epochs=2) == {
+    assert files_of(columns, "results/x", seed=3, epochs=2, targets=[]) == {
         "pool/selector": "results/x/data/pool.parquet",
         "warmup/warmed": "results/x/warmup/seed-3/examples.parquet",
         "likelihood/selector": "results/x/passes/selector/likelihood.parquet",
@@ -169,6 +172,47 @@ def test_where_passes_are_stored():
         "routing/warmed": "results/x/passes/seed-3/epoch-2/routing.parquet",
         "tokens/target": "results/x/passes/target/tokens.parquet",
     }
+
+
+def test_where_passes_over_queries_and_by_models_of_targets_are_stored():
+    columns = [
+        Column("likelihood", "nll", "on_target"),
+        Column("likelihood", "nll", "lora-2"),
+        Column("pool", "messages"),
+    ]
+    assert files_of(columns, "results/x", seed=3, epochs=2, targets=["a", "b"]) == {
+        "likelihood/on_target": [
+            "results/x/passes/seed-3/on-a/epoch-2/likelihood.parquet",
+            "results/x/passes/seed-3/on-b/epoch-2/likelihood.parquet",
+        ],
+        "likelihood/lora-2": "results/x/passes/seed-3/lora-2/likelihood.parquet",
+        "pool/selector": "results/x/data/pool.parquet",
+    }
+    assert files_of(columns[1:], "results/x", seed=3, epochs=2, targets=["a", "b"], of="b") == {
+        "likelihood/lora-2": "results/x/targets/b/passes/seed-3/lora-2/likelihood.parquet",
+        "pool/selector": "results/x/targets/b/queries.parquet",
+    }
+
+
+def test_the_queries_alone_are_one_run_and_need_targets():
+    assert plan_of(["queries_only"], targets=TARGETS).runs == [Run("queries_only", "queries", 0)]
+    (said,) = refused(["queries_only"])
+    assert said.startswith("methods.queries_only: queries_only selects for tasks, and `targets` names none; give some")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"name": "a/b", "wheel": "arc_easy", "heldout": 1}, "'a/b' is not a name"),
+        ({"name": "a", "heldout": 1}, "give exactly one of wheel, path, hub and task, not none"),
+        ({"name": "a", "wheel": "piqa", "task": "piqa", "heldout": 1}, "not wheel and task"),
+        ({"name": "a", "path": "nowhere.jsonl", "heldout": 1}, "path: nowhere.jsonl is not a file"),
+        ({"name": "a", "wheel": "piqa"}, "heldout"),
+    ],
+)
+def test_a_target_that_cannot_be_had_is_named(target, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        validated(copy.deepcopy(DEFAULT) | {"targets": [target]})
 
 
 def test_the_modules_of_a_score_are_those_of_both_methods():

@@ -344,7 +344,7 @@ class Config(Section):
     )
     data: Data
     targets: list[TargetTask] = Field(
-        description="tasks that targeted methods select for, each by a few examples; none selects for nothing in particular"
+        description="tasks that targeted methods select for, each by a few examples; may be empty"
     )
     embedded: Embedded
     selector: Selector

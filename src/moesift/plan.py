@@ -29,6 +29,11 @@ class Chosen(NamedTuple):
         return dict(self.method.columns(self.parameters))
 
     @property
+    def query_columns(self) -> dict[str, Column]:
+        """The columns of the queries that it reads, by argument."""
+        return dict(self.method.query_columns(self.parameters))
+
+    @property
     def modules(self) -> list[str]:
         """The modules that compute its scores: its own, and for `bottom` that of the method `of`."""
         of = METHODS.get(getattr(self.parameters, "of", ""), self.method)
@@ -48,7 +53,6 @@ class Plan(NamedTuple):
 
     methods: dict[str, Chosen]  # by label
     columns: set[Column]  # of the pool that methods and selections read
-    query_columns: set[Column]  # of the queries that methods read
     runs: list[Run]
     routed: list[str]  # the methods, and `select.diversity`, that need a selector with routers
 
@@ -72,9 +76,6 @@ def planned(config: Config) -> Plan:
         except ConfigError as error:
             problems.append(str(error))
     columns = {N_TOKENS, *(column for chosen in methods.values() for column in chosen.columns.values())}
-    query_columns = {
-        column for chosen in methods.values() for column in chosen.method.query_columns(chosen.parameters).values()
-    }
     columns |= {USAGE} if config.select.diversity is not None else set()
     columns |= {TARGET_TOKENS} if config.select.tokens else set()
     routed = [label for label, chosen in methods.items() if any(map(_by_routers, chosen.columns.values()))]
@@ -90,7 +91,7 @@ def planned(config: Config) -> Plan:
         for budget in FIXED_BUDGETS.get(chosen.method.keeps, config.select.budgets())
         for seed in config.seeds
     ]
-    return Plan(methods, columns, query_columns, runs, routed)
+    return Plan(methods, columns, runs, routed)
 
 
 def no_routers(model: str, routed: Sequence[str]) -> str:

@@ -22,7 +22,13 @@ CONFIG = {
     "target": {"model": "a/target"},
 }
 METHODS = [
-    {"label": label, "method": label, "caption": f"caption of {label}", "source": "a paper", "keeps": "pool" if label == "full" else "budget"}
+    {
+        "label": label,
+        "method": label,
+        "caption": f"caption of {label}",
+        "source": "a paper",
+        "keeps": "pool" if label == "full" else "budget",
+    }
     for label in ("router", "random", "full")
 ]
 TASKS = [{"name": "mmlu", "fewshot": 5, "limit": None}]

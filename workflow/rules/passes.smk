@@ -5,20 +5,38 @@ PASS = f"{RESULTS}/passes/{{state}}/{{pass_name}}"
 
 
 wildcard_constraints:
-    state="selector|target|seed-[0-9]+/epoch-[0-9]+",
+    state="selector|target|seed-[0-9]+/((on-[^/]+/)?epoch|lora)-[0-9]+",
     pass_name="[a-z_]+",
 
 
 def model_of_state(wildcards):
     """Return what a stage is told to load."""
-    of_role = wildcards.state in ("selector", "target")
-    return model_name(wildcards.state) if of_role else f"{RESULTS}/warmup/{wildcards.state}"
+    if "/" not in wildcards.state:
+        return model_name(wildcards.state)
+    return model_name("selector") if "/lora-" in wildcards.state else f"{RESULTS}/warmup/{wildcards.state}"
+
+
+def state_of_model(wildcards):
+    """Return the flag that says in which state: nothing for a model as it came."""
+    if "/lora-" in wildcards.state:
+        return f"--adapter {RESULTS}/gradients/{wildcards.state}"
+    return "--is-epoch" if "/" in wildcards.state else ""
 
 
 def files_of_state(wildcards):
     """Return what a job that reads by this state waits for."""
-    of_role = wildcards.state in ("selector", "target")
-    return model_files(wildcards.state) if of_role else f"{RESULTS}/warmup/{wildcards.state}"
+    if "/" not in wildcards.state:
+        return model_files(wildcards.state)
+    if "/lora-" in wildcards.state:
+        return [model_files("selector"), f"{RESULTS}/gradients/{wildcards.state}"]
+    return f"{RESULTS}/warmup/{wildcards.state}"
+
+
+READ = (
+    ON_GPUS + "{PYTHON} -m moesift.stages.run_pass --pass-name {wildcards.pass_name} --model {params.model:q}"
+    " {params.state} --pool {input.pool} --out {output} --threads {threads} --max-length {params.max_length}"
+    " --token-budget {resources.token_budget}"
+)
 
 
 rule run_pass:
@@ -39,13 +57,33 @@ rule run_pass:
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=model_of_state,
-        is_epoch=lambda wildcards: "--is-epoch" if wildcards.state.startswith("seed-") else "",
+        state=state_of_model,
         max_length=CONFIG.data.max_length,
         code=lambda wildcards: digest("stages.run_pass", f"passes.{wildcards.pass_name}"),
     shell:
-        ON_GPUS + "{PYTHON} -m moesift.stages.run_pass --pass-name {wildcards.pass_name} --model {params.model:q}"
-        " {params.is_epoch} --pool {input.pool} --out {output} --shard {wildcards.scatteritem} --threads {threads}"
-        " --max-length {params.max_length} --token-budget {resources.token_budget} > {log} 2>&1"
+        READ + " --shard {wildcards.scatteritem} > {log} 2>&1"
+
+
+# The same of the queries of a target, which are few.
+rule run_query_pass:
+    input:
+        model=files_of_state,
+        pool=QUERIES,
+    output:
+        ensure(f"{RESULTS}/targets/{{target}}/passes/{{state}}/{{pass_name}}.parquet", non_empty=True),
+    log:
+        f"{RESULTS}/logs/targets/{{target}}/passes/{{state}}/{{pass_name}}.log",
+    threads: CONFIG.throughput.threads
+    resources:
+        gpu=CONFIG.throughput.gpus,
+        token_budget=CONFIG.throughput.score_tokens or 0,
+    params:
+        model=model_of_state,
+        state=state_of_model,
+        max_length=CONFIG.data.max_length,
+        code=lambda wildcards: digest("stages.run_pass", f"passes.{wildcards.pass_name}"),
+    shell:
+        READ + " --shard 1-of-1 > {log} 2>&1"
 
 
 rule merge_pass:

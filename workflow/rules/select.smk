@@ -18,10 +18,15 @@ rule near_duplicates:
         " > {log} 2>&1"
 
 
+# Neither may the pool repeat what the methods select for, or what they are measured on.
+TARGET_EXAMPLES = expand(f"{RESULTS}/targets/{{target}}/{{part}}.parquet", target=TARGETS, part=["queries", "heldout"])
+
+
 rule contaminated:
     input:
         pool=f"{RESULTS}/data/pool.parquet",
         tasks=EVALUATION_DATA,
+        targets=TARGET_EXAMPLES,
     output:
         ensure(f"{RESULTS}/data/contaminated.parquet", non_empty=True),
     log:
@@ -36,7 +41,7 @@ rule contaminated:
         code=digest("stages.contaminated"),
     shell:
         "{PYTHON} -m moesift.stages.contaminated --pool {input.pool} --out {output} {params.folder}"
-        " --tasks {params.tasks} --words {params.words} > {log} 2>&1"
+        " --tasks {params.tasks} --words {params.words} --targets {input.targets} > {log} 2>&1"
 
 
 def looked_at(wildcards):
@@ -51,7 +56,7 @@ def looked_at(wildcards):
     }
     for flag, column in columns.items():
         if column is not None:
-            (asked[flag],) = files_of([column], RESULTS, wildcards.seed, CONFIG.warmup.epochs).values()
+            (asked[flag],) = files_of([column], RESULTS, wildcards.seed, CONFIG.warmup.epochs, []).values()
     return {flag: path for flag, path in asked.items() if path}
 
 
@@ -68,16 +73,34 @@ rule select_run:
         f"{RESULTS}/logs/selected/{{method}}/{{budget}}/seed-{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/selected/{{method}}/{{budget}}/seed-{{seed}}.tsv"
+    wildcard_constraints:
+        budget="(ratio|tokens)-[0-9.e-]+",
     params:
         looked_at=lambda wildcards: [f"--{flag} {path}" for flag, path in looked_at(wildcards).items()],
         reject=lambda wildcards: json.dumps(PLAN.methods[wildcards.method].reject),
-        whole=lambda wildcards: "--whole" if PLAN.methods[wildcards.method].method.whole else "",
+        whole=lambda wildcards: "--whole" if PLAN.methods[wildcards.method].method.keeps == "pool" else "",
         select=keys(CONFIG.select, "format", "drop_top", "quota", "diversity"),
         code=digest("stages.select"),
     shell:
         "{PYTHON} -m moesift.stages.select --scores {input.scores} --pool {input.pool} --out {output.selection}"
         " --dropped {output.dropped} --budget {wildcards.budget} --seed {wildcards.seed} --reject {params.reject}"
         " {params.whole} {params.looked_at} --select {params.select:q} > {log} 2>&1"
+
+
+# What nothing was selected for: the queries alone.
+rule select_queries:
+    input:
+        expand(QUERIES, target=TARGETS),
+    output:
+        selection=ensure(SELECTION.replace("{budget}", "queries"), non_empty=True),
+        dropped=ensure(SELECTION.replace("{budget}", "queries").replace(".parquet", ".dropped.parquet"), non_empty=True),
+    log:
+        f"{RESULTS}/logs/selected/{{method}}/queries/seed-{{seed}}.log",
+    params:
+        code=digest("stages.select_queries"),
+    shell:
+        "{PYTHON} -m moesift.stages.select_queries --queries {input} --out {output.selection} --dropped {output.dropped}"
+        " > {log} 2>&1"
 
 
 rule select:

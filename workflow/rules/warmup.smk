@@ -1,17 +1,31 @@
-# Stage 1: train the routers. One epoch is one job, so that more epochs run only the new ones. The priority lets these
-# jobs, which most others wait for, go before the training of baselines.
+# Stage 1: train the routers, on the pool, or (`on-{target}/`) on the queries of a target instead. One epoch is one job, so
+# that more epochs run only the new ones. The priority lets these jobs, which most others wait for, go before the training
+# of baselines.
+
+WARMUP = f"{RESULTS}/warmup/seed-{{seed}}/{{on}}"
+
+
+def trained_on(wildcards):
+    """Return the pool that a warm-up draws from."""
+    target = wildcards.on.removeprefix("on-").removesuffix("/")
+    return QUERIES.format(target=target) if target else f"{RESULTS}/data/pool.parquet"
+
+
+def drawn_from(wildcards):
+    """Return how many examples it draws: of queries all."""
+    return '{"examples": null}' if wildcards.on else keys(CONFIG.warmup, "examples")
 
 
 rule warmup_examples:
     input:
-        pool=f"{RESULTS}/data/pool.parquet",
+        pool=trained_on,
     output:
-        ensure(f"{RESULTS}/warmup/seed-{{seed}}/examples.parquet", non_empty=True),
+        ensure(f"{WARMUP}examples.parquet", non_empty=True),
     log:
-        f"{RESULTS}/logs/warmup/seed-{{seed}}/examples.log",
+        f"{RESULTS}/logs/warmup/seed-{{seed}}/{{on}}examples.log",
     priority: 10
     params:
-        warmup=keys(CONFIG.warmup, "examples"),
+        warmup=drawn_from,
         code=digest("stages.warmup_examples"),
     shell:
         "{PYTHON} -m moesift.stages.warmup_examples --pool {input.pool} --out {output} --seed {wildcards.seed}"
@@ -23,9 +37,9 @@ rule warmup_start:
         MODELS_CHECKED,
         model=model_files("selector"),
     output:
-        directory(f"{RESULTS}/warmup/seed-{{seed}}/epoch-0"),
+        directory(f"{WARMUP}epoch-0"),
     log:
-        f"{RESULTS}/logs/warmup/seed-{{seed}}/epoch-0.log",
+        f"{RESULTS}/logs/warmup/seed-{{seed}}/{{on}}epoch-0.log",
     priority: 10
     params:
         model=model_name("selector"),
@@ -38,16 +52,16 @@ rule warmup_start:
 
 rule warmup_epoch:
     input:
-        previous=lambda wildcards: f"{RESULTS}/warmup/seed-{wildcards.seed}/epoch-{int(wildcards.epoch) - 1}",
-        pool=f"{RESULTS}/data/pool.parquet",
-        examples=f"{RESULTS}/warmup/seed-{{seed}}/examples.parquet",
+        previous=lambda wildcards: f"{WARMUP}epoch-{int(wildcards.epoch) - 1}".format(**wildcards),
+        pool=trained_on,
+        examples=f"{WARMUP}examples.parquet",
     output:
-        checkpoint=directory(f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}"),
-        curve=f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
+        checkpoint=directory(f"{WARMUP}epoch-{{epoch}}"),
+        curve=f"{WARMUP}epoch-{{epoch}}.jsonl",
     log:
-        f"{RESULTS}/logs/warmup/seed-{{seed}}/epoch-{{epoch}}.log",
+        f"{RESULTS}/logs/warmup/seed-{{seed}}/{{on}}epoch-{{epoch}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/warmup/seed-{{seed}}/epoch-{{epoch}}.tsv"
+        f"{RESULTS}/benchmarks/warmup/seed-{{seed}}/{{on}}epoch-{{epoch}}.tsv"
     priority: 10
     threads: CONFIG.throughput.threads
     resources:
@@ -56,7 +70,7 @@ rule warmup_epoch:
         micro_batch=CONFIG.throughput.micro_batch,
         save_every=CONFIG.throughput.save_every,
         recompute="--recompute" if CONFIG.throughput.activations == "recompute" else "",
-        live=live_view("warmup/seed-{seed}"),
+        live=live_view("warmup/seed-{seed}/{on}"),
     params:
         accelerate=CONFIG.warmup.accelerate,
         warmup=keys(CONFIG.warmup, without=["accelerate", "epochs", "examples", "expert_role", "trash_ratio"]),

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.config import Task
 from moesift.data.decontamination import Question
+from moesift.data.rows import Row
 from moesift.errors import UserError
 
 # Accuracies have a standard error in closed form; a metric without one gets this many resamples.
@@ -127,6 +128,38 @@ def read_questions(tasks: Sequence[str], tasks_folder: Path | None) -> list[Ques
                 answers = choices or (target if isinstance(target, list) else [target])
             questions.append(Question(name, number, prompt, [str(answer) for answer in answers]))
     return questions
+
+
+def examples_of(task: str, split: str, tasks_folder: Path | None) -> list[Row]:
+    """Return the questions of one split of a task or group as rows: as lm-eval asks them, with the right answer.
+
+    Args:
+        task: lm-eval's name.
+        split: of its data, such as `dev`.
+        tasks_folder: as for `run_tasks`.
+
+    Raises:
+        UserError: the task is unknown, or its data have no such split.
+    """
+    refuse_unknown([task], tasks_folder)
+    rows = []
+    for name, part in task_manager(tasks_folder).load([task])["tasks"].items():
+        if split not in part.dataset:
+            raise UserError(f"targets: the data of {name} have no split {split}, but {', '.join(part.dataset)}")
+        docs = (
+            part.dataset[split] if part.config.process_docs is None else part.config.process_docs(part.dataset[split])
+        )
+        for doc in docs:
+            prompt, answer = part.doc_to_text(doc), part.doc_to_target(doc)
+            choices = [] if part.config.doc_to_choice is None else part.doc_to_choice(doc)
+            if isinstance(prompt, int):  # as in `read_questions`
+                prompt = choices[prompt]
+            elif isinstance(answer, int):
+                answer = choices[answer]
+            answer = answer[0] if isinstance(answer, list) else answer
+            turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": str(answer).strip()}]
+            rows.append(Row(len(rows), {"messages": turns}))
+    return rows
 
 
 @functools.cache  # lm-eval reads the files of all its tasks, thousands

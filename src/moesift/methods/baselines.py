@@ -44,7 +44,10 @@ def full(n_tokens: np.ndarray) -> np.ndarray:
 
 
 @method(
-    reads={"n_tokens": N_TOKENS}, caption="nothing of the pool: the queries themselves", source="control", keeps="queries"
+    reads={"n_tokens": N_TOKENS},
+    caption="nothing of the pool: the queries themselves",
+    source="control",
+    keeps="queries",
 )
 def queries_only(n_tokens: np.ndarray) -> Scores:
     """Return no score for any example, (N,): the target is tuned on the queries, which cost nothing to select."""

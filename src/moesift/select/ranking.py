@@ -30,13 +30,15 @@ def ranked(scores: pl.DataFrame) -> Ranking:
 
     Args:
         scores: columns id, source, score, reason (why there is no score). What is in order already, as `score` writes
-            it, is not sorted again.
+            it, is not sorted again. With a column turn, of targeted methods, that is the order.
     """
+    if "turn" in scores.columns:
+        scores = scores.sort("turn", nulls_last=True)
     scored = scores.filter(pl.col("score").is_not_null()).select("id", "source", "score")
     unscored = scores.filter(pl.col("score").is_null()).select("id", "score", pl.col("reason").cast(pl.String))
     id, score = pl.col("id"), pl.col("score")
     follows = (score < score.shift()) | ((score == score.shift()) & (id > id.shift()))
-    if not scored.select(follows.slice(1).all()).item():
+    if "turn" not in scores.columns and not scored.select(follows.slice(1).all()).item():
         scored = scored.sort("score", "id", descending=[True, False])
     return Ranking(scored, unscored.sort("id"))
 

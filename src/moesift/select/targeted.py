@@ -27,9 +27,9 @@ class Assigned(NamedTuple):
 def assign(similarities: Blocks, owners: np.ndarray, aggregate: Aggregate | None, size: int) -> Assigned:
     """Return the order in which the examples of a pool are taken, by round-robin over queries and targets.
 
-    The targets take turns. With `round_robin` the next query of the target takes its most similar example that is still
-    there (RDS+, arXiv 2503.01807); with `max` and `mean` the target takes what is most similar to any of its queries, or
-    to all of them in the mean (for several targets RDS+ takes `max`; LESS, arXiv 2402.04333, is `mean`).
+    The targets take turns. With `round_robin` the next query of the target takes its most similar example that is
+    still there (RDS+, arXiv 2503.01807); with `max` and `mean` the target takes what is most similar to any of its
+    queries, or to all of them in the mean (RDS+ for several targets is `max`; LESS, arXiv 2402.04333, is `mean`).
 
     Args:
         similarities: of the pool with the V queries, (B, V) a block; nan for what has none.

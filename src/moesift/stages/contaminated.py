@@ -1,28 +1,41 @@
-"""Find the examples of the pool that repeat a question of an evaluation task, once for all methods."""
+"""Find the examples of the pool that repeat an evaluation question or an example of a target, once for all methods."""
 
 from pathlib import Path
 
 import polars as pl
 
 from moesift import flags
-from moesift.data.decontamination import contaminated
+from moesift.data.decontamination import Question, contaminated
 from moesift.data.pool import texts
 from moesift.evaluation.tasks import read_questions
 from moesift.files import atomic_write
 
 
-def main(pool: flags.Parquet, out: Path, tasks: list[str], words: int, tasks_folder: Path | None = None) -> None:
+def main(
+    pool: flags.Parquet,
+    out: Path,
+    tasks: list[str],
+    words: int,
+    targets: list[flags.Parquet],
+    tasks_folder: Path | None = None,
+) -> None:
     """Read the pool and every test question, write which examples share words with which questions.
 
     Args:
         pool: parquet of the pool.
         out: parquet to write.
         tasks: lm-eval's names of tasks and groups.
+        targets: parquet of queries and held-out examples, which are taken for questions.
         words: consecutive words that an example and a question have in common.
         tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
     """
     examples = pl.read_parquet(pool, columns=["id", "messages"])
     questions = read_questions(tasks, tasks_folder)
+    for path in targets:
+        of_target = pl.read_parquet(path, columns=["source", "source_index", "messages"])
+        for source, index, turns in of_target.iter_rows():
+            prompt = "\n".join(turn["content"] for turn in turns[:-1])
+            questions.append(Question(source, index, prompt, [turns[-1]["content"]]))
     shared = contaminated(examples["id"].to_list(), texts(examples), questions, words)
     with atomic_write(out) as part:
         shared.write_parquet(part)

@@ -1,7 +1,6 @@
 """Score the pool by one method, from the columns of the passes that it reads."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,10 @@ def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None
     paths = {name: require_parquet(path) for name, path in json.loads(files).items()}
     pool = pl.read_parquet(paths["pool/selector"], columns=["id", "source"])
     wanted = {"n_tokens": N_TOKENS, **declared.columns(own)}
-    columns = {name: column_of(paths, column, pool["id"]) for name, column in wanted.items()}
+    columns = {
+        name: column_of(paths[f"{column.pass_name}/{column.state}"], column, pool["id"])
+        for name, column in wanted.items()
+    }
     arguments = {name: as_array(columns[name]) for name in declared.columns(own)}
     more = dict(own) | ({"seed": seed} if declared.needs_seed else {})
     with np.errstate(divide="ignore", invalid="ignore"):  # what is no finite number gets no score
@@ -46,14 +48,13 @@ def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None
 main.__doc__ = (main.__doc__ or "").replace("{methods}", ", ".join(METHODS))
 
 
-def column_of(paths: Mapping[str, Path], column: Column, ids: pl.Series) -> pl.Series:
-    """Return a column of a pass, of the examples of the pool in their order.
+def column_of(path: Path, column: Column, ids: pl.Series, start: int = 0) -> pl.Series:
+    """Return a column of a pass, of some examples of the pool in its order, from a place on.
 
     Raises:
         UserError: the pass is of another pool.
     """
-    path = paths[f"{column.pass_name}/{column.state}"]
-    read = pl.read_parquet(path, columns=["id", column.name])
+    read = pl.scan_parquet(path).select("id", column.name).slice(start, len(ids)).collect()
     if not read["id"].equals(ids):
         raise UserError(f"{path}: its ids are not those of the pool in their order; remove it, and run again")
     return read[column.name]

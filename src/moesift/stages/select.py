@@ -66,7 +66,9 @@ def main(
     sizes = dict(texts.group_by("source").len().sort("source").collect(engine="streaming").iter_rows())
     # Of the whole pool, so that every method keeps equally many, whatever it cannot score.
     size = sum(sizes.values())
-    table = pl.scan_parquet(scores).select("id", "source", "score", "reason")
+    scored = pl.scan_parquet(scores)
+    brought_by = [name for name in ("target", "query") if name in scored.collect_schema()]  # of targeted methods
+    table = scored.select("id", "source", "score", "reason", *(["turn"] if brought_by else []))
     as_numbers = ids.are_hexadecimal(table)
 
     def keyed(frame: pl.LazyFrame, *columns: str) -> pl.DataFrame:
@@ -106,6 +108,9 @@ def main(
     best = best.with_columns(ids.digits(best["id"]))
     rows = _rows_of(texts, best["id"], size)
     selection = best.join(rows, on="id", how="left", validate="1:1", maintain_order="left")
+    if brought_by:
+        reasons = scored.select("id", *brought_by).join(best.lazy().select("id"), on="id", how="semi").collect()
+        selection = selection.join(reasons, on="id", how="left", maintain_order="left")
     with atomic_write(out) as part:
         selection.write_parquet(part)
     # In digits the ids of half a large pool take gigabytes.

@@ -1,0 +1,75 @@
+"""Prepare a target: rows of its origin -> its queries, its held-out examples and the rejected rows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from moesift import config, flags
+from moesift.data.pool import (
+    COLUMNS,
+    INSTRUCTION,
+    content_ids,
+    deduplicated,
+    frequent_reasons,
+    to_examples,
+    with_content,
+)
+from moesift.data.rows import Row
+from moesift.data.sources import read_source
+from moesift.data.targets import divided
+from moesift.demo.wheel import default_cache
+from moesift.errors import UserError
+from moesift.evaluation.tasks import examples_of, read_questions
+from moesift.files import atomic_write
+
+
+def main(
+    target: config.TargetTask,
+    pool: flags.Parquet,
+    tasks: list[str],
+    words: int | None,
+    seed: int,
+    out: Path,
+    tasks_folder: Path | None = None,
+) -> None:
+    """Read the origin of a target and the pool, write queries.parquet, heldout.parquet and rejected.parquet.
+
+    Args:
+        target: an entry of `targets`.
+        pool: parquet of the pool, whose instructions no query and no held-out example has.
+        tasks: lm-eval's names of the tasks that are evaluated, whose questions are none of them either.
+        words: consecutive words that an example may not share with a question; null: it may not contain a whole one.
+        seed: of the draw.
+        out: folder to write the three files to.
+        tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
+    """
+
+    def rows() -> dict[str, Iterator[Row]]:
+        if target.task is not None:
+            return {target.name: iter(examples_of(target.task, target.split, tasks_folder))}
+        return {target.name: read_source(target, seed, default_cache())}
+
+    try:
+        examples, unusable = to_examples(rows(), {target.name: target.format})
+        examples, duplicates = deduplicated(examples)
+        instructions = content_ids(pl.read_parquet(pool, columns=["messages"]), INSTRUCTION)
+        questions = read_questions(tasks, tasks_folder)
+        parts = divided(examples, instructions, questions, words, target.queries, target.heldout, seed)
+    except UserError as error:
+        raise UserError(f"targets: {target.name}: {error}") from error
+    rejected = with_content(pl.concat([unusable, duplicates, parts.refused]), rows())
+    for name, frame in (
+        ("queries", parts.queries.select(COLUMNS)),
+        ("heldout", parts.heldout.select(COLUMNS)),
+        ("rejected", rejected),
+    ):
+        with atomic_write(out / f"{name}.parquet") as part:
+            frame.write_parquet(part)
+    print(f"{target.name}: {len(parts.queries)} queries, {len(parts.heldout)} held out, {len(rejected)} rejected")
+    for reason, count in frequent_reasons(rejected["reason"].to_list(), most=10):
+        print(f"rejected {count} x {reason}")
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,149 @@
+"""Compare the pool with the queries of the targets by one method: the order in which these take its examples."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from moesift import flags
+from moesift.errors import UserError
+from moesift.files import atomic_write, require_parquet
+from moesift.methods import METHODS, N_TOKENS, Column, parameters_of
+from moesift.methods.table import NO_RESPONSE, NOT_FINITE
+from moesift.passes.columns import POOL
+from moesift.select.targeted import assign
+from moesift.stages.score import column_of
+
+ROWS = 8192  # of the pool that are in memory at once
+
+
+class Pool:
+    """The columns of the pool that a method reads, in blocks, from the start whenever it is iterated."""
+
+    def __init__(
+        self, columns: Mapping[str, Column], files: Mapping[str, Any], ids: pl.Series, device: torch.device
+    ) -> None:
+        self.columns, self.files, self.ids, self.device = columns, files, ids, device
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(self.ids), ROWS):
+            ids = self.ids.slice(start, ROWS)
+            yield {name: self._values(column, ids, start) for name, column in self.columns.items()}
+
+    def _values(self, column: Column, ids: pl.Series, start: int) -> Any:
+        given = self.files[f"{column.pass_name}/{column.state}"]
+        files = given if isinstance(given, list) else [given]
+        parts = [values_of(column_of(require_parquet(file), column, ids, start), self.device) for file in files]
+        return torch.stack(parts, dim=1) if isinstance(given, list) else parts[0]
+
+
+def main(method: str, parameters: str, files: str, queries: str, out: Path, seed: int, threads: int) -> None:
+    """Read passes over the pool and the queries, write the scores in the order of the selection.
+
+    Args:
+        method: one of the declared methods that are targeted.
+        parameters: JSON object of the parameters of the method.
+        files: JSON: the parquet of each pass over the pool by `pass/state`; of `on_target` a list, one for each target.
+        queries: JSON: by the name of each target the same of its queries.
+        out: parquet of the scores to write, with the target and the query that brought each example.
+        seed: random seed, for methods that draw.
+        threads: CPU threads.
+    """
+    torch.set_num_threads(threads)
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    declared = METHODS[method]
+    own = parameters_of(declared, json.loads(parameters))
+    paths, by_target = json.loads(files), json.loads(queries)
+    examples = pl.read_parquet(require_parquet(paths[f"{POOL}/selector"]), columns=["id", "source"])
+    tokens = column_of(require_parquet(paths["tokens/selector"]), N_TOKENS, examples["id"])
+    owners, ids, asked = queries_of(by_target, declared.query_columns(own), device)
+
+    more: dict[str, Any] = dict(own) | ({"seed": seed} if declared.needs_seed else {})
+    pool = Pool(declared.columns(own), paths, examples["id"], device)
+
+    def similarities() -> Iterator[torch.Tensor]:
+        for block in declared.compute(pool, {**asked, "target": owners}, **more):
+            yield torch.as_tensor(block)
+
+    columns = np.arange(len(by_target)) if declared.by_target else owners.numpy()
+    with torch.inference_mode():
+        found = assign(similarities, columns, more.get("aggregate"), examples.height)
+    if not len(found.rows):
+        raise UserError(f"{method}: no example of the pool, or no query, has what it compares")
+    table = order_table(examples.with_columns(tokens.alias("n_tokens")), found, list(by_target), ids)
+    with atomic_write(out) as part:
+        table.write_parquet(part)
+    print(f"{table.height} examples compared with {len(ids)} queries of {len(by_target)} targets by {method}")
+    for reason, count in table["reason"].drop_nulls().value_counts(sort=True).iter_rows():
+        print(f"{count} without a score: {reason}")
+
+
+def queries_of(
+    by_target: Mapping[str, Mapping[str, str]], columns: Mapping[str, Column], device: torch.device
+) -> tuple[torch.Tensor, list[str], dict[str, Any]]:
+    """Return the number of the target of each query, (V,), the queries' ids, and their columns."""
+    owners, ids, parts = [], [], []
+    for number, files in enumerate(by_target.values()):
+        own = pl.read_parquet(require_parquet(files[f"{POOL}/selector"]), columns=["id"])["id"]
+        own_columns = {
+            name: column_of(require_parquet(files[f"{column.pass_name}/{column.state}"]), column, own)
+            for name, column in columns.items()
+        }
+        parts.append(own_columns)
+        ids += own.to_list()
+        owners += [number] * len(own)
+    together = {name: pl.concat([part[name] for part in parts]) for name in columns}
+    return torch.tensor(owners), ids, {name: values_of(column, device) for name, column in together.items()}
+
+
+def values_of(column: pl.Series, device: torch.device) -> Any:
+    """Return a column as a tensor, (B,), or of lists of equally many numbers (B, D), float32 with nan for none."""
+    if not isinstance(column.dtype, pl.List):
+        if column.dtype == pl.String:
+            return column.to_list()
+        return torch.from_numpy(column.cast(pl.Float32).fill_null(float("nan")).to_numpy(writable=True)).to(device)
+    if not column.dtype.inner.is_numeric():
+        return column.to_list()
+    width = column.list.len().max()
+    if not isinstance(width, int):
+        raise UserError(f"data.max_length: {NO_RESPONSE} in any example")
+    nothing = pl.lit([float("nan")] * width, column.dtype)
+    return torch.from_numpy(column.fill_null(nothing).list.to_array(width).to_numpy(writable=True)).to(device).float()
+
+
+def order_table(examples: pl.DataFrame, found: Any, targets: list[str], queries: list[str]) -> pl.DataFrame:
+    """Return the scores of N examples in the order in which they were taken, those without a score last, by id.
+
+    Args:
+        examples: columns id, source, n_tokens.
+        found: what `select.targeted.assign` returns.
+        targets: names.
+        queries: ids.
+
+    Returns:
+        Columns id, source, score (the similarity), n_tokens, reason (why there is no score), turn (from 0), target and
+        query (its id).
+    """
+    taken = pl.DataFrame(
+        {
+            "row": found.rows,
+            "score": found.similarities.astype(np.float64),
+            "turn": np.arange(len(found.rows)),
+            "target": [targets[target] for target in found.targets.tolist()],
+            "query": [None if query < 0 else queries[query] for query in found.queries.tolist()],
+        },
+        {"row": pl.Int64, "score": pl.Float64, "turn": pl.Int64, "target": pl.String, "query": pl.String},
+    )
+    table = examples.with_columns(row=pl.int_range(pl.len())).join(taken, on="row", how="left")
+    no_response = pl.when(pl.col("n_tokens") == 0).then(pl.lit(NO_RESPONSE)).otherwise(pl.lit(NOT_FINITE))
+    reason = pl.when(pl.col("score").is_null()).then(no_response)
+    columns = ("id", "source", "score", "n_tokens", "reason", "turn", "target", "query")
+    return table.with_columns(reason=reason).select(columns).sort("turn", "id", nulls_last=True)
+
+
+if __name__ == "__main__":
+    flags.run(main)
