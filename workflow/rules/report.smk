@@ -17,6 +17,7 @@ rule report:
         scores=rules.score.input,
         selections=of_runs(SELECTION),
         dropped=of_runs(rules.select_run.output.dropped),
+        queries=expand(QUERIES, target=TARGETS),
         curves=expand(
             f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
             seed=CONFIG.seeds,
@@ -36,7 +37,7 @@ rule report:
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"
-        " --curves {input.curves}"
+        " --queries {input.queries} --curves {input.curves}"
         " --results {output.results} --tables {output.tables} --page {output.page} --config {params.config:q}"
         " --methods {params.methods:q} > {log} 2>&1"
 

@@ -48,9 +48,9 @@ def tasks_of(evaluations: Rows) -> list[dict[str, Any]]:
 
 
 def losses_of(evaluations: Rows) -> list[dict[str, Any]]:
-    """Return the held-out losses that all runs were measured by, in the form of tasks, what the comparison is about first.
+    """Return the held-out losses that all runs were measured by, in the form of tasks.
 
-    That is the mean over the targets, each as much as another, or the only one; without targets it is `heldout`.
+    The first is what the comparison is about: the plain mean over the targets, or the only one; `heldout` without any.
 
     Raises:
         UserError: the evaluations were made with different targets.
@@ -88,8 +88,8 @@ def outcomes_of(evaluations: Rows, tasks: Rows, runs: pl.DataFrame) -> pl.DataFr
     """Return what was measured of each tuned target, and of the untuned one.
 
     Returns:
-        Columns method, budget, ratio, seed (the last three null of the untuned target), outcome (one of `losses_of` or a
-        task), metric, higher_is_better, value (null where the tuning diverged: it is not finite) and stderr (over
+        Columns method, budget, ratio, seed (the last three null of the untuned target), outcome (a name of `losses_of`
+        or a task), metric, higher_is_better, value (null where the tuning diverged: it is not finite) and stderr (over
         examples or questions; null where lm-eval has none).
     """
     losses, rows = losses_of(evaluations), []
@@ -145,13 +145,15 @@ def over_seeds(outcomes: pl.DataFrame) -> pl.DataFrame:
 def against_random(outcomes: pl.DataFrame, methods: Rows, seeds: int) -> pl.DataFrame:
     """Return each outcome's difference to random selection within the same budget, paired by seed.
 
-    References, which are the untuned target and methods that keep the whole pool or none of it, are compared within each
-    budget, and not tested. There is no verdict where one of `seeds` is missing, and of one seed neither interval nor verdict.
+    References, which are the untuned target and methods that keep the whole pool or no part of it, are compared within
+    each budget, and not tested. There is no verdict where one of `seeds` is missing, and of one seed neither interval
+    nor verdict.
 
     Returns:
         Columns method, budget, outcome, metric, higher_is_better, ratio, seeds (pairs), difference (method minus
-        random), low, high (95% interval over seeds), p (t-test), p_holm (over methods and budgets of an outcome,
-        and over the single targets together) and verdict (better, worse or not significant, at LEVEL). Empty where nothing was selected at random.
+        random), low, high (95% interval over seeds), p (t-test), p_holm (over methods and budgets of an outcome; the
+        losses of single targets are corrected together) and verdict (better, worse or not significant, at LEVEL).
+        Empty where nothing was selected at random.
     """
     random = outcomes.filter(method=RANDOM).select("budget", "seed", "outcome", random="value")
     references = {BASE: ["outcome"]} | {label: ["seed", "outcome"] for label in whole_of(methods)}

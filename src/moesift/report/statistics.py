@@ -66,7 +66,9 @@ def paired_ratios(
     counts = np.diff(starts, append=len(strata))
     first, count = np.repeat(starts, counts), np.repeat(counts, counts)  # (N,)
     rng = np.random.default_rng(seed)
-    drawn = (first + rng.integers(count) for _ in range(resamples))  # one at a time: all would fill the memory
-    ratios = (np.add.reduceat(differences[:, each], starts, axis=1) / np.add.reduceat(sizes[each], starts) for each in drawn)
-    resampled = np.stack([each @ shares for each in ratios], axis=1)  # (M, S) @ (S,) -> (M, R)
+    resampled = np.empty((len(differences), resamples))
+    for place in range(resamples):
+        drawn = first + rng.integers(count)
+        sums, of = np.add.reduceat(differences[:, drawn], starts, axis=1), np.add.reduceat(sizes[drawn], starts)
+        resampled[:, place] = sums / of @ shares  # (M, S) @ (S,)
     return np.quantile(resampled, [0.025, 0.975], axis=1).T

@@ -75,13 +75,14 @@ def main(
         "auroc": detection.aurocs(dict(scored.group_by("method", "seed", maintain_order=True)), examples, n_tokens),
         "kept": composition.kept_of_groups(kept, composition.groups(examples, n_tokens)),
     }
-    asking = [pl.read_parquet(path, columns=["id", "messages"]).with_columns(target=pl.lit(path.parent.name)) for path in queries]
-    nearest = []
+    asking = {path.parent.name: pl.read_parquet(path, columns=["id", "messages"]) for path in queries}
+    nearest: list[dict[str, Any]] = []
     if targeted := [method["label"] for method in described if method["targeted"]]:
         took = of_runs({path: run for path, run in runs.items() if run[0] in targeted}, TAKEN)
         made["taken"] = composition.taken_by_target(took)
         first = took.filter(budget=comparison.budgets_of(took)[0], seed=configured["seeds"][0])
-        nearest = composition.nearest(first, examples, pl.concat(asking)).to_dicts()
+        texts = pl.concat(frame.with_columns(target=pl.lit(target)) for target, frame in asking.items())
+        nearest = composition.nearest(first, examples, texts).to_dicts()
     made_from = [one["made_from"] for one in measured]
     versions = sorted({pair for one in made_from for pair in one["versions"].items()})
     numbers = {
@@ -92,8 +93,8 @@ def main(
         "tasks": tasks,
         "heldout": {key: measured[0]["heldout"][key] for key in ("examples", "tokens")},
         "targets": [
-            {"name": target, "queries": frame.height, "heldout": measured[0]["targets"].get(target, {"examples": 0})["examples"]}
-            for target, frame in zip(names, asking)
+            {"name": name, "queries": frame.height, "heldout": measured[0]["targets"].get(name, {}).get("examples", 0)}
+            for name, frame in asking.items()
         ],
         "nearest": nearest,
         **{name: frame.to_dicts() for name, frame in made.items()},
