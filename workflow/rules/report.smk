@@ -2,7 +2,12 @@
 
 SELECTION_CARDS = sorted({str(Path(path).parent / "README.md") for path in of_runs(SELECTION)})
 ADAPTER_CARDS = of_runs(f"{ADAPTER}/README.md")
-LICENSES = json.dumps({source.name: source.license for source in CONFIG.data.sources})
+LICENSES = json.dumps(
+    {
+        kind: {source.name: source.license for source in sources}
+        for kind, sources in (("sources", CONFIG.data.sources), ("targets", CONFIG.targets))
+    }
+)
 # What changes no result is not part of what made it.
 CONFIG_JSON = CONFIG.model_dump_json(exclude={"throughput", "estimate"})
 TEMPLATES = "src/moesift/report/template"  # part of the code, which the digest of modules does not see

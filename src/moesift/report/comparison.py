@@ -79,7 +79,7 @@ def runs_of(selections: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
     """
     corrupted = pl.col("corruption") != CLEAN
     share = corrupted.mean() if pool.select(corrupted.any()).item() else pl.lit(None, pl.Float64)
-    kept = selections.join(pool.select("id", "corruption"), on="id", maintain_order="left")
+    kept = selections.join(pool.select("id", "corruption"), on="id", how="left", maintain_order="left")
     runs = kept.group_by(RUN, maintain_order=True)
     return runs.agg(examples=pl.len().cast(pl.Int64), ratio=pl.count("corruption") / pool.height, corrupted=share)
 

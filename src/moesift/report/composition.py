@@ -69,7 +69,8 @@ def taken_by_target(selections: pl.DataFrame) -> pl.DataFrame:
     """
     groups = selections.group_by(*RUN, "target", "source", maintain_order=True)
     counts = groups.agg(examples=pl.len().cast(pl.Int64), similarity=pl.mean("score"))
-    return counts.sort("examples", "source", descending=[True, False]).sort(*RUN, "target", maintain_order=True)
+    of_targets = counts.group_by(*RUN, "target", maintain_order=True)
+    return pl.concat(part.sort("examples", descending=True, maintain_order=True) for _, part in of_targets)
 
 
 def nearest(selections: pl.DataFrame, pool: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
@@ -84,8 +85,8 @@ def nearest(selections: pl.DataFrame, pool: pl.DataFrame, queries: pl.DataFrame)
     Returns:
         Columns method, target, query, query_text, similarity, id, source, text. Texts are the turns, each cut.
     """
-    best = selections.filter(pl.col("score").rank("ordinal", descending=True).over("method", "target") <= NEAREST)
-    best = best.sort("score", descending=True).sort("method", "target", maintain_order=True)
+    of_targets = selections.group_by("method", "target", maintain_order=True)
+    best = pl.concat(part.sort("score", descending=True, maintain_order=True).head(NEAREST) for _, part in of_targets)
     asked = queries.select("target", query="id", query_text=_text())
     best = best.join(asked, on=["target", "query"], how="left", validate="m:1", maintain_order="left")
     texts = pool.filter(pl.col("id").is_in(best["id"].implode())).select("id", text=_text())

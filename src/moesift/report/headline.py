@@ -1,4 +1,4 @@
-"""The answer in at most three sentences, each around a number."""
+"""The answer in a few sentences, each around a number."""
 
 from collections.abc import Sequence
 
@@ -31,8 +31,8 @@ def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Seque
     main = main_outcome(summary)
     name, losses, budgets = outcome_text(main), selected.filter(outcome=main), budgets_of(selected)
     targets = selected.filter(pl.col("outcome").str.starts_with(OF_TARGET), pl.col("outcome") != main)
-    counts = f"{name[0].upper()}{name[1:]} against random: {_counted(losses, ' selections')}."
-    counts += f" By target: {_counted(targets, '')}." if targets.height else ""
+    counts = [f"{name[0].upper()}{name[1:]} against random: {_counted(losses)}."]
+    counts += [f"Single targets: {_counted(targets)}."] if targets.height else []
     randoms = dict(summary.filter(outcome=main, method=RANDOM)["budget", "value"].iter_rows())
     sentences = []
     for budget in dict.fromkeys([budgets[0], budgets[-1]]):
@@ -50,12 +50,12 @@ def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Seque
             else f"At {at}, {method} has the lowest {name}, {random + difference:.3f}; random: {random:.3f}; "
             f"difference {shown}."
         )
-    return [*sentences, ONE_SEED] if losses["seeds"].max() == 1 else [counts, *sentences]
+    return [*sentences, ONE_SEED] if losses["seeds"].max() == 1 else [*counts, *sentences]
 
 
-def _counted(differences: pl.DataFrame, noun: str) -> str:
-    verdicts = differences["verdict"].to_list()
-    return (
-        f"{verdicts.count(BETTER)} of {len(verdicts)}{noun} significantly better, "
-        f"{verdicts.count(WORSE)} significantly worse"
-    )
+def _counted(differences: pl.DataFrame) -> str:
+    """Return how many verdicts there are of each kind; those of one target are of selections, of several of pairs."""
+    verdicts, single = differences["verdict"].to_list(), differences["outcome"].n_unique() == 1
+    noun = "selections" if single else "comparisons"
+    better, worse = verdicts.count(BETTER), verdicts.count(WORSE)
+    return f"{better} of {len(verdicts)} {noun} significantly better, {worse} significantly worse"
