@@ -7,6 +7,7 @@ from typing import Any, Literal
 import polars as pl
 import torch
 from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift import config, flags, progress
 from moesift.errors import UserError
@@ -29,6 +30,7 @@ def main(
     token_budget: int,
     max_length: int,
     evaluate: config.Evaluate,
+    targets: dict[str, flags.Parquet] | None = None,
     adapter: Path | None = None,
     tasks_folder: Path | None = None,
 ) -> None:
@@ -45,6 +47,7 @@ def main(
         token_budget: tokens in a batch of held-out examples, padding included; 0 takes what suits the device.
         max_length: tokens a held-out example may have.
         evaluate: key tasks.
+        targets: JSON: parquet of the held-out examples of each target, by its name.
         adapter: directory of an adapter; without it the target is measured untuned.
         tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
     """
@@ -59,17 +62,17 @@ def main(
         except (OSError, ValueError) as error:
             raise UserError(f"{adapter}: not a complete adapter of `train_adapter`: {error}") from error
 
-    examples = pl.read_parquet(heldout, columns=["id", "messages"]).with_row_index("doc_id")
-    encoded = encode_responses(examples["messages"].to_list(), tokenizer, max_length)
-    has_response = pl.Series([example is not None for example in encoded])
-    usable = [example for example in encoded if example is not None]
-    losses = heldout_losses(target, usable, tokenizer.pad_token_id, token_budget)
+    files = {"heldout": heldout, **{f"heldout:{name}": path for name, path in (targets or {}).items()}}
+    by_example = {
+        name: losses_by_example(target, tokenizer, path, max_length, token_budget) for name, path in files.items()
+    }
     with progress.plain():  # lm-eval shows bars of its own
         measured = run_tasks(target, tokenizer, evaluate.tasks, tasks_folder, batch_size)
 
     result = {
         **label,
-        "heldout": heldout_loss(losses),
+        "heldout": heldout_loss(by_example["heldout"]),
+        "targets": {name: heldout_loss(by_example[f"heldout:{name}"]) for name in targets or {}},
         "tasks": measured.tasks,
         "made_from": {
             "model": model,
@@ -80,14 +83,32 @@ def main(
             "versions": versions(),
         },
     }
-    by_example = examples.filter(has_response).select("doc_id", doc_hash="id").hstack(losses)
-    rows = by_example.unpivot(["nll", "tokens"], index=["doc_id", "doc_hash"], variable_name="metric")
-    rows = pl.concat([rows.with_columns(task=pl.lit("heldout")), measured.questions], how="diagonal_relaxed")
+    losses = pl.concat(frame.with_columns(task=pl.lit(name)) for name, frame in by_example.items())
+    rows = losses.unpivot(["nll", "tokens"], index=["task", "doc_id", "doc_hash"], variable_name="metric")
+    rows = pl.concat([rows, measured.questions], how="diagonal_relaxed")
     with atomic_write(questions) as part:
         rows.select(*QUESTIONS).write_parquet(part)
     with atomic_write(out) as part:
         part.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["heldout"]))
+
+
+def losses_by_example(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, heldout: Path, max_length: int, token_budget: int
+) -> pl.DataFrame:
+    """Return doc_id, doc_hash, nll and tokens of the held-out examples that have a response token within `max_length`.
+
+    Raises:
+        UserError: none has.
+    """
+    examples = pl.read_parquet(heldout, columns=["id", "messages"]).with_row_index("doc_id")
+    encoded = encode_responses(examples["messages"].to_list(), tokenizer, max_length)
+    usable = [example for example in encoded if example is not None]
+    if not usable:
+        raise UserError(f"{heldout}: no example has a response token within data.max_length: {max_length}; raise it")
+    losses = heldout_losses(model, usable, tokenizer.pad_token_id, token_budget)
+    has_response = pl.Series([example is not None for example in encoded])
+    return examples.filter(has_response).select("doc_id", doc_hash="id").hstack(losses)
 
 
 if __name__ == "__main__":
