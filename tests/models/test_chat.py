@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from moesift.demo.embedded import train_tokenizer
 from moesift.errors import UserError
 from moesift.models.chat import (
-    PLAIN_TEMPLATE,
     Encoded,
     _overlapping,
     encode,
@@ -16,6 +15,7 @@ from moesift.models.chat import (
     responses_alone,
     with_template,
 )
+from moesift.models.templates import PLAIN_TEMPLATE
 
 TURNS = [
     {"role": "system", "content": "be brief"},

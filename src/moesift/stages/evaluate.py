@@ -69,7 +69,7 @@ def main(
 
     result = {
         **label,
-        "heldout": heldout_loss(losses),
+        "heldout": heldout_loss(losses) | {"left_out": len(encoded) - len(usable)},
         "tasks": measured.tasks,
         "made_from": {
             "model": model,
