@@ -21,6 +21,11 @@ def files_of_state(wildcards):
     return model_files(wildcards.state) if of_role else f"{RESULTS}/warmup/{wildcards.state}"
 
 
+def watched_of_state(wildcards):
+    """Return a digest of the files of a model as it came; an epoch of the warm-up is an input."""
+    return watched(wildcards.state) if wildcards.state in ("selector", "target") else ""
+
+
 rule run_pass:
     input:
         model=files_of_state,
@@ -39,6 +44,7 @@ rule run_pass:
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=model_of_state,
+        watched=watched_of_state,
         is_epoch=lambda wildcards: "--is-epoch" if wildcards.state.startswith("seed-") else "",
         max_length=CONFIG.data.max_length,
         code=lambda wildcards: digest("stages.run_pass", f"passes.{wildcards.pass_name}"),
@@ -60,6 +66,8 @@ rule merge_pass:
         # Not their names, which would be too long for one command where there are a thousand.
         shards=f"{PASS}.shards",
         number=CONFIG.throughput.shards,
+        # The shards are gone when it is made: what they were made by is asked of it.
+        watched=watched_of_state,
         code=digest("stages.merge_pass"),
     shell:
         "{PYTHON} -m moesift.stages.merge_pass --shards {params.shards} --number {params.number}"

@@ -104,8 +104,8 @@ def require_embeddings(tokenizer: PreTrainedTokenizerFast, rows: int) -> None:
         listed = ", ".join(f"{token} ({id})" for token, id in sorted(missing.items(), key=lambda item: item[1])[:5])
         advice = "name another pad_token in tokenizer_config.json, or " if set(missing.values()) == {padding} else ""
         raise UserError(
-            f"{tokenizer.name_or_path}: its tokenizer has {len(missing)} tokens that the model, with {rows} rows in its "
-            f"embedding, has none for: {listed}; {advice}enlarge the embedding with resize_token_embeddings"
+            f"{tokenizer.name_or_path}: the tokenizer has {len(missing)} tokens for which the model has no embedding (it "
+            f"has {rows}): {listed}; {advice}enlarge the embedding with resize_token_embeddings"
         )
 
 
@@ -262,15 +262,13 @@ def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
 def _tokenise_spelled(conversation: Rendered, tokenizer: PreTrainedTokenizerFast, special: re.Pattern[str]) -> Tokens:
     """Return tokens and offsets, with ordinary tokens where a message contains a special token as text.
 
-    The text is tokenised as a whole, because some tokenizers put a space before a text, by one that takes special tokens
-    for ordinary text. It has a token of its own for each of those that the template wrote.
+    The text is tokenised as a whole, because some tokenizers put a space before a text, by a copy that takes special
+    tokens for ordinary text. It has tokens of its own for those that the template wrote.
     """
-    text, characters, added = conversation.text, set(conversation.text), tokenizer.added_tokens_decoder
-    size = len(added)
+    text, characters, size = conversation.text, set(conversation.text), len(tokenizer.added_tokens_decoder)
     blocks = range(0x100000, 0x10FFFE - size, size)
     first = next(block for block in blocks if characters.isdisjoint(map(chr, range(block, block + size))))
-    literal, stands_for = _literal(tokenizer, first)
-    marks = {added[id].content: literal.id_to_token(mark) for mark, id in stands_for.items()}
+    literal, marks, stands_for = _literal(tokenizer, first)
     bounds, pieces = [0, *itertools.chain(*conversation.spelled), len(text)], []
     for number, (start, end) in enumerate(itertools.pairwise(bounds)):
         piece = text[start:end]
@@ -280,10 +278,11 @@ def _tokenise_spelled(conversation: Rendered, tokenizer: PreTrainedTokenizerFast
 
 
 @functools.lru_cache(maxsize=2)  # of a large vocabulary it takes a second
-def _literal(tokenizer: PreTrainedTokenizerFast, first: int) -> tuple[Tokenizer, dict[int, int]]:
-    """Return a copy of a tokenizer that takes special tokens for ordinary text, and what others of its tokens stand for.
+def _literal(tokenizer: PreTrainedTokenizerFast, first: int) -> tuple[Tokenizer, dict[str, str], dict[int, int]]:
+    """Return a copy of a tokenizer that takes special tokens for text, and has others that stand for them.
 
-    For each special token it has another one, of a character without a meaning, as often as the token has characters.
+    Each of these is a character without a meaning, as often as the special token has characters: by the special token,
+    and their ids to its id.
 
     Args:
         tokenizer: is not changed.
@@ -293,10 +292,10 @@ def _literal(tokenizer: PreTrainedTokenizerFast, first: int) -> tuple[Tokenizer,
     literal.encode_special_tokens = True
     literal.no_truncation()
     literal.no_padding()
-    stands_for = {}
+    marks, stands_for = {}, {}
     special = ((id, token) for id, token in tokenizer.added_tokens_decoder.items() if token.special)
     for code, (id, token) in enumerate(special, start=first):
-        mark = chr(code) * len(token.content)
+        mark = marks[token.content] = chr(code) * len(token.content)
         literal.add_tokens([AddedToken(mark, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)])
-        stands_for[literal.token_to_id(mark)] = id
-    return literal, stands_for
+        stands_for[literal.encode(mark, add_special_tokens=False).ids[0]] = id
+    return literal, marks, stands_for

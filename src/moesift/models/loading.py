@@ -153,7 +153,7 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         raise UserError(f"{model}: cannot be loaded as a causal language model: {_reason(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
         raise UserError(f"{model}: its files lack {len(missing)} of its weights, such as {missing[0]}")
-    require_embeddings(tokenizer, loaded.get_input_embeddings().weight.shape[0])
+    require_embeddings(tokenizer, next(loaded.get_input_embeddings().parameters()).shape[0])
     loaded = loaded.to(device()).eval()
     suit_device(loaded)
     return loaded, tokenizer
