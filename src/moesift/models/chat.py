@@ -104,8 +104,8 @@ def require_embeddings(tokenizer: PreTrainedTokenizerFast, rows: int) -> None:
         listed = ", ".join(f"{token} ({id})" for token, id in sorted(missing.items(), key=lambda item: item[1])[:5])
         advice = "name another pad_token in tokenizer_config.json, or " if set(missing.values()) == {padding} else ""
         raise UserError(
-            f"{tokenizer.name_or_path}: the tokenizer has {len(missing)} tokens for which the model has no embedding (it "
-            f"has {rows}): {listed}; {advice}enlarge the embedding with resize_token_embeddings"
+            f"{tokenizer.name_or_path}: {len(missing)} tokens of the tokenizer have no embedding in the model, which "
+            f"has {rows}: {listed}; {advice}enlarge the embedding with resize_token_embeddings"
         )
 
 

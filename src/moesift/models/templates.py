@@ -78,6 +78,7 @@ class Template:
             self.opening = prompt[asked:]
         found = self.special.search(text, answered)
         self.closing = text[answered : found.end()] if found else text[answered:].rstrip()
+        self.render(PROBE)
 
     def render(self, messages: Sequence[dict[str, str]]) -> Rendered:
         """Return the text of a conversation with its responses.
