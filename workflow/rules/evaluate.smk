@@ -43,6 +43,7 @@ rule evaluate_run:
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=model_name("target"),
+        watched=watched("target"),
         adapter=lambda wildcards: "" if wildcards.run == "base" else f"--adapter {RESULTS}/adapters/{wildcards.run}",
         label=label_of,
         targets=json.dumps(TARGETS_HELDOUT),

@@ -14,6 +14,7 @@ rule check_models:
         target=CONFIG.target.model,
         upcycled="--upcycled" if CONFIG.selector.upcycle else "",
         needs_routers=bool(PLAN.routed),
+        watched=lambda wildcards: [watched(role) for role in NAMED],
         code=digest("stages.check_models"),
     shell:
         "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"

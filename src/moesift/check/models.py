@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedToken
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.demo import embedded
 from moesift.errors import UserError
+from moesift.models.chat import require_embeddings
 from moesift.models.loading import load_config, load_tokenizer, require_safetensors
 from moesift.models.routers import has_routers
 from moesift.models.shapes import Shape, shape_of
@@ -30,13 +31,12 @@ def described(key: str, model: str) -> dict[str, str | bool | None]:
     Models that the workflow makes are not there yet.
 
     Raises:
-        UserError: the model is not there, has no safetensors or no fast tokenizer.
+        UserError: the model is not there, has no safetensors, no fast tokenizer, or no embedding for some tokens.
     """
     if model in (EMBEDDED, SMOLLM2):
         routers = model == EMBEDDED and key == "selector.model"
         return {"model": model, "architecture": None, "routers": routers, "commit": None}
-    config = _config(key, model)
-    load_tokenizer(model)
+    config, _ = _read(key, model)
     commit = getattr(config, "_commit_hash", None)  # a directory has none
     return {"model": model, "architecture": config.model_type, "routers": has_routers(config), "commit": commit}
 
@@ -76,7 +76,7 @@ def outline(config: Config, role: str, model: str, tokenizer: str | None) -> Out
         shape = embedded.moe_config(words) if role == "selector" else embedded.dense_config(words)
         dtype = torch.float32
     else:
-        shape, words = _config(f"{role}.model", model), load_tokenizer(model)
+        shape, words = _read(f"{role}.model", model)
         dtype = cast(torch.dtype | None, shape.get_text_config().dtype)
     upcycle = config.selector.upcycle
     if role == "selector" and upcycle is not None:
@@ -88,8 +88,10 @@ def outline(config: Config, role: str, model: str, tokenizer: str | None) -> Out
     return Outline(shape_of(empty, config.train.lora_targets if role == "target" else []), words, positions)
 
 
-def _config(key: str, model: str) -> PreTrainedConfig:
+def _read(key: str, model: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerFast]:
     config = load_config(model, key)
     require_safetensors(model)
     has_routers(config)  # refuses what is not a causal language model
-    return config
+    tokenizer = load_tokenizer(model)
+    require_embeddings(tokenizer, config.get_text_config().vocab_size)
+    return config, tokenizer

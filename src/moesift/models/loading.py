@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from moesift.errors import UserError
 from moesift.gpus import GIVEN
-from moesift.models.chat import with_template
+from moesift.models.chat import require_embeddings, with_template
 from moesift.models.experts import suit_device
 
 logging.set_verbosity_error()
@@ -153,6 +153,7 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         raise UserError(f"{model}: cannot be loaded as a causal language model: {_reason(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
         raise UserError(f"{model}: its files lack {len(missing)} of its weights, such as {missing[0]}")
+    require_embeddings(tokenizer, next(loaded.get_input_embeddings().parameters()).shape[0])
     loaded = loaded.to(device()).eval()
     suit_device(loaded)
     return loaded, tokenizer

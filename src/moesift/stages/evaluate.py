@@ -69,10 +69,14 @@ def main(
     with progress.plain():  # lm-eval shows bars of its own
         measured = run_tasks(target, tokenizer, evaluate.tasks, tasks_folder, batch_size)
 
+    losses = {
+        name: heldout_loss(frame) | {"left_out": pl.read_parquet(files[name], columns=["id"]).height - frame.height}
+        for name, frame in by_example.items()
+    }
     result = {
         **label,
-        "heldout": heldout_loss(by_example["heldout"]),
-        "targets": {name: heldout_loss(by_example[f"heldout:{name}"]) for name in targets or {}},
+        "heldout": losses["heldout"],
+        "targets": {name: losses[f"heldout:{name}"] for name in targets or {}},
         "tasks": measured.tasks,
         "made_from": {
             "model": model,
@@ -83,8 +87,8 @@ def main(
             "versions": versions(),
         },
     }
-    losses = pl.concat(frame.with_columns(task=pl.lit(name)) for name, frame in by_example.items())
-    rows = losses.unpivot(["nll", "tokens"], index=["task", "doc_id", "doc_hash"], variable_name="metric")
+    rows = pl.concat(frame.with_columns(task=pl.lit(name)) for name, frame in by_example.items())
+    rows = rows.unpivot(["nll", "tokens"], index=["task", "doc_id", "doc_hash"], variable_name="metric")
     rows = pl.concat([rows, measured.questions], how="diagonal_relaxed")
     with atomic_write(questions) as part:
         rows.select(*QUESTIONS).write_parquet(part)

@@ -9,12 +9,13 @@ from transformers import set_seed
 
 from moesift import config, flags
 from moesift.files import atomic_write
+from moesift.launch import files_of_launch
 from moesift.live import view
 from moesift.models.adapters import add_lora
 from moesift.models.batches import shuffled_batches
 from moesift.models.chat import encode_responses
 from moesift.models.loading import checkpoint_activations, load_model
-from moesift.provenance import digest, versions
+from moesift.provenance import content, digest, versions
 from moesift.training.accelerator import launched
 from moesift.training.lora import tune
 from moesift.training.state import States, fingerprint
@@ -66,8 +67,8 @@ def main(
 
     settings = {"seed": seed, "max_length": max_length, "model": model, "selection": str(selection)}
     settings |= train.model_dump(mode="json")
-    code = {"code": digest("stages.train_adapter")}
-    job = fingerprint(settings | code, [example.ids for example in examples])
+    made_by = {"code": digest("stages.train_adapter"), "files": content(model, *files_of_launch(train.accelerate))}
+    job = fingerprint(settings | made_by, [example.ids for example in examples])
     states = States(state, job, accelerator.is_main_process, save_every)
     with view(live if accelerator.is_main_process else None) as show:
         trained, losses, seconds = tune(
