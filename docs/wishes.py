@@ -1,4 +1,4 @@
-"""Print the file of docs/tutorial.md: twenty-four questions about the house with answers, and a line that is not JSON."""
+"""Print the file of docs/tutorial.md: twenty-four household questions with answers, and a line that is not JSON."""
 
 import json
 

@@ -42,7 +42,7 @@ def less(
     rates = {epoch: queries[f"learning_rate_{epoch}"].nanmedian().item() for epoch in epochs}
     wanted = {epoch: queries[f"gradient_{epoch}"] * rate / sum(rates.values()) for epoch, rate in rates.items()}
     for block in pool:
-        yield sum(block[f"adam_{epoch}"] @ gradients.T for epoch, gradients in wanted.items())
+        yield torch.stack([block[f"adam_{epoch}"] @ gradients.T for epoch, gradients in wanted.items()]).sum(dim=0)
 
 
 @method(
