@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from moesift import config
 from moesift.errors import UserError
-from moesift.models.adapters import load_checkpoint
 from moesift.models.gradients import lora_matrices
+from moesift.models.lora_checkpoints import load_checkpoint
 from moesift.stages import lora_warmup
 
 TRAIN = {"accelerate": "config/accelerate/single.yaml", "epochs": 2, "learning_rate": 0.01, "warmup_ratio": 0.0}

@@ -4,22 +4,30 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.demo import embedded
 from moesift.errors import UserError
 from moesift.models.chat import require_embeddings
 from moesift.models.loading import load_config, load_tokenizer, require_safetensors
+from moesift.models.lora_weights import lora_weights
 from moesift.models.routers import has_routers
 from moesift.models.shapes import Shape, shape_of
 from moesift.models.upcycling import upcycled_config
 from moesift.plan import no_routers
 
+# The kind of the targets that the workflow makes, and their layers, before they are there.
+MADE_HERE = {
+    model: LlamaConfig(num_hidden_layers=layers, tie_word_embeddings=True)
+    for model, layers in {EMBEDDED: embedded.LAYERS, SMOLLM2: 30}.items()
+}
+
 
 class Outline(NamedTuple):
     """A model without its weights."""
 
+    empty: PreTrainedModel  # on the meta device
     shape: Shape
     tokenizer: PreTrainedTokenizerFast
     positions: int | None  # that it was made for; None where its configuration does not say
@@ -82,10 +90,23 @@ def outline(config: Config, role: str, model: str, tokenizer: str | None) -> Out
     if role == "selector" and upcycle is not None:
         shape = upcycled_config(shape, upcycle.experts, upcycle.experts_per_token)
         dtype = dtype if upcycle.dtype is None else getattr(torch, upcycle.dtype)
-    with torch.device("meta"):  # no memory is taken; weights without a dtype are float32
-        empty = AutoModelForCausalLM.from_config(shape, dtype=dtype or torch.float32)
+    empty = _empty(shape, dtype or torch.float32)  # weights without a dtype are float32
     positions = getattr(shape.get_text_config(), "max_position_embeddings", None)
-    return Outline(shape_of(empty, config.train.lora_targets if role == "target" else []), words, positions)
+    return Outline(empty, shape_of(empty), words, positions)
+
+
+def require_lora(model: str, targets: Sequence[str], dropout: float) -> None:
+    """Check that LoRA fits a target, which is looked at as `described` does.
+
+    Raises:
+        UserError: it does not, as `lora_weights` says.
+    """
+    lora_weights(_empty(MADE_HERE.get(model) or load_config(model, "target.model"), torch.float32), targets, dropout)
+
+
+def _empty(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    with torch.device("meta"):  # no memory is taken
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
 def _read(key: str, model: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerFast]:

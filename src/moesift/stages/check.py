@@ -3,6 +3,7 @@
 No weights are read, only a sample of each source, and no GPU is needed. All problems are listed at the end.
 """
 
+import dataclasses
 import io
 import shutil
 import time
@@ -27,6 +28,7 @@ from moesift.evaluation.tasks import refuse_unknown
 from moesift.gpus import devices
 from moesift.models.chat import NO_END, encode, end_of_turn
 from moesift.models.loading import require_gpus
+from moesift.models.lora_weights import lora_weights
 from moesift.plan import planned
 
 NO_LIMIT = 2**62  # tokens
@@ -74,7 +76,11 @@ def main(
     models: dict[str, Outline] = {}
     for role, model in {"selector": selector, "target": target}.items():
         if found := problems.attempt(outline, config, role, model, tokenizer):
-            models[role], shape = found, found.shape
+            shape = found.shape
+            if role == "target":
+                lora = problems.attempt(lora_weights, found.empty, config.train.lora_targets, config.train.lora_dropout)
+                shape = dataclasses.replace(shape, lora=tuple(lora or ()))
+            models[role] = found._replace(shape=shape)
             experts = f", {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
             print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}")
             ending = end_of_turn(found.tokenizer)
@@ -82,8 +88,6 @@ def main(
     if "selector" in models:
         has_routers = models["selector"].shape.routed > 0
         problems.attempt(require_routers, config.selector.model, has_routers, False, plan.routed)
-    if "target" in models and not models["target"].shape.lora:
-        problems.append(f"train.lora_targets: the target has no module called {', '.join(config.train.lora_targets)}")
 
     samples = [found for source in config.data.sources if (found := problems.attempt(sample, source))]
     examples = sum(each.size(config.estimate.pool_examples) for each in samples)

@@ -1,4 +1,4 @@
-"""Measure the target, as it is or with an adapter merged into it: lm-eval's tasks and the loss on held-out examples."""
+"""Measure the target, as it is or with an adapter: lm-eval's tasks and the loss on held-out examples."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import polars as pl
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift import config, flags, progress
@@ -14,8 +13,9 @@ from moesift.errors import UserError
 from moesift.evaluation.heldout import heldout_loss, heldout_losses
 from moesift.evaluation.tasks import QUESTIONS, run_tasks
 from moesift.files import atomic_write
+from moesift.models.adapters import load_adapter
 from moesift.models.chat import encode_responses
-from moesift.models.loading import load_model, require_complete
+from moesift.models.loading import load_model
 from moesift.provenance import commit, machine, versions
 
 
@@ -55,10 +55,9 @@ def main(
     target, tokenizer = load_model(model)
     training = None
     if adapter is not None:
-        require_complete(adapter)
+        target = load_adapter(target, adapter)
         try:
             training = json.loads((adapter / "training.json").read_text())
-            target = PeftModel.from_pretrained(target, adapter).merge_and_unload()
         except (OSError, ValueError) as error:
             raise UserError(f"{adapter}: not a complete adapter of `train_adapter`: {error}") from error
 
@@ -66,6 +65,13 @@ def main(
     by_example = {
         name: losses_by_example(target, tokenizer, path, max_length, token_budget) for name, path in files.items()
     }
+    for frame in by_example.values():
+        if unmeasured := frame.filter(~pl.col("nll").is_finite())["doc_hash"].to_list():
+            advice = "lower train.learning_rate" if adapter else "are its weights complete, and its dtype wide enough?"
+            raise UserError(
+                f"{adapter or model}: the loss is not finite on {len(unmeasured)} held-out examples, such as "
+                f"{', '.join(unmeasured[:3])}; {advice}"
+            )
     with progress.plain():  # lm-eval shows bars of its own
         measured = run_tasks(target, tokenizer, evaluate.tasks, tasks_folder, batch_size)
 

@@ -59,9 +59,10 @@ def main(
     if recompute:
         checkpoint_activations(target)
     tuned = add_lora(target, train.lora_rank, train.lora_alpha, train.lora_dropout, train.lora_targets)
-    rows = pl.read_parquet(selection, columns=["messages", "finished"])
+    rows = pl.read_parquet(selection, columns=["id", "messages", "finished"])
     encoded = encode_responses(rows["messages"].to_list(), tokenizer, max_length, rows["finished"].to_list())
-    examples = [example for example in encoded if example is not None]
+    usable = {id: example for id, example in zip(rows["id"], encoded, strict=True) if example is not None}
+    examples = list(usable.values())
     epochs = (shuffled_batches(len(examples), train.batch_size, seed, epoch) for epoch in range(train.epochs))
     batches = [batch for epoch in epochs for batch in epoch]
 
@@ -74,6 +75,7 @@ def main(
         trained, losses, seconds = tune(
             accelerator,
             tuned,
+            list(usable),
             examples,
             batches,
             tokenizer.pad_token_id,
@@ -99,7 +101,8 @@ def main(
             "versions": versions(),
         }
         with atomic_write(out) as part:
-            accelerator.unwrap_model(trained).save_pretrained(part, state_dict=weights)
+            # No copy of an embedding that has LoRA matrices: it is the target's own.
+            accelerator.unwrap_model(trained).save_pretrained(part, state_dict=weights, save_embedding_layers=False)
             (part / "README.md").unlink()  # peft's empty template; the stage `cards` writes the card
             (part / "training.json").write_text(json.dumps(record, indent=2) + "\n")
         states.remove()
