@@ -1,4 +1,4 @@
-"""Print what a targeted method took, by source, and the first beside their queries: taken.py results/{experiment} {method}."""
+"""Print what a targeted method took, by source and beside its queries: taken.py results/{experiment} {method}."""
 
 import sys
 from pathlib import Path
