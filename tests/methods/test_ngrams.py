@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from moesift.methods.ngrams import BUCKETS, dsir
+from moesift.methods.ngrams import dsir
 from moesift.select.targeted import assign
 
 TEXTS = [
@@ -36,15 +36,16 @@ def published(texts, wanted, smoothing):
         words = re.findall(r"\w+|[^\w\s]+", f"{text}\nNo.".lower()) if text else []
         return Counter(words) + Counter(itertools.pairwise(words))
 
-    def log_share(counts):
-        total = counts.total() + smoothing * BUCKETS
-        return lambda one: math.log((counts[one] + smoothing) / total)
+    target, pool = (sum(map(counted, some), Counter()) for some in (wanted, texts))
 
-    target, pool = (log_share(sum(map(counted, some), Counter())) for some in (wanted, texts))
-    return [sum(n * (target(one) - pool(one)) for one, n in counted(text).items()) for text in texts]
+    def log_ratio(one):
+        share = pool[one] / pool.total()
+        return math.log(smoothing * share + (1 - smoothing) * target[one] / target.total()) - math.log(share)
+
+    return [sum(n * log_ratio(one) for one, n in counted(text).items()) for text in texts]
 
 
-@pytest.mark.parametrize("smoothing", [1.0, 0.01])
+@pytest.mark.parametrize("smoothing", [0.8, 1e-8])
 def test_dsir_is_as_published(smoothing):
     metals, cats = ["Is lead a metal?", "Iron!"], ["the cat"]
     found = lambda: dsir(blocks(TEXTS), queries(metals=metals, cats=cats), smoothing=smoothing, seed=0)  # noqa: E731

@@ -25,25 +25,29 @@ def dsir(
     pool: Blocks,
     queries: Block,
     *,
-    smoothing: Annotated[float, Field(gt=0)] = 1.0,
+    smoothing: Annotated[float, Field(gt=0, lt=1)] = 0.8,
     gumbel: bool = False,
     seed: int,
 ) -> Iterator[np.ndarray]:
     """Return each example's log importance weight, Σ_b c_b [log p_target(b) - log p_pool(b)], for each target, (B, T).
 
     c_b counts the lower-cased words and pairs of neighbouring words of prompt and response that a hash sends to bucket
-    b, and p are shares of such counts, with `smoothing` added to each bucket. As published it is a sum, not a mean: the
-    more of its words point to the target, the better an example is, and the longer.
+    b, p_pool are shares of such counts, and p_target is a mixture: `smoothing` of p_pool, and the rest of the shares in
+    the queries. (The paper's targets are so large that 1e-8 will do; of a few queries most of what is left is noise
+    then.) As published, it is a sum and not a mean: the more of its words point to the target, the better an example
+    is, and so the longer ones come first or last.
 
     Args:
-        gumbel: add Gumbel noise, so that the best are a draw without replacement by these weights, as published; by
-            default they are the best. Weights of long examples differ by more than the noise.
+        gumbel: add Gumbel noise, so that the first ones are a draw without replacement by these weights, as published.
+            By default they are the best ones, as of every other method.
         seed: of the noise.
     """
     owners, of_queries = np.array(queries["target"].tolist()), _counts(queries["messages"])
-    of_targets = [of_queries[owners == target].sum(axis=0) for target in range(owners.max() + 1)]
+    of_targets = np.stack([of_queries[owners == target].sum(axis=0) for target in range(owners.max() + 1)])  # (T, b)
     of_pool = sum(_counts(block["messages"]).sum(axis=0) for block in pool)  # (b,)
-    difference = np.stack([_log_shares(one, smoothing) - _log_shares(of_pool, smoothing) for one in of_targets], axis=1)
+    shares = of_targets / of_targets.sum(axis=1, keepdims=True)
+    ratios = shares * of_pool.sum() / np.maximum(of_pool, 1)  # what the pool never has, no example counts
+    difference = np.log(smoothing + (1 - smoothing) * ratios).T  # (b, T)
     noise = np.random.default_rng(seed)
     for block in pool:
         counts = _counts(block["messages"])
@@ -61,9 +65,3 @@ def _counts(conversations: Sequence[Sequence[Mapping[str, str]]]) -> Any:
         token_pattern=WORD, ngram_range=(1, 2), n_features=BUCKETS, alternate_sign=False, norm=None
     )
     return csr_array(hashing.transform("\n".join(turn["content"] for turn in turns) for turns in conversations))
-
-
-def _log_shares(counts: Any, smoothing: float) -> np.ndarray:
-    """Return the logarithm of each bucket's share of the counts, (b,)."""
-    smoothed = counts + smoothing
-    return np.log(smoothed / smoothed.sum())
