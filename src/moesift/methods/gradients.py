@@ -1,8 +1,8 @@
 """Methods of gradients over LoRA matrices: which examples would move the model as the queries of a target would."""
 
-import functools
-import operator
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveInt
@@ -44,7 +44,7 @@ def less(
     rates = {epoch: queries[f"learning_rate_{epoch}"].nanmedian().item() for epoch in epochs}
     wanted = {epoch: queries[f"gradient_{epoch}"] * rate / sum(rates.values()) for epoch, rate in rates.items()}
     for block in pool:
-        yield functools.reduce(operator.add, (block[f"adam_{epoch}"] @ wanted[epoch].T for epoch in epochs))
+        yield reduce(add, (block[f"adam_{epoch}"] @ gradients.T for epoch, gradients in wanted.items()))
 
 
 @method(
