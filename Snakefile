@@ -83,6 +83,7 @@ scattergather:
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/warmup.smk"
+include: "workflow/rules/gradients.smk"
 include: "workflow/rules/passes.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/select.smk"

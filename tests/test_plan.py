@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from moesift.fields import ConfigError
-from moesift.methods import METHODS, Column
+from moesift.methods import METHODS, Column, method
 from moesift.plan import TARGET_TOKENS, Run, describe, files_of, parameters_json, passes_of, planned
 from moesift.validation import validated
 
@@ -47,7 +47,7 @@ def test_every_method_is_planned_by_name_and_by_label():
         "caption": METHODS["router"].caption,
         "source": "moesift",
         "keeps": "budget",
-        "targeted": False,
+        "targets": [],
         "parameters": {"layers": [1, 2], "tokens": "response"},
     }
 
@@ -94,6 +94,18 @@ def test_what_reads_the_loss_after_the_warm_up_needs_one_that_lowers_it_and_leav
     assert said.startswith(f"methods: {labels} reads the loss after the warm-up, which warmup.objective: contrastive")
     (said,) = refused(entries, warmup={"examples": None})
     assert said.startswith(f"warmup.examples: null trains on the whole pool, but {labels} scores only")
+
+
+def test_gradients_are_read_of_epochs_that_are_trained():
+    (said,) = refused(
+        ["less", "gist"], targets=TARGETS, gradients={"train": DEFAULT["gradients"]["train"] | {"epochs": 2}}
+    )
+    assert said.startswith(
+        "methods: less reads the gradients of lora-3, lora-4, but gradients.train.epochs is 2: train"
+    )
+    assert plan_of([{"less": {"epochs": [4]}}, {"gist": {"epoch": 4}}], targets=TARGETS).routed == []
+    (said,) = refused([{"less": {"epochs": [1, 1]}}], targets=TARGETS)
+    assert said.startswith("methods.less: epochs: ")
 
 
 @pytest.mark.parametrize(
@@ -219,3 +231,41 @@ def test_the_modules_of_a_score_are_those_of_both_methods():
     low, nll = plan_of([{"bottom": {"of": "router"}}, "nll"]).methods.values()
     assert low.modules == ["methods.baselines", "methods.routers"]
     assert nll.modules == ["methods.likelihood"]
+
+
+def test_a_method_reads_the_queries_of_all_targets_of_some_or_of_each(declared):
+    two = [*TARGETS, {"name": "other", "wheel": "csqa", "heldout": 0}]
+    entries = [
+        "near",
+        {
+            "one": {"method": "near", "targets": ["other"]},
+        },
+        {"own": {"method": "near", "targets": "each"}},
+    ]
+    plan = plan_of(entries, targets=two, select={"ratio": 0.1})
+    assert {label: chosen.targets for label, chosen in plan.methods.items()} == {
+        "near": ["mine", "other"],
+        "one": ["other"],
+        "own.mine": ["mine"],
+        "own.other": ["other"],
+    }
+    assert [run.method for run in plan.runs] == ["near", "one", "own.mine", "own.other"]
+    assert plan.methods["near"].reject is None  # the filter is for scores of quality
+    (said,) = refused([{"near": {"targets": ["nobody"]}}], targets=two)
+    assert said == "methods.near: targets: no target is called nobody; there are mine, other"
+    (said,) = refused([{"nll": {"targets": "each"}}], targets=two)
+    assert said == "methods.nll: targets does not apply to nll; remove it"
+    (said,) = refused(["near"])
+    assert said.startswith("methods.near: near selects for tasks, and `targets` names none")
+
+
+@pytest.fixture
+def declared():
+    """A targeted method of the test's own."""
+
+    @method(targeted=True, reads={"hidden": Column("likelihood", "hidden")}, caption="", source="")
+    def near(pool, queries):
+        yield from ()
+
+    yield near
+    del METHODS["near"]

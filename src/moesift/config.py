@@ -242,7 +242,7 @@ class Target(Section):
 
 
 class Train(Section):
-    """LoRA tuning of the target."""
+    """LoRA tuning: of the target, and under `gradients` of the selector."""
 
     accelerate: File = Field(description="accelerate configuration file: processes, DeepSpeed, precision")
     epochs: Count = Field(description="passes over the selection")
@@ -255,6 +255,14 @@ class Train(Section):
     lora_targets: Annotated[list[str], Field(min_length=1), Unique] = Field(
         description="modules that get LoRA matrices"
     )
+
+
+class Gradients(Section):
+    """What `less` and `gist` read: gradients of the selector after a short LoRA warm-up."""
+
+    share: Ratio = Field(description="share of the pool that the warm-up trains on, drawn by the seed")
+    dimension: Count = Field(description="numbers that each gradient is projected to")
+    train: Train
 
 
 class Task(Section):
@@ -349,6 +357,7 @@ class Config(Section):
     embedded: Embedded
     selector: Selector
     warmup: Warmup
+    gradients: Gradients
     select: Select
     target: Target
     train: Train

@@ -125,6 +125,9 @@ class MethodEntry(Section):
     label: Name = Field(description="name of this entry in paths and tables")
     method: str = Field(description="a declared method; the label by default")
     reject: OpenShare | Literal["select"] | None = Field("select", description="replaces `select.reject`; null ranks")
+    targets: Literal["all", "each"] | Annotated[list[Name], Field(min_length=1), Unique] = Field(
+        "all", description="whose queries it reads: all together, some of them, or a run for `each`, label.target"
+    )
     parameters: dict[str, Any] = Field({}, description="parameters of the method, by name")
 
     @model_validator(mode="before")
@@ -137,7 +140,7 @@ class MethodEntry(Section):
         if len(given) != 1 or not isinstance(settings := next(iter(given.values())), Mapping):
             raise ValueError("must be a name, or one label with a mapping of settings, such as {router: {layers: [2]}}")
         (label,) = given
-        known = {key: settings[key] for key in ("method", "reject") if key in settings}
+        known = {key: settings[key] for key in ("method", "reject", "targets") if key in settings}
         parameters = {key: value for key, value in settings.items() if key not in known}
         return {"label": label, "method": label, **known, "parameters": parameters}
 

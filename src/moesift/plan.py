@@ -22,6 +22,7 @@ class Chosen(NamedTuple):
     method: Method
     parameters: Section
     reject: float | None  # share of each source that is rejected before a random draw; None ranks
+    targets: list[str]  # whose queries it reads
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -72,7 +73,10 @@ def planned(config: Config) -> Plan:
     methods: dict[str, Chosen] = {}
     for entry in config.methods:
         try:
-            methods[entry.label] = _chosen(entry, config)
+            for chosen in _chosen(entry, config):
+                if chosen.label in methods:
+                    raise ConfigError(f"methods: {chosen.label} is listed more than once; give one another label")
+                methods[chosen.label] = chosen
         except ConfigError as error:
             problems.append(str(error))
     columns = {N_TOKENS, *(column for chosen in methods.values() for column in chosen.columns.values())}
@@ -138,7 +142,7 @@ def files_of(
     }
 
 
-def _chosen(entry: MethodEntry, config: Config) -> Chosen:
+def _chosen(entry: MethodEntry, config: Config) -> list[Chosen]:
     if entry.method not in METHODS:
         near = difflib.get_close_matches(entry.method, METHODS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known methods: {', '.join(METHODS)}"
@@ -156,7 +160,18 @@ def _chosen(entry: MethodEntry, config: Config) -> Chosen:
     parameters = parameters_of(declared, entry.parameters)
     declared.columns(parameters)  # some refuse their parameters here
     reject = None if declared.ranks else config.select.reject if entry.reject == "select" else entry.reject
-    return Chosen(entry.label, declared, parameters, reject)
+    if not declared.targeted:
+        if entry.targets != "all":
+            raise ConfigError(f"methods.{entry.label}: targets does not apply to {entry.method}; remove it")
+        return [Chosen(entry.label, declared, parameters, reject, [])]
+    known = [target.name for target in config.targets]
+    if isinstance(entry.targets, list) and (unknown := sorted(set(entry.targets) - set(known))):
+        raise ConfigError(
+            f"methods.{entry.label}: targets: no target is called {', '.join(unknown)}; there are {', '.join(known)}"
+        )
+    if entry.targets == "each":
+        return [Chosen(f"{entry.label}.{name}", declared, parameters, reject, [name]) for name in known]
+    return [Chosen(entry.label, declared, parameters, reject, known if entry.targets == "all" else entry.targets)]
 
 
 def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
@@ -176,6 +191,12 @@ def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
             problems.append(
                 f"methods: {label} reads the loss after the warm-up, which warmup.objective: contrastive does not "
                 f"change; use another objective, or remove {label}"
+            )
+        epochs = config.gradients.train.epochs
+        if late := [state for _, state in passes if state.startswith("lora-") and int(state[5:]) > epochs]:
+            problems.append(
+                f"methods: {label} reads the gradients of {', '.join(sorted(late))}, but gradients.train.epochs is "
+                f"{epochs}: train more epochs, or name earlier ones in its parameters"
             )
         if (WARMUP, "warmed") in passes and config.warmup.examples is None:
             problems.append(
@@ -214,6 +235,6 @@ def describe(chosen: Chosen) -> dict[str, Any]:
         "caption": declared.caption,
         "source": declared.source,
         "keeps": declared.keeps,
-        "targeted": declared.targeted,
+        "targets": chosen.targets,
         "parameters": chosen.parameters.model_dump(mode="json"),
     }

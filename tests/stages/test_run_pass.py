@@ -12,7 +12,7 @@ from moesift.passes.columns import PASSES
 from moesift.passes.shards import merged
 from moesift.stages import merge_pass, run_pass
 
-PASS_NAMES = ("tokens", "likelihood", "routing", "gates")
+PASS_NAMES = ("tokens", "likelihood", "routing", "gates", "representation", "router_logits")
 
 
 @pytest.fixture

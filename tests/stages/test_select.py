@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from moesift import config
-from moesift.stages import contaminated, near_duplicates, select
+from moesift.stages import contaminated, near_duplicates, select, select_queries
 
 
 def talk(text):
@@ -146,15 +146,20 @@ def test_every_question_of_the_tasks_is_looked_for(folder):
         "output_type: generate_until\ntest_split: test\ndoc_to_text: '{{q}}'\ndoc_to_target: '{{a}}'\n"
         "metric_list: [{metric: exact_match}]\n"
     )
+    again = "ten eleven twelve one two three four five six seven, and so on?"  # as the text of 00 and 01, said twice
+    query = pl.DataFrame({"source": ["mine"], "source_index": [7], "messages": [talk(again)]})
+    query.write_parquet(folder / "queries.parquet")
     contaminated.main(
         pool=folder / "pool.parquet",
         out=folder / "found.parquet",
         tasks_folder=folder / "tasks",
         words=10,
         tasks=["quiz"],
+        targets=[folder / "queries.parquet"],
     )
     found = pl.read_parquet(folder / "found.parquet")
-    assert found.select("id", "task", "question").rows() == [("00", "quiz", 1), ("01", "quiz", 1)]
+    asked = [("quiz", 1), ("mine", 7)]
+    assert found.select("id", "task", "question").rows() == [(id, *which) for id in ("00", "01") for which in asked]
     assert found["run"][0] == "one two three four five six seven eight nine ten"
 
 
@@ -164,3 +169,45 @@ def test_budgets_in_tokens_and_the_whole_pool(folder):
     assert selected(folder, "tokens-14", tokens="tokens.parquet")[0] == ["00", "01"]
     assert selected(folder, "tokens-0.31", tokens="tokens.parquet")[0] == ["00", "01", "02"]
     assert selected(folder, "ratio-1", whole=True)[0] == [f"{n:02}" for n in range(10) if n != 3]
+
+
+def test_what_queries_took_is_kept_in_their_order_with_the_query_that_brought_it(folder):
+    turns = [9, 1, 0, None, *range(2, 8)]
+    brought = {"turn": turns, "target": ["x"] * 10, "query": [f"q{n}" for n in range(10)]}
+    scores = pl.read_parquet(folder / "scores.parquet").with_columns(
+        pl.Series(name, of) for name, of in brought.items()
+    )
+    scores.sort("turn", nulls_last=True).write_parquet(folder / "scores.parquet")
+    select.main(
+        scores=folder / "scores.parquet",
+        pool=folder / "pool.parquet",
+        budget="ratio-0.3",
+        whole=False,
+        reject=None,
+        select=config.Select.model_construct(format="parquet", drop_top=0, quota=None, diversity=None),
+        out=folder / "best.parquet",
+        dropped=folder / "dropped.parquet",
+        seed=0,
+    )
+    best = pl.read_parquet(folder / "best.parquet")
+    assert best.select("id", "rank", "target", "query").rows() == [
+        ("02", 1, "x", "q2"),
+        ("01", 2, "x", "q1"),
+        ("04", 3, "x", "q4"),
+    ]
+
+
+def test_the_queries_alone_are_a_selection_as_any_other(folder):
+    pool = pl.read_parquet(folder / "pool.parquet")
+    pool[:3].write_parquet(folder / "one.parquet")
+    pool[2:4].write_parquet(folder / "two.parquet")
+    queries = [folder / "one.parquet", folder / "two.parquet"]
+    select_queries.main(queries, folder / "best.parquet", folder / "dropped.parquet")
+    best = pl.read_parquet(folder / "best.parquet")
+    assert best.select("id", "rank", "score").rows() == [(f"0{n}", n + 1, None) for n in range(4)]
+    assert best.columns == ["id", "rank", "score", "source", "source_index", "messages", "finished"]
+    assert pl.read_parquet(folder / "dropped.parquet").schema == {
+        "id": pl.String,
+        "score": pl.Float64,
+        "reason": pl.String,
+    }

@@ -17,9 +17,9 @@ def model_of_state(wildcards):
 
 
 def state_of_model(wildcards):
-    """Return the flag that says in which state: nothing for a model as it came."""
+    """Return the flags that say in which state: none for a model as it came."""
     if "/lora-" in wildcards.state:
-        return f"--adapter {RESULTS}/gradients/{wildcards.state}"
+        return f"--adapter {RESULTS}/gradients/{wildcards.state} --dimension {CONFIG.gradients.dimension}"
     return "--is-epoch" if "/" in wildcards.state else ""
 
 

@@ -8,13 +8,18 @@ def files_read(wildcards, of=None):
     chosen = PLAN.methods[wildcards.method]
     columns = {*chosen.columns.values(), N_TOKENS} if of is None else set(chosen.query_columns.values())
     columns = {*columns, Column(POOL, "source")}
-    return files_of(columns, RESULTS, wildcards.seed, CONFIG.warmup.epochs, list(TARGETS), of)
+    return files_of(columns, RESULTS, wildcards.seed, CONFIG.warmup.epochs, chosen.targets, of)
 
 
 def queries_read(wildcards):
     """Return the same of the queries of each target, by its name; nothing for a method that has no queries."""
-    targeted = PLAN.methods[wildcards.method].method.targeted
-    return {target: files_read(wildcards, of=target) for target in TARGETS} if targeted else {}
+    return {target: files_read(wildcards, of=target) for target in PLAN.methods[wildcards.method].targets}
+
+
+def paths_in(*read):
+    """Return all paths; of the state `on_target` there is one for each target."""
+    values = [value for files in read for value in files.values()]
+    return [path for value in values for path in ([value] if isinstance(value, str) else value)]
 
 
 def stage_of(wildcards):
@@ -30,8 +35,7 @@ def queries_flag(wildcards):
 
 rule score_method:
     input:
-        lambda wildcards: list(files_read(wildcards).values()),
-        lambda wildcards: [list(files.values()) for files in queries_read(wildcards).values()],
+        lambda wildcards: paths_in(files_read(wildcards), *queries_read(wildcards).values()),
     output:
         ensure(SCORES, non_empty=True),
     log:

@@ -22,7 +22,15 @@ from moesift.models.shapes import Shape
 from moesift.plan import Plan, passes_of
 
 # How many forward passes a pass makes, and whether they run the head; one with it where nothing is said.
-FORWARDS = {"tokens": (0, False), "routing": (1, False), "likelihood": (2, True), "gates": (2, True)}
+FORWARDS = {
+    "tokens": (0, False),
+    "routing": (1, False),
+    "router_logits": (1, False),
+    "representation": (1, False),
+    "representation_middle": (0.5, False),
+    "likelihood": (2, True),
+    "gates": (2, True),
+}
 QUESTION = 150  # tokens of a question of lm-eval, and of each example before it, roughly
 
 
@@ -43,7 +51,7 @@ class Cost(NamedTuple):
     what: str
     runs: int
     tokens: float  # of each run
-    operations: int  # floating-point, of each token
+    operations: float  # floating-point, of each token
     memory: float  # bytes on one GPU
 
     def hours(self, tflops: float) -> float:

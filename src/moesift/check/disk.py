@@ -30,7 +30,7 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
         files["frozen weights of the warm-up, shared by its epochs"] = seeds * selector.weights
         files["routers and optimizer of all epochs"] = seeds * FLOAT * routers
     for name, state in passes:
-        row = ID + sum(_bytes(column, kind, selector) for column, kind in PASSES[name].items())
+        row = ID + sum(_bytes(name, column, kind, selector) for column, kind in PASSES[name].items())
         files[f"pass {name}, {state}"] = (seeds if state in ("untrained", "warmed") else 1) * pool.examples * row
     files["scores"] = len(plan.methods) * seeds * pool.examples * (ID + 2 * 8)
     copies = 1 if config.select.format == "parquet" else 3  # JSON lines are not compressed
@@ -42,9 +42,11 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
     return files
 
 
-def _bytes(column: str, kind: object, selector: Shape) -> int:
+def _bytes(pass_name: str, column: str, kind: object, selector: Shape) -> int:
     """Return the bytes of an example in a column of a pass."""
     usage = selector.routed * selector.experts
     widths = {"log_odds": selector.routed, "log_odds_all": selector.routed, "expert_usage": usage, "hidden": HIDDEN}
-    width = widths.get(column, selector.hidden) if isinstance(kind, pl.List) else 1
-    return width * (FLOAT if kind == pl.List(pl.Float32) else 8)
+    width = usage if pass_name == "router_logits" else widths.get(column, selector.hidden)
+    if not isinstance(kind, pl.List):
+        return 8
+    return width * {pl.Float16: 2, pl.Float32: FLOAT}.get(kind.inner, 8)

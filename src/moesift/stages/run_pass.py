@@ -32,6 +32,8 @@ def main(
     max_length: int,
     threads: int,
     token_budget: int,
+    adapter: Path | None = None,
+    dimension: int = 0,
 ) -> None:
     """Read a model and the pool, write the columns of the pass.
 
@@ -45,10 +47,12 @@ def main(
         max_length: tokens an example may have.
         threads: CPU threads.
         token_budget: tokens in a batch, padding included; 0 takes what suits the device.
+        adapter: checkpoint of the LoRA warm-up of the model, for passes of gradients.
+        dimension: numbers that a gradient is projected to.
     """
     torch.set_num_threads(threads)
     read_pass = importlib.import_module(f"moesift.passes.{pass_name}").read
-    reads = reader.load(model, pass_name, is_epoch)
+    reads = reader.load(model, pass_name, is_epoch, adapter, dimension)
     examples = pl.scan_parquet(pool).select("id", "messages", "finished")
     height = examples.select(pl.len()).collect().item()
     number, shards = map(int, shard.split("-of-"))
@@ -109,7 +113,9 @@ def columns_of(
     values = read([examples[index] for index in usable])
     places = pl.DataFrame({"place": usable}, {"place": pl.Int64})
     columns = places.with_columns(
-        pl.Series(name, list(values[name]), dtype=kind) for name, kind in PASSES[pass_name].items()
+        # The cast, because polars makes rows that are arrays an Array, whatever the dtype says.
+        pl.Series(name, list(values[name]), dtype=kind).cast(kind)
+        for name, kind in PASSES[pass_name].items()
     )
     every = ids.to_frame().with_columns(place=pl.int_range(pl.len()))
     return every.join(columns, on="place", how="left", maintain_order="left").drop("place")

@@ -33,8 +33,8 @@ def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) 
     asked = yaml.safe_load(accelerate_file.read_text())
     if replicated and asked["distributed_type"] not in REPLICATED:
         raise UserError(
-            f"{accelerate_file}: distributed_type is {asked['distributed_type']}, but the warm-up trains only the "
-            f"routers and keeps the whole selector in each process: use one of {', '.join(REPLICATED)}, as in "
+            f"{accelerate_file}: distributed_type is {asked['distributed_type']}, but a warm-up trains few parameters "
+            f"and keeps the whole selector in each process: use one of {', '.join(REPLICATED)}, as in "
             "config/accelerate/ddp.yaml"
         )
     if on_cpu and (gpus := gpus_given()):

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,8 @@ def tune(
     seed: int,
     micro_batch: int,
     states: States | None = None,
+    marks: Container[int] = (),
+    at_mark: Callable[[State], None] = lambda state: None,
     show: live.Show = lambda step, numbers: None,
 ) -> Tuned:
     """Train the parameters that require gradients, with AdamW.
@@ -56,6 +58,8 @@ def tune(
         seed: of the dropout.
         micro_batch: examples in one forward and backward pass of one process.
         states: to resume from and to save; without them the training cannot be resumed.
+        marks: numbers of steps after which `at_mark` is called.
+        at_mark: called in every process with the state; after an interruption only for what comes after it.
         show: called with the numbers of each step.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -75,6 +79,10 @@ def tune(
     sizes = [sum(lengths[index] for index in batch) for batch in batches]
     rank, processes = accelerator.process_index, accelerator.num_processes
     started, done = time.monotonic() - seconds, len(losses)
+
+    def current(step: int) -> State:
+        records = {"nll_per_step": losses, "seconds": time.monotonic() - started}
+        return State(step, state.values(trained) | state.moments(optimizer, trained), records)
 
     def status() -> str:
         return f"nll {losses[-1]:.3f}"
@@ -102,9 +110,10 @@ def tune(
         losses.append(accelerator.reduce(total, "sum").item())
         speed = sizes[step] / (time.monotonic() - step_started)
         show(step, {"nll per token": losses[-1], "learning rate": rate, "tokens per second": speed})
+        if step + 1 in marks:
+            at_mark(current(step + 1))
         if states is not None and states.due():
-            records = {"nll_per_step": losses, "seconds": time.monotonic() - started}
-            states.save(State(step + 1, state.values(trained) | state.moments(optimizer, trained), records))
+            states.save(current(step + 1))
     return Tuned(model, losses, time.monotonic() - started)
 
 

@@ -1,0 +1,67 @@
+import polars as pl
+import pytest
+
+from moesift.data.decontamination import Question
+from moesift.data.pool import INSTRUCTION, content_ids, deduplicated, to_examples
+from moesift.data.rows import Row
+from moesift.data.targets import divided
+from moesift.errors import UserError
+
+ASKED = "which of all the metals on this long list is the lightest"
+QUESTION = Question("quiz", 3, f"Question: {ASKED}?\nAnswer:", ["lithium"])
+
+
+def examples(prompts):
+    rows = [Row(n, {"prompt": prompt, "completion": f"say {n}"}) for n, prompt in enumerate(prompts)]
+    return deduplicated(to_examples({"mine": rows}, {"mine": "auto"})[0])[0]
+
+
+def pool(*prompts):
+    return content_ids(examples(prompts), INSTRUCTION)
+
+
+def prompts_of(frame):
+    return {turns[0]["content"] for turns in frame["messages"].to_list()}
+
+
+def test_queries_and_held_out_examples_share_nothing_with_pool_and_questions():
+    mine = examples([f"ask {n}" for n in range(12)] + ["in the pool", f"Well, {ASKED}, do you know?"])
+    found = divided(mine, pool("in the pool", "else"), [QUESTION], None, 4, 5, seed=0)
+    assert found.refused.rows() == [
+        ("mine", 12, "its instruction is in the pool"),
+        ("mine", 13, "shares a run of words with question 3 of quiz"),
+    ]
+    queries, heldout = prompts_of(found.queries), prompts_of(found.heldout)
+    assert (len(queries), len(heldout)) == (4, 5)
+    assert queries | heldout <= {f"ask {n}" for n in range(12)}
+    assert not queries & heldout
+    again = divided(mine, pool("in the pool", "else"), [QUESTION], None, 4, 5, seed=1)
+    assert prompts_of(again.queries) != queries
+
+
+def test_a_part_of_a_question_counts_where_a_run_is_asked_for():
+    mine = examples(["on this long list is the lightest", "b", "c"])
+    assert divided(mine, pool("x"), [QUESTION], None, None, 0, seed=0).refused.is_empty()
+    assert divided(mine, pool("x"), [QUESTION], 6, None, 0, seed=0).refused["row"].to_list() == [0]
+
+
+def test_without_a_number_of_queries_all_that_are_left_are_queries():
+    found = divided(examples([f"ask {n}" for n in range(6)]), pool("x"), [], None, None, 2, seed=0)
+    assert (found.queries.height, found.heldout.height) == (4, 2)
+    found = divided(examples([f"ask {n}" for n in range(6)]), pool("x"), [], None, 50, 0, seed=0)
+    assert (found.queries.height, found.heldout.height) == (6, 0)
+
+
+def test_a_target_that_the_pool_holds_already_is_refused():
+    mine = [f"ask {n}" for n in range(6)]
+    with pytest.raises(
+        UserError, match=r"of 6 examples 1 can be used \(5 x its instruction is in the pool\), and 3 are"
+    ):
+        divided(examples(mine), pool(*mine[:5]), [], None, 4, 2, seed=0)
+
+
+def test_held_out_examples_are_clean_of_repeated_instructions():
+    rows = [Row(n, {"prompt": f"ask {n // 2}", "completion": f"say {n}"}) for n in range(6)]
+    mine = deduplicated(to_examples({"mine": rows}, {"mine": "auto"})[0])[0]
+    with pytest.raises(UserError, match="heldout: 2 examples are asked for"):
+        divided(mine, pl.Series([], dtype=pl.String), [], None, None, 2, seed=0)

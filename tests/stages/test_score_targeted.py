@@ -1,0 +1,109 @@
+import json
+
+import polars as pl
+import pytest
+
+from moesift.errors import UserError
+from moesift.methods import N_TOKENS, Column, declaration, method
+from moesift.methods.table import NO_RESPONSE
+from moesift.stages import score_targeted
+
+HIDDEN = Column("likelihood", "hidden")
+
+
+@pytest.fixture(autouse=True)
+def methods(monkeypatch):
+    monkeypatch.setattr(declaration, "METHODS", {})
+    monkeypatch.setattr(score_targeted, "METHODS", declaration.METHODS)
+    monkeypatch.setattr(score_targeted, "ROWS", 2)  # two blocks
+
+    @method(targeted=True, reads={"hidden": HIDDEN}, caption="", source="")
+    def product(pool, queries, *, aggregate: declaration.Aggregate = "round_robin"):
+        for block in pool:
+            yield block["hidden"] @ queries["hidden"].T
+
+    @method(
+        targeted=True,
+        by_target=True,
+        reads={
+            "text": Column("pool", "messages"),
+            "target_nll": Column("likelihood", "nll", "on_target"),
+            "n": N_TOKENS,
+        },
+        caption="",
+        source="",
+    )
+    def shared(pool, queries):
+        assert queries["target"].tolist() == [0, 0, 1]
+        assert [turns[0]["content"] for turns in queries["text"]] == ["q0", "q1", "q2"]
+        for block in pool:
+            assert len(block["text"]) == len(block["n"])
+            yield block["target_nll"] / block["n"][:, None]
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Run the stage on four examples, the last without a response, and on three queries of two targets."""
+
+    def write(name, **columns):
+        schema = {"hidden": pl.List(pl.Float16)} if "hidden" in columns else {}
+        pl.DataFrame(columns, schema_overrides=schema, strict=False).write_parquet(tmp_path / f"{name}.parquet")
+        return str(tmp_path / f"{name}.parquet")
+
+    turns = [[{"role": "user", "content": f"q{n}"}] for n in range(4)]
+    ids = ["d", "b", "c", "a"]
+    files = {
+        "pool/selector": write("pool", id=ids, source=["s", "s", "t", "t"], messages=turns),
+        "tokens/selector": write("tokens", id=ids, n_tokens=[1, 2, 4, 0]),
+        "likelihood/selector": write("hidden", id=ids, hidden=[[1.0, 0.0], [0.5, 1.0], [0.0, 2.0], None]),
+        "likelihood/on_target": [
+            write("one", id=ids, nll=[1.0, 8.0, 4.0, None]),
+            write("two", id=ids, nll=[3.0, 2.0, 4.0, None]),
+        ],
+    }
+    queries = {
+        name: {
+            "pool/selector": write(f"q-{name}", id=own, messages=turns[: len(own)] if name == "x" else turns[2:3]),
+            "likelihood/selector": write(f"h-{name}", id=own, hidden=hidden),
+        }
+        for name, own, hidden in (("x", ["q0", "q1"], [[1.0, 0.0], [0.0, 1.0]]), ("y", ["q2"], [[0.5, 0.5]]))
+    }
+
+    def run(name, **parameters):
+        out = tmp_path / "scores.parquet"
+        score_targeted.main(name, json.dumps(parameters), json.dumps(files), json.dumps(queries), out, 0, 1)
+        return pl.read_parquet(out)
+
+    run.files = files
+    return run
+
+
+def test_each_example_says_which_query_of_which_target_brought_it(scored):
+    table = scored("product")
+    assert table.select("id", "score", "turn", "target", "query").rows() == [
+        ("d", 1.0, 0, "x", "q0"),
+        ("c", 1.0, 1, "y", "q2"),
+        ("b", 1.0, 2, "x", "q1"),
+        ("a", None, None, None, None),
+    ]
+    assert table["reason"].to_list() == [None, None, None, NO_RESPONSE]
+    assert table.columns == ["id", "source", "score", "n_tokens", "reason", "turn", "target", "query"]
+    assert scored("product", aggregate="mean")["score"].to_list() == [1.0, 0.75, 0.5, None]
+
+
+def test_a_number_for_each_target_brings_no_query(scored):
+    table = scored("shared")
+    assert table.select("id", "score", "target", "query").rows() == [
+        ("b", 4.0, "x", None),
+        ("d", 3.0, "y", None),
+        ("c", 1.0, "x", None),
+        ("a", None, None, None),
+    ]
+
+
+def test_a_pass_over_another_pool_is_refused(scored):
+    pl.DataFrame({"id": ["d", "b", "x", "a"], "hidden": [[1.0, 0.0]] * 4}).write_parquet(
+        scored.files["likelihood/selector"]
+    )
+    with pytest.raises(UserError, match="its ids are not those of the pool in their order"):
+        scored("product")

@@ -1,0 +1,36 @@
+# Before the passes that read gradients: a short LoRA warm-up of the selector, whose epochs are their states.
+
+
+rule lora_warmup:
+    input:
+        MODELS_CHECKED,
+        model=model_files("selector"),
+        pool=f"{RESULTS}/data/pool.parquet",
+    output:
+        [directory(f"{RESULTS}/gradients/seed-{{seed}}/lora-{n}") for n in range(1, CONFIG.gradients.train.epochs + 1)],
+    log:
+        f"{RESULTS}/logs/gradients/seed-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/gradients/seed-{{seed}}.tsv"
+    priority: 10
+    threads: CONFIG.throughput.threads
+    resources:
+        gpu=CONFIG.throughput.gpus,
+        nodes=1,
+        micro_batch=CONFIG.throughput.micro_batch,
+        save_every=CONFIG.throughput.save_every,
+        recompute="--recompute" if CONFIG.throughput.activations == "recompute" else "",
+        live=live_view("gradients/seed-{seed}"),
+    params:
+        out=f"{RESULTS}/gradients/seed-{{seed}}",
+        model=model_name("selector"),
+        accelerate=CONFIG.gradients.train.accelerate,
+        share=CONFIG.gradients.share,
+        train=keys(CONFIG.gradients.train),
+        max_length=CONFIG.data.max_length,
+        code=digest("stages.lora_warmup"),
+    shell:
+        LAUNCHED + " moesift.stages.lora_warmup --model {params.model:q} --pool {input.pool} --out {params.out}"
+        " --seed {wildcards.seed} --threads {threads} --micro-batch {resources.micro_batch} {resources.recompute}"
+        " --state {params.out}.state --save-every {resources.save_every} {resources.live}"
+        " --max-length {params.max_length} --share {params.share} --train {params.train:q} > {log} 2>&1"
