@@ -72,5 +72,5 @@ def test_without_targets_there_is_none_and_examples_that_are_all_cut_are_refused
     found, rows, _ = measure(SHORT, {})
     assert found["targets"] == {}
     assert set(rows["task"]) == {"heldout"}
-    with pytest.raises(UserError, match=r"a\.parquet: no example has a response token within data\.max_length: 100"):
+    with pytest.raises(UserError, match=r"a\.parquet: data\.max_length: no example has a response token within 100"):
         measure(SHORT, {"a": CUT})
