@@ -26,10 +26,11 @@ def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Seque
     References are what was not selected: the untuned target, the whole pool and the queries.
     """
     selected = differences.filter(~pl.col("method").is_in(references)).drop_nulls("difference").sort("difference")
-    if selected.is_empty():
-        return [NO_RANDOM]
     main = main_outcome(summary)
-    name, losses, budgets = outcome_text(main), selected.filter(outcome=main), budgets_of(selected)
+    name, losses = outcome_text(main), selected.filter(outcome=main)
+    if losses.is_empty():
+        return [NO_RANDOM]
+    budgets = budgets_of(losses)
     targets = selected.filter(pl.col("outcome").str.starts_with(OF_TARGET), pl.col("outcome") != main)
     counts = [f"{name[0].upper()}{name[1:]} against random: {_counted(losses)}."]
     counts += [f"Single targets: {_counted(targets)}."] if targets.height else []

@@ -112,10 +112,11 @@ def losses_by_example(
         UserError: none has.
     """
     examples = pl.read_parquet(heldout, columns=["id", "messages"]).with_row_index("doc_id")
-    encoded = encode_responses(examples["messages"].to_list(), tokenizer, max_length)
+    try:
+        encoded = encode_responses(examples["messages"].to_list(), tokenizer, max_length)
+    except UserError as error:
+        raise UserError(f"{heldout}: {error}") from error
     usable = [example for example in encoded if example is not None]
-    if not usable:
-        raise UserError(f"{heldout}: no example has a response token within data.max_length: {max_length}; raise it")
     losses = heldout_losses(model, usable, tokenizer.pad_token_id, token_budget)
     has_response = pl.Series([example is not None for example in encoded])
     return examples.filter(has_response).select("doc_id", doc_hash="id").hstack(losses)
