@@ -2,10 +2,12 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
-from moesift.data.formats import to_messages
+from moesift.data import keys
+from moesift.data.formats import INPUTS, LAYOUTS, ROLES, SYSTEM, to_messages
 from moesift.data.keys import Rejected
 
 ROWS = {
@@ -109,3 +111,10 @@ def test_a_key_may_be_nested_as_deep_as_json_can_be():
         deep = [deep]
     with pytest.raises(Rejected, match="the row has notes, which would be lost"):
         to_messages({**ROWS["alpaca"], "notes": deep}, "auto")
+
+
+def test_the_table_has_every_name():
+    table = (Path(__file__).parents[2] / "docs/rows.md").read_text()
+    names = set().union(ROLES, SYSTEM, INPUTS, *(names for _, names in LAYOUTS), keys.HARMLESS, keys.NOT_TEXT)
+    names |= keys.WEIGHTS | keys.MASKS | keys.NEGATIONS | keys.GOOD | keys.BAD | keys.IN_WORDS | keys.BAD_WORDS
+    assert [name for name in sorted(names | keys.RENDERED) if f"`{name}`" not in table] == []

@@ -26,19 +26,22 @@ HARMLESS = {
 # Any of these words: what a response may refer to that its text does not show.
 NOT_TEXT = {"image", "images", "audio", "audios", "video", "videos", "tool", "tools", "function", "functions"}
 # Any of these words: how much a turn counts, 1 or true where it is trained on.
-WEIGHTS = {"weight", "weights", "loss", "train", "trained", "training", "trainable"}
-# Any of these words, unless beside one of WEIGHTS: true means trained on to some tools, and left out to others.
+WEIGHTS = {"weight", "weights", "loss", "train", "trained", "training", "trainable", "supervised", "importance"}
+# Any of these words, unless beside one of WEIGHTS: 1 means trained on to some tools, and left out to others.
 MASKS = {"mask", "masks", "masked", "labels"}
+# Beside one of WEIGHTS: 1 means left out.
+NEGATIONS = {"no", "not", "without", "ignore", "skip", "exclude", "disable"}
 # The last word of names of judgements on a response, and what such a name may say of a bad one.
 GOOD = {
-    "label", "correct", "good", "valid", "accepted", "chosen", "passed", "approved", "desirable", "keep", "finished",
-    "complete",
+    "label", "correct", "good", "valid", "accepted", "chosen", "preferred", "passed", "approved", "desirable",
+    "helpful", "success", "successful", "solved", "resolved", "keep", "finished", "complete",
 }  # fmt: skip
 BAD = {
-    "bad", "wrong", "incorrect", "invalid", "rejected", "undesirable", "failed", "error", "skip", "exclude",
-    "truncated",
+    "bad", "wrong", "incorrect", "invalid", "rejected", "undesirable", "failed", "error", "truncated", "deleted",
+    "skip", "ignore", "ignored", "exclude", "excluded",
 }  # fmt: skip
-BAD_WORDS = {"bad", "wrong", "incorrect", "invalid", "rejected", "undesirable", "failed", "false"}
+IN_WORDS = {"quality", "rating", "feedback", "verdict"}  # a number of these is of an unknown scale
+BAD_WORDS = {"bad", "poor", "low", "wrong", "incorrect", "invalid", "rejected", "undesirable", "failed", "false"}
 # The last word of names under which some sets keep the whole conversation a second time, as a template wrote it.
 RENDERED = {"text", "prompt"}
 
@@ -84,11 +87,15 @@ def refuse_lost(unread: Iterable[Unread], texts: Sequence[str]) -> None:
             words = _words(key)
             if _is_bad(words[-1], value) and not _is_within(value, texts):
                 raise Rejected(f"{place} has {key}: {_shown(value)}, which says that the response is bad")
-            if WEIGHTS.intersection(words):
+            if WEIGHTS.intersection(words) and not NEGATIONS.intersection(words):
                 if value != is_trained:
                     counts = "trained on" if is_trained else "not trained on"
                     raise Rejected(f"{place} has {key}: {_shown(value)}, which would have no effect: it is {counts}")
-            elif MASKS.intersection(words) or (value and NOT_TEXT.intersection(words)) or _is_lost(words, value, texts):
+            elif (
+                (MASKS | WEIGHTS).intersection(words)
+                or (value and NOT_TEXT.intersection(words))
+                or _is_lost(words, value, texts)
+            ):
                 lost.append(key)
         if lost:
             raise Rejected(
@@ -150,10 +157,9 @@ def _renders(value: Any, texts: Sequence[str]) -> bool:
 
 
 def _is_bad(name: str, value: Any) -> bool:
-    is_word = isinstance(value, str) and value.strip().lower() in BAD_WORDS
-    if name in GOOD:
-        return is_word or (isinstance(value, int | float) and value <= 0)
-    return (name in BAD and isinstance(value, int | float) and value > 0) or (name in ("quality", "rating") and is_word)
+    if isinstance(value, str):
+        return name in GOOD | IN_WORDS and value.strip().lower() in BAD_WORDS
+    return isinstance(value, int | float) and ((name in GOOD and value <= 0) or (name in BAD and value > 0))
 
 
 def _shown(value: Any) -> str:
