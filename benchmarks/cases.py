@@ -48,7 +48,7 @@ def scoring_512(full_size: bool) -> Case:
 
 def _scoring(full_size: bool, examples: Sequence[Encoded]) -> Case:
     selector = given.selector(full_size)
-    shape = shape_of(selector.model, [])
+    shape = shape_of(selector.model)
     tokens = sum(len(example.ids) for example in examples)
     experts = selector.model.config._experts_implementation
     reader = Reader(selector.tokenizer, selector.model, selector.trash_can)
@@ -101,7 +101,7 @@ def warmup_step(full_size: bool) -> Case:
     examples = given.examples(4 * BATCH, LONGEST)
     lengths = [len(example.ids) for example in examples]
     layers = len(selector.trash_can.routers)
-    shape = shape_of(selector.model, [])
+    shape = shape_of(selector.model)
     predicted = sum(example.predicted for example in examples)
     experts = selector.model.config._experts_implementation
 
@@ -137,7 +137,7 @@ def training_step(full_size: bool) -> Case:
     examples = given.examples(4 * BATCH, LONGEST)
     lengths = [len(example.ids) for example in examples]
     predicted = sum(example.predicted for example in examples)
-    shape = shape_of(model.get_base_model(), [])
+    shape = shape_of(model.get_base_model())
 
     def ours() -> float:
         nll = 0.0

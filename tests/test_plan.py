@@ -96,6 +96,18 @@ def test_what_reads_the_loss_after_the_warm_up_needs_one_that_lowers_it_and_leav
     assert said.startswith(f"warmup.examples: null trains on the whole pool, but {labels} scores only")
 
 
+def test_gradients_are_read_of_epochs_that_are_trained():
+    (said,) = refused(
+        ["less", "gist"], targets=TARGETS, gradients={"train": DEFAULT["gradients"]["train"] | {"epochs": 2}}
+    )
+    assert said.startswith(
+        "methods: less reads the gradients of lora-3, lora-4, but gradients.train.epochs is 2: train"
+    )
+    assert plan_of([{"less": {"epochs": [4]}}, {"gist": {"epoch": 4}}], targets=TARGETS).routed == []
+    (said,) = refused([{"less": {"epochs": [1, 1]}}], targets=TARGETS)
+    assert said.startswith("methods.less: epochs: ")
+
+
 @pytest.mark.parametrize(
     ("entries", "select", "named"),
     [

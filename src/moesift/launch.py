@@ -14,6 +14,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
 
 from moesift.errors import UserError, run
 from moesift.gpus import reserve
@@ -42,6 +45,16 @@ def main() -> None:
     reserve(args.gpus // args.nodes)
     words = ["--config_file", args.config, "--num_cpu_threads_per_process", str(args.threads)]
     accelerate([*words, *machines(args.nodes, os.environ), "-m", args.module, *args.arguments])
+
+
+def files_of_launch(config: str | Path) -> list[str]:
+    """Return the paths of an accelerate file and of the DeepSpeed file that it names, if it names one."""
+    try:
+        asked = yaml.safe_load(Path(config).read_text())
+        named = asked["deepspeed_config"]["deepspeed_config_file"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # what is wrong with it is said where it is read
+        return [str(config)]
+    return [str(config), str(named)]
 
 
 def machines(nodes: int, environment: Mapping[str, str]) -> list[str]:

@@ -192,6 +192,12 @@ def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
                 f"methods: {label} reads the loss after the warm-up, which warmup.objective: contrastive does not "
                 f"change; use another objective, or remove {label}"
             )
+        epochs = config.gradients.train.epochs
+        if late := [state for _, state in passes if state.startswith("lora-") and int(state[5:]) > epochs]:
+            problems.append(
+                f"methods: {label} reads the gradients of {', '.join(sorted(late))}, but gradients.train.epochs is "
+                f"{epochs}: train more epochs, or name earlier ones in its parameters"
+            )
         if (WARMUP, "warmed") in passes and config.warmup.examples is None:
             problems.append(
                 f"warmup.examples: null trains on the whole pool, but {label} scores only examples that the warm-up "

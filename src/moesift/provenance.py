@@ -1,4 +1,4 @@
-"""What made a result: the code of a stage as a digest, and the versions of the libraries."""
+"""What made a result: the code of a stage and the files that it read, as digests, and the versions of libraries."""
 
 import ast
 import functools
@@ -22,6 +22,9 @@ WITHOUT_EFFECT = {
     *("moesift.gpus", "moesift.live", "moesift.progress", "moesift.provenance"),
     *("moesift.passes.columns", "moesift.methods", "moesift.methods.declaration"),
 }
+
+SMALL = 2**20  # bytes of a file whose content is read to see whether it changed
+OF_MODEL = {".json", ".jinja", ".txt", ".model", ".safetensors"}
 
 RECORDED = (
     "moesift",
@@ -53,6 +56,19 @@ def digest(*modules: str) -> str:
     return hashlib.sha256("\n".join(f"{name}:{seen[name]}" for name in sorted(seen)).encode()).hexdigest()[:16]
 
 
+def content(*paths: str | Path) -> str:
+    """Return a digest of what files hold, of those in a folder too; empty where no path is a file or a folder.
+
+    Of a small file that is its content, of a large one its size and the time of its last change. Folders in a folder
+    count if they hold chat templates.
+    """
+    files = [
+        file for path in map(Path, paths) for file in ([path] if path.is_file() else sorted(_files_of_model(path)))
+    ]
+    found = [f"{file}:{_content(file)}" for file in files]
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if found else ""
+
+
 def versions() -> dict[str, str]:
     """Return the installed versions of moesift and of the libraries that its results depend on."""
     return {package: version(package) for package in RECORDED}
@@ -79,6 +95,20 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return ", ".join([processor, f"{cores} cores", f"{memory:.0f} GiB", *_gpus()])
+
+
+def _files_of_model(folder: Path) -> list[Path]:
+    """Return the files that transformers reads a model or a tokenizer from; none of a name on the hub."""
+    read = (*folder.glob("*"), *folder.glob("additional_chat_templates/*"))
+    return [file for file in read if file.suffix in OF_MODEL and file.is_file()]
+
+
+@functools.cache  # every job that reads a model asks, and a Snakemake plans thousands
+def _content(file: Path) -> str:
+    stat = file.stat()
+    if stat.st_size > SMALL:
+        return f"{stat.st_size}:{stat.st_mtime_ns}"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _gpus() -> list[str]:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 import transformers
@@ -7,6 +9,7 @@ from transformers import AutoModelForCausalLM
 from moesift.check.costs import activations, costs, router_parameters, share_of
 from moesift.errors import UserError
 from moesift.models.adapters import add_lora
+from moesift.models.lora_weights import lora_weights
 from moesift.models.routers import TrashCan, freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.plan import planned
@@ -137,7 +140,7 @@ IDS = torch.arange(512).remainder(64).view(2, 256)
 )
 def test_what_autograd_keeps_of_a_selector(family, settings):
     model = deep(family, **settings)
-    formula = activations(shape_of(model, []), itemsize=2)
+    formula = activations(shape_of(model), itemsize=2)
     freeze_all_but(model, TrashCan(model, 0.25, "appended", 0).parameters())
     kept = Kept(model)
     with kept.hooks:
@@ -149,7 +152,8 @@ def test_what_autograd_keeps_of_a_selector(family, settings):
 def test_what_autograd_keeps_of_a_target(heads):
     model = deep("Llama", intermediate_size=344, num_key_value_heads=heads)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
-    formula = activations(shape_of(model, targets), itemsize=2)
+    shape = dataclasses.replace(shape_of(model), lora=tuple(lora_weights(model, targets, 0.0)))
+    formula = activations(shape, itemsize=2)
     tuned = add_lora(model, 16, 32, 0.0, targets)
     kept = Kept(tuned)
     with kept.hooks, torch.autocast("cpu", torch.bfloat16):

@@ -25,7 +25,7 @@ def test_less_sums_products_over_checkpoints_by_their_learning_rates():
 
 @pytest.mark.parametrize("rank", [1, 2, 150])
 def test_gist_is_the_cosine_in_the_subspace_of_each_target(rank):
-    """By numpy, one pair at a time, from the eigenvectors of Σ_v g gᵀ; a query is there twice, another has no numbers."""
+    """By numpy, one pair at a time, from the eigenvectors of Σ g gᵀ; a query is there twice, one has no gradient."""
     rng = np.random.default_rng(0)
     wanted, pool = rng.normal(size=(7, 12)), rng.normal(size=(5, 12))
     wanted[4] = wanted[0]

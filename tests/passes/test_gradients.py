@@ -8,9 +8,10 @@ from given.models import random_dense_model, random_model
 
 from moesift.methods.gradients import gist, less
 from moesift.models import sketch
-from moesift.models.adapters import Checkpoint
 from moesift.models.chat import encode
+from moesift.models.lora_checkpoints import Checkpoint
 from moesift.passes import gradients
+from moesift.passes.columns import PASSES
 from moesift.passes.reader import Reader
 
 K = 512
@@ -44,6 +45,7 @@ def test_features_and_scores_are_those_of_the_formula(reader, conversations):
     examples = encode(conversations, reader.tokenizer, 60)
     expected = np.stack([reference(reader, example) for example in examples], axis=1)  # (2, N, K)
     values = gradients.read(reader, examples, 100)
+    assert list(values) == list(PASSES["gradients"])
     assert values["learning_rate"] == [2e-5] * len(examples)
     g, steps = (torch.tensor(np.stack(values[name])) for name in ("gradient", "adam"))
     assert g.dtype == steps.dtype == torch.float16

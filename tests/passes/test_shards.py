@@ -2,6 +2,7 @@ import polars as pl
 import pytest
 
 from moesift.errors import UserError
+from moesift.passes import shards
 from moesift.passes.shards import merged
 
 POOL = [f"{number:02}" for number in range(11)]
@@ -29,6 +30,12 @@ def test_the_order_is_that_of_the_pool_whatever_the_blocks(tmp_path):
     assert len(put_together(tmp_path, THREE, block=6)) == 2
     (whole,) = put_together(tmp_path, [POOL, [], []][:1], block=100)
     assert whole.rows() == rows
+
+
+def test_long_rows_make_small_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BYTES", 1)
+    blocks = put_together(tmp_path, THREE, block=100)
+    assert [len(block) for block in blocks] == [6, 5]
 
 
 def test_a_shard_may_have_had_nothing_to_do(tmp_path):

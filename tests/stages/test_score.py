@@ -19,7 +19,7 @@ def scored(folder, method, ids=IDS, tokens=TOKENS, parameters=None, seed=0, sour
     """Write passes with the given columns, by `pass/state`, and score them: score and reason by id."""
     frames = {
         "pool/selector": {"source": sources or ["s"] * len(ids)},
-        "tokens/selector": {"n_tokens": tokens},
+        "tokens/selector": {"n_tokens": tokens, "refused": pl.Series([None] * len(ids), dtype=pl.String)},
         **columns,
     }
     files = {}

@@ -14,10 +14,12 @@ rule check_models:
         target=CONFIG.target.model,
         upcycled="--upcycled" if CONFIG.selector.upcycle else "",
         needs_routers=bool(PLAN.routed),
+        watched=lambda wildcards: [watched(role) for role in NAMED],
+        train=keys(CONFIG.train, "lora_targets", "lora_dropout"),
         code=digest("stages.check_models"),
     shell:
         "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"
-        " {params.upcycled} --routed {resources.routed} > {log} 2>&1"
+        " {params.upcycled} --routed {resources.routed} --train {params.train:q} > {log} 2>&1"
 
 
 rule prepare:

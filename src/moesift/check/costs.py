@@ -90,6 +90,8 @@ def costs(
     # In bf16, of which autocast keeps a copy where the weights are of another dtype; with logits of every token.
     kept = activations(target, 2, recompute) + 14 * target.head / target.hidden
     copies = 0 if target.dtype == torch.bfloat16 else 2 * target.body
+    # Where LoRA is added to a weight, the sum is kept for the backward pass.
+    copies += target.dtype.itemsize * sum(w.experts * w.inputs * w.outputs for w in target.lora if not w.beside)
     memory = target.weights + copies + 16 * lora_parameters(config, target) + batch * kept
     for budget, runs in Counter(run.budget for run in plan.runs).items():
         tokens = config.train.epochs * share_of(budget, pool) * pool.examples * pool.target_tokens
@@ -120,14 +122,14 @@ def activations(shape: Shape, itemsize: int, recompute: bool = False) -> float:
         recompute: keep the input of each layer, and one layer whole (activation checkpointing).
     """
     outputs = shape.body / shape.hidden + shape.routed * shape.running * shape.hidden
-    inputs = sum(inputs for inputs, _ in shape.lora)
+    inputs = sum(weight.inputs for weight in shape.lora if weight.beside)
     kept = itemsize * (outputs + inputs) + 4 * (shape.norms + shape.routed * shape.hidden)
     return itemsize * shape.hidden * shape.layers + kept / shape.layers if recompute else kept
 
 
 def lora_parameters(config: Config, target: Shape) -> int:
     """Return the parameters of the LoRA matrices."""
-    return sum(config.train.lora_rank * (inputs + outputs) for inputs, outputs in target.lora)
+    return sum(config.train.lora_rank * weight.experts * (weight.inputs + weight.outputs) for weight in target.lora)
 
 
 def router_parameters(config: Config, selector: Shape) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def sample(source: Source) -> Sample:
         UserError: the source cannot be read, or none of its rows can be used.
     """
     rows, height = sample_source(source, ROWS, default_cache())
-    examples, rejected = to_examples({source.name: rows}, {source.name: source.format})
+    examples, rejected = to_examples({source.name: rows}, {source.name: source.format}, {source.name: source.ignore})
     return Sample(source, examples, rejected["reason"].to_list(), height)
 
 

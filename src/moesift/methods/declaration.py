@@ -67,7 +67,7 @@ class Column:
             raise ValueError(f"{self.pass_name} is no pass with a column {self.name}")
 
 
-N_TOKENS = Column("tokens", "n_tokens")
+N_TOKENS, REFUSED = Column("tokens", "n_tokens"), Column("tokens", "refused")
 Reads = Mapping[str, Column] | Callable[[Any], Mapping[str, Column]]  # the same for all, or by the parameters
 
 

@@ -1,16 +1,19 @@
 """Methods of gradients over LoRA matrices: which examples would move the model as the queries of a target would."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from pydantic import Field, PositiveInt
-from torch import Tensor
 
 from moesift.fields import Unique
 from moesift.methods.declaration import Aggregate, Column, method
 
-Columns = Mapping[str, Tensor]
+if TYPE_CHECKING:  # methods are imported with every plan, and torch takes seconds
+    from torch import Tensor
+
+Columns = Mapping[str, "Tensor"]
 Epochs = Annotated[tuple[PositiveInt, ...], Field(min_length=1), Unique]  # of the LoRA warm-up, from 1
 
 
@@ -30,18 +33,18 @@ def _less_reads(parameters: Any) -> dict[str, Column]:
 )
 def less(
     pool: Iterable[Columns], queries: Columns, *, epochs: Epochs = (1, 2, 3, 4), aggregate: Aggregate = "mean"
-) -> Iterator[Tensor]:
+) -> "Iterator[Tensor]":
     """Yield Σ_c w_c <Γ_c(d), g_c(v)> of examples d and queries v over the checkpoints c, (B, V).
 
     Γ is the step of Adam for the example and g the gradient of the query, both projected and of length 1. The weight is
     the mean learning rate of the checkpoint's epoch, as a share of the sum, as in the published code of LESS. So is the
     default `aggregate`.
     """
-    rates = torch.stack([queries[f"learning_rate_{epoch}"].nanmedian() for epoch in epochs])  # one number each
-    weights = rates / rates.sum()
+    # The same number for all queries, but nan for one without a response.
+    rates = {epoch: queries[f"learning_rate_{epoch}"].nanmedian().item() for epoch in epochs}
+    wanted = {epoch: queries[f"gradient_{epoch}"] * rate / sum(rates.values()) for epoch, rate in rates.items()}
     for block in pool:
-        products = [block[f"adam_{epoch}"] @ queries[f"gradient_{epoch}"].T for epoch in epochs]  # (B, V) each
-        yield torch.stack([weight * one for weight, one in zip(weights, products, strict=True)]).sum(dim=0)
+        yield reduce(add, (block[f"adam_{epoch}"] @ gradients.T for epoch, gradients in wanted.items()))
 
 
 @method(
@@ -57,12 +60,14 @@ def gist(
     epoch: PositiveInt = 1,
     rank: PositiveInt = 150,
     aggregate: Aggregate = "mean",
-) -> Iterator[Tensor]:
+) -> "Iterator[Tensor]":
     """Yield the cosine of the gradients of examples and queries in the subspace of the queries' target, (B, V).
 
     The subspace is that of the first `rank` right singular vectors of the gradients of a target's queries, fewer where
     these span less. A query without a gradient has no similarities.
     """
+    import torch
+
     owners, wanted = queries["target"], queries["gradient"]  # (V,), (V, D)
     usable = wanted.isfinite().all(dim=1)  # (V,)
     subspaces = []

@@ -1,7 +1,7 @@
 """What each pass gives of every example, by fixed columns. Imported with every plan: nothing heavy here.
 
 A pass is the module of its name in this folder, and gives all of its columns at once. Where an example has no response
-token within `data.max_length`, all are null but `n_tokens`, which is 0.
+token within `data.max_length`, all are null but `n_tokens`, which is 0, and `refused`.
 """
 
 import polars as pl
@@ -15,6 +15,7 @@ PASSES: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     # By the tokenizer alone.
     "tokens": {
         "n_tokens": pl.Int64,  # response tokens, the end of the turn included
+        "refused": pl.String,  # why the chat template or the tokenizer gives no tokens at all; null where it does
     },
     # By any causal language model.
     "likelihood": {

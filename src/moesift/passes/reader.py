@@ -9,10 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.models import checkpoints
-from moesift.models.adapters import Checkpoint, load_checkpoint
 from moesift.models.batches import Batch, per_example
 from moesift.models.chat import Encoded
 from moesift.models.loading import load_model, load_tokenizer
+from moesift.models.lora_checkpoints import Checkpoint, load_checkpoint
 from moesift.models.routers import TrashCan
 from moesift.passes.columns import PASSES
 

@@ -11,8 +11,8 @@ from moesift.errors import UserError
 # is measured in, and with it the last digit, does not depend on the number of shards.
 CHUNK = 1024
 
-# Rows that are put in order at once: some hundred MB of ids and numbers.
-BLOCK = 1_000_000
+# What is put in order at once: so many rows, or fewer where they are long, as those of gradients are.
+BLOCK, BYTES = 1_000_000, 2**28
 
 
 def merged(shards: Sequence[Path], pool: Path, chunk: int, block: int = BLOCK) -> Iterator[pl.DataFrame]:
@@ -32,7 +32,8 @@ def merged(shards: Sequence[Path], pool: Path, chunk: int, block: int = BLOCK) -
     scans = [pl.scan_parquet(shard) for shard in shards]
     ids = pl.scan_parquet(pool).select("id")
     height = ids.select(pl.len()).collect().item()
-    turns = max(1, block // (chunk * len(scans)))  # chunks of each shard that make a block
+    fitting = BYTES * height // max(1, sum(shard.stat().st_size for shard in shards))  # rows
+    turns = max(1, min(block, fitting) // (chunk * len(scans)))  # chunks of each shard that make a block
     row = pl.int_range(pl.len())
     for start in range(0, max(1, height), turns * chunk * len(scans)):
         taken = start // len(scans)  # rows that were taken of each shard

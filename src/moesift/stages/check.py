@@ -3,6 +3,7 @@
 No weights are read, only a sample of each source, and no GPU is needed. All problems are listed at the end.
 """
 
+import dataclasses
 import io
 import shutil
 import time
@@ -20,13 +21,14 @@ from moesift.check.data import Lengths, Sample, length_problems, lengths, sample
 from moesift.check.disk import written
 from moesift.check.models import Outline, outline, require_routers
 from moesift.config import HUB, Config, Task
-from moesift.data.pool import COLUMNS, deduplicated
+from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons
 from moesift.errors import UserError
 from moesift.evaluation.local_data import look_up, reader
 from moesift.evaluation.tasks import refuse_unknown
 from moesift.gpus import devices
-from moesift.models.chat import encode
+from moesift.models.chat import NO_END, encode, end_of_turn
 from moesift.models.loading import require_gpus
+from moesift.models.lora_weights import lora_weights
 from moesift.plan import planned
 
 NO_LIMIT = 2**62  # tokens
@@ -74,14 +76,18 @@ def main(
     models: dict[str, Outline] = {}
     for role, model in {"selector": selector, "target": target}.items():
         if found := problems.attempt(outline, config, role, model, tokenizer):
-            models[role], shape = found, found.shape
+            shape = found.shape
+            if role == "target":
+                lora = problems.attempt(lora_weights, found.empty, config.train.lora_targets, config.train.lora_dropout)
+                shape = dataclasses.replace(shape, lora=tuple(lora or ()))
+            models[role] = found._replace(shape=shape)
             experts = f", {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
             print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}")
+            ending = end_of_turn(found.tokenizer)
+            print(f"    a response ends with {ending!r}" if ending else f"    {NO_END}")
     if "selector" in models:
         has_routers = models["selector"].shape.routed > 0
         problems.attempt(require_routers, config.selector.model, has_routers, False, plan.routed)
-    if "target" in models and not models["target"].shape.lora:
-        problems.append(f"train.lora_targets: the target has no module called {', '.join(config.train.lora_targets)}")
 
     samples = [found for source in config.data.sources if (found := problems.attempt(sample, source))]
     examples = sum(each.size(config.estimate.pool_examples) for each in samples)
@@ -124,7 +130,14 @@ def check_lengths(
     measured = {}
     for role, model in models.items() if conversations else ():
         if encoded := problems.attempt(encode, conversations, model.tokenizer, NO_LIMIT):
-            found = measured[role] = lengths(encoded, weights, limit)
+            usable = [(one, weight) for one, weight in zip(encoded, weights, strict=True) if one.refused is None]
+            if reasons := [one.refused for one in encoded if one.refused is not None]:
+                often = f"{len(reasons)} of {len(encoded)} examples, most often: {frequent_reasons(reasons, 1)[0][0]}"
+                print(f"  {role}: no tokens for {often}")
+            if not usable:
+                problems.append(f"{role}.model: no tokens for {often}")
+                continue
+            found = measured[role] = lengths(*zip(*usable, strict=True), limit)
             problems += length_problems(role, found, limit, model.positions)
             print(f"  {role}: mean {found.mean:,.0f}, longest {found.longest:,}, positions {model.positions}")
             print(f"    data.max_length {limit:,} cuts {found.cut:.1%}, and {found.lost:.1%} have no response left")
