@@ -4,6 +4,7 @@ No weights are read, only a sample of each source, and no GPU is needed. All pro
 """
 
 import io
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -186,7 +187,8 @@ def check_costs(rows: Sequence[Cost], config: Config, problems: Problems) -> Non
     device = "GPU" if config.throughput.gpus else "CPU"
     print(f"  {sum(hours):.2g} hours of one {device} at {config.estimate.utilisation:.0%} of {tflops:.3g} TFLOP/s")
     print("  src/moesift/check/costs.py says how this is counted, and what is left out")
-    for stage, needed in {row.stage: row.memory for row in rows}.items():
+    for stage, jobs in itertools.groupby(rows, key=lambda row: row.stage):
+        needed = max(row.memory for row in jobs)
         if memory is not None and needed > memory:
             problems.append(
                 f"{stage}: needs about {size(needed)} of a GPU's {size(memory)}; lower throughput.micro_batch or "
