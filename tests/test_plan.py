@@ -119,8 +119,8 @@ def test_a_dense_selector_has_no_routers(tmp_path, entries, select, named):
 def test_a_ratio_is_compared_with_what_is_left_of_each_method():
     (said,) = refused(["nll", "ifd", {"router": {"reject": 0.2}}, "balanced"], select={"ratio": [0.1, 0.6]})
     assert said == (
-        "select.ratio: 0.6 of the pool is more than the 0.5 that `reject` leaves for nll, ifd; keep less, drop less, or "
-        "rank with `reject: null`"
+        "select.ratio: 0.6 of the pool is more than the 0.5 that `reject` leaves for nll, ifd; keep less, drop less, "
+        "or rank with `reject: null`"
     )
     assert plan_of([{"nll": {"reject": None}}, {"ifd": {"reject": 0.4}}, "balanced"], select={"ratio": [0.6]})
     said = refused(["nll", "balanced", "full"], select={"ratio": [0.4], "drop_top": 0.7})

@@ -1,7 +1,14 @@
 # Around the stages: the pool, the evaluation data, and a look at the models before anything is spent on them.
 
 
+# The rules that train in this plan, and their accelerate files.
+TRAININGS = {"train_adapter": CONFIG.train.accelerate}
+TRAININGS |= {"warmup_epoch": CONFIG.warmup.accelerate} if PLAN.warmed else {}
+
+
 rule check_models:
+    input:
+        list(TRAININGS.values()),
     output:
         f"{RESULTS}/models.json",
     log:
@@ -9,15 +16,20 @@ rule check_models:
     priority: 100  # before all else that could run: not every job that reads a model waits for it
     resources:
         routed=" ".join(PLAN.routed),  # names for the message: another method of routers is no reason to look again
+        gpus=lambda wildcards: " ".join(str(gpus_asked(rule)) for rule in TRAININGS),
     params:
         selector=CONFIG.selector.model,
         target=CONFIG.target.model,
         upcycled="--upcycled" if CONFIG.selector.upcycle else "",
         needs_routers=bool(PLAN.routed),
+        trainings=json.dumps(TRAININGS),
+        tasks=[task.name for task in CONFIG.evaluate.tasks],
+        data=CONFIG.evaluate.data,
         code=digest("stages.check_models"),
     shell:
         "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"
-        " {params.upcycled} --routed {resources.routed} > {log} 2>&1"
+        " {params.upcycled} --routed {resources.routed} --trainings {params.trainings:q} --gpus {resources.gpus}"
+        " --tasks {params.tasks} --data {params.data:q} > {log} 2>&1"
 
 
 rule prepare:
