@@ -63,7 +63,7 @@ def scores(method: str) -> pl.DataFrame:
 
 
 def evaluation(method: str, budget: str | None, seed: int | None, nll: float, accuracy: float = 0.25) -> dict[str, Any]:
-    size = {"questions": 4, "of": 4, "fewshot": 5, "version": 2, "hash": None, "shares": SHARES}
+    size = {"questions": 4, "of": 4, "cut": 1, "fewshot": 5, "version": 2, "hash": None, "shares": SHARES}
     mmlu = {"metrics": {"acc": accuracy, "acc_stderr": 0.01}, "higher_is_better": {"acc": True}, **size}
     versions = {"torch": "3" if method == "router" else "2"}
     return {

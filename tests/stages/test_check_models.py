@@ -11,7 +11,9 @@ from moesift.stages import check_models
 
 def checked(folder, selector, routed=("router",), upcycled=False):
     out = folder / "models.json"
-    check_models.main(str(selector), "embedded", upcycled, list(routed), out)
+    check_models.main(
+        str(selector), "embedded", upcycled, list(routed), trainings={}, gpus=[], tasks=[], data="hub", out=out
+    )
     return json.loads(out.read_text())["selector"]
 
 

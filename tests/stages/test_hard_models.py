@@ -165,7 +165,7 @@ def says_yes(monkeypatch):
 
 def checked(folder):
     out = folder.parent / "models.json"
-    check_models.main(str(folder), "embedded", False, ["router"], out)
+    check_models.main(str(folder), "embedded", False, ["router"], trainings={}, gpus=[], tasks=[], data="hub", out=out)
     return json.loads(out.read_text())["selector"]
 
 
