@@ -1,8 +1,10 @@
 """Which of lm-eval's own tasks are refused before anything is read."""
 
+import sys
+
 import pytest
 
-from moesift.evaluation.index import members, unusable
+from moesift.evaluation.index import members, task_manager, unusable
 
 ADVICE = "and moesift runs none; remove it"
 
@@ -31,7 +33,7 @@ def test_a_task_that_cannot_be_used_is_named(names, message):
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "langdetect", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "langdetect", None)  # as if it were not installed
     (said,) = unusable(["ifeval"], from_hub=False).values()
     assert said.startswith("evaluate.tasks: ifeval needs the package langdetect that is not installed here")
 
@@ -42,9 +44,11 @@ def test_code_of_a_data_set_is_a_matter_of_the_hub():
 
 
 def test_members_of_groups_and_tags():
-    assert len(members("mmlu")) == 57
-    assert sorted(members("ai2_arc")) == ["arc_challenge", "arc_easy"]
-    assert members({"group": "mine", "task": ["arc_easy", {"task": "gsm8k"}, "nothing"]}).keys() == {
+    index = task_manager().task_index
+    assert len(members("mmlu", index)) == 57
+    assert sorted(members("ai2_arc", index)) == ["arc_challenge", "arc_easy"]
+    nested = {"group": "mine", "task": ["arc_easy", {"task": "gsm8k"}, "nothing"]}
+    assert members(nested, index).keys() == {
         "arc_easy",
         "gsm8k",
     }

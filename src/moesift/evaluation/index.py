@@ -31,7 +31,7 @@ def refuse_unknown(tasks: Sequence[str], tasks_folder: Path | None = None) -> No
             raise UserError(f"evaluate.tasks: unknown task {name}{hint}")
 
 
-def unusable(tasks: Sequence[str], from_hub: bool) -> dict[str, str]:
+def unusable(tasks: Sequence[str], from_hub: bool, tasks_folder: Path | None = None) -> dict[str, str]:
     """Return what is wrong with tasks that would stop an evaluation, or overwrite what another one measured, by task.
 
     One may be unknown, be in another one, run code that a model writes or that a data set or a metric brings, need a
@@ -40,15 +40,17 @@ def unusable(tasks: Sequence[str], from_hub: bool) -> dict[str, str]:
     Args:
         tasks: lm-eval's names of tasks, groups and tags, all that are evaluated.
         from_hub: their data come from the hub, as lm-eval reads them.
+        tasks_folder: as for `task_manager`.
     """
+    index = task_manager(tasks_folder).task_index
     asked: dict[str, str] = {}
     wrong: dict[str, str] = {}
     for task in tasks:
         try:
-            refuse_unknown([task])
+            refuse_unknown([task], tasks_folder)
         except UserError as error:
             wrong[task] = str(error)
-        for name, entry in members(task).items():
+        for name, entry in members(task, index).items():
             reason = f"is in {asked[name]} as well; name it once" if name in asked else _unusable(entry, from_hub)
             if reason and task not in wrong:
                 wrong[task] = f"evaluate.tasks: {name}{'' if name == task else f' of {task}'} {reason}"
@@ -56,22 +58,22 @@ def unusable(tasks: Sequence[str], from_hub: bool) -> dict[str, str]:
     return wrong
 
 
-def members(task: Any) -> dict[str, Any]:
+def members(task: Any, index: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of lm-eval's index of a task, or of all tasks of a group or tag, by their names.
 
     A task is a name, or as in lm-eval's files of groups a list, or a mapping with a `task` or `group`. Those that have
     no file of their own are left out.
     """
     if isinstance(task, Mapping):
-        return members(task.get("task", task.get("group")))
+        return members(task.get("task", task.get("group")), index)
     if not isinstance(task, str):
-        return functools.reduce(lambda found, one: found | members(one), task or [], {})
-    entry = task_manager().task_index.get(task)
+        return functools.reduce(lambda found, one: found | members(one, index), task or [], {})
+    entry = index.get(task)
     if entry is None:
         return {}
     if entry.kind.name == "TAG":
-        return members(sorted(entry.tags))
-    return members(entry.cfg["task"]) if entry.kind.name == "GROUP" else {task: entry}
+        return members(sorted(entry.tags), index)
+    return members(entry.cfg["task"], index) if entry.kind.name == "GROUP" else {task: entry}
 
 
 def _unusable(entry: Any, from_hub: bool) -> str | None:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from moesift.config import Task
 from moesift.data.decontamination import Question
 from moesift.errors import UserError
-from moesift.evaluation.index import refuse_unknown, task_manager
+from moesift.evaluation.index import refuse_unknown, task_manager, unusable
 from moesift.evaluation.prompts import Looked, is_cut, look, require_room
 
 # Accuracies have a standard error in closed form; a metric without one gets this many resamples.
@@ -61,13 +61,14 @@ def run_tasks(
         batch_size: requests that are answered at once; `auto` lets lm-eval halve 64 until a GPU's memory holds it.
 
     Raises:
-        UserError: a task is unknown, cannot have as many few-shot examples as are asked for, or generates more tokens
+        UserError: a task cannot be used, as `unusable` says, cannot have as many few-shot examples as are asked for, or generates more tokens
             than the model's context has.
     """
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    refuse_unknown([task.name for task in tasks], tasks_folder)
+    if wrong := unusable([task.name for task in tasks], tasks_folder is None, tasks_folder):
+        raise UserError("\n".join(wrong.values()))
     manager = task_manager(tasks_folder)
     loaded = [manager.load([task.name]) for task in tasks]
     evaluated = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
