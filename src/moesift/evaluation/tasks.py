@@ -61,8 +61,8 @@ def run_tasks(
         batch_size: requests that are answered at once; `auto` lets lm-eval halve 64 until a GPU's memory holds it.
 
     Raises:
-        UserError: a task cannot be used, as `unusable` says, cannot have as many few-shot examples as are asked for, or generates more tokens
-            than the model's context has.
+        UserError: a task cannot be used, as `unusable` says, cannot have as many few-shot examples as are asked for, or
+            generates more tokens than the model's context has.
     """
     import lm_eval
     from lm_eval.models.huggingface import HFLM

@@ -129,7 +129,8 @@ def check_lengths(
     for role, model in models.items() if conversations else ():
         if encoded := problems.attempt(encode, conversations, model.tokenizer, NO_LIMIT):
             found = measured[role] = lengths(encoded, weights, limit)
-            problems += length_problems(role, found, limit, model.positions)
+            whole = all(each.is_whole for each in samples)
+            problems += length_problems(role, found, limit, model.positions, whole)
             print(f"  {role}: mean {found.mean:,.0f}, longest {found.longest:,}, positions {model.positions}")
             print(f"    data.max_length {limit:,} cuts {found.cut:.1%}, and {found.lost:.1%} have no response left")
     return measured
