@@ -43,8 +43,8 @@ def test_questions_whose_prompts_are_cut_are_counted_before_and_after(tmp_path, 
     asked, folder = Task(name="arc_easy", fewshot=1), tmp_path / "made" / "tasks"
     model = random_model("Olmoe")
     positions = model.config.max_position_embeddings
-    longest = [len(tokenizer(text)["input_ids"]) for text in ("Question: Which is a metal?\nAnswer: iron\n\n" * 3,)][0]
-    for context in (positions, longest // 3):
+    one_question = len(tokenizer("Question: Which is a metal?\nAnswer: iron")["input_ids"])
+    for context in (positions, one_question):
         model.config.max_position_embeddings = context
         caplog.clear()
         measured = run_tasks(model, tokenizer, [asked], folder, batch_size=4)

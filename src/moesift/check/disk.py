@@ -1,7 +1,5 @@
 """What the stages write to disk, from the shapes of the models and the pool; what is small is left out."""
 
-import polars as pl
-
 from moesift.check.costs import Pool, lora_parameters, router_parameters, share_of
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.models.shapes import Shape
@@ -42,9 +40,9 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
     return files
 
 
-def _bytes(column: str, kind: object, selector: Shape) -> int:
+def _bytes(column: str, kind: str, selector: Shape) -> int:
     """Return the bytes of an example in a column of a pass."""
     usage = selector.routed * selector.experts
     widths = {"log_odds": selector.routed, "log_odds_all": selector.routed, "expert_usage": usage, "hidden": HIDDEN}
-    width = widths.get(column, selector.hidden) if isinstance(kind, pl.List) else 1
-    return width * (FLOAT if kind == pl.List(pl.Float32) else 8)
+    width = widths.get(column, selector.hidden) if kind.startswith("List") else 1
+    return width * (FLOAT if kind == "List(Float32)" else 8)
