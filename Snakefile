@@ -39,7 +39,7 @@ try:
 except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
 
-PYTHON = sys.executable
+PYTHON = shlex.quote(sys.executable)  # a folder may have a space in its name
 # Before the command of a rule that runs a model: its GPUs are its own.
 ON_GPUS = "{PYTHON} -m moesift.gpus {resources.gpu} "
 # Before the module of a rule that trains on several processes: they are started on its GPUs, on every node of its job.

@@ -213,8 +213,8 @@ class Select(Section):
         description="share of the selection that each source gets: as in the pool, equal, or by source"
     )
     reject: OpenShare | None = Field(
-        description="share of each source that is rejected, first what has no score, then the lowest; of the rest the "
-        "selection is drawn at random"
+        description="share of each source's examples that is rejected, first what has no score, then the lowest, "
+        "whatever else is dropped for another reason; of the rest the selection is drawn at random"
     )
     diversity: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
         description="candidates per kept example; the most diverse in expert usage are kept"

@@ -13,8 +13,6 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-import polars as pl
-
 from moesift.errors import UserError, full_disk, is_full
 
 LOCK = "lock"
@@ -82,6 +80,8 @@ def require_parquet(name: str | Path) -> Path:
     Raises:
         UserError: it is not there, or no complete parquet file: its footer, which is written last, is looked at.
     """
+    import polars as pl  # a third of a second, in which a plan is made that reads no file
+
     path = Path(name)
     try:
         pl.read_parquet_schema(path)

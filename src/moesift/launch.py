@@ -42,6 +42,9 @@ def main() -> None:
         step = ["srun", f"--nodes={args.nodes}", f"--ntasks={args.nodes}", "--ntasks-per-node=1"]
         step += ["--kill-on-bad-exit=1", f"--cpus-per-task={args.threads}"]
         os.execvp("srun", [*step, sys.executable, "-m", "moesift.launch", *sys.argv[1:]])
+    from moesift.training.accelerate_file import read
+
+    read(Path(args.config))
     reserve(args.gpus // args.nodes)
     words = ["--config_file", args.config, "--num_cpu_threads_per_process", str(args.threads)]
     accelerate([*words, *machines(args.nodes, os.environ), "-m", args.module, *args.arguments])

@@ -105,7 +105,7 @@ def evaluation(
 ) -> dict[str, Any]:
     """The first target's loss is 2, the second's 3, ...; with rds a half lower, and a little more with the seed."""
     losses = [2 + place - (0.5 + (seed or 0) / 64) * (method == "rds") for place in range(len(targets))]
-    size = {"questions": 4, "of": 4, "fewshot": 5, "version": 2, "hash": None, "shares": SHARES}
+    size = {"questions": 4, "of": 4, "cut": 1, "fewshot": 5, "version": 2, "hash": None, "shares": SHARES}
     mmlu = {"metrics": {"acc": accuracy, "acc_stderr": 0.01}, "higher_is_better": {"acc": True}, **size}
     versions = {"torch": "3" if method == "router" else "2"}
     return {

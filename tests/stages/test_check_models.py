@@ -13,7 +13,8 @@ from moesift.stages import check_models
 def checked(folder, selector="embedded", routed=("router",), upcycled=False, target="embedded", lora=("q_proj",)):
     train = config.Train.model_construct(lora_targets=list(lora), lora_dropout=0.0)
     out = folder / "models.json"
-    check_models.main(str(selector), str(target), upcycled, list(routed), train, out)
+    more = {"trainings": {}, "gpus": [], "tasks": [], "data": "hub"}
+    check_models.main(str(selector), str(target), upcycled, list(routed), train, out=out, **more)
     return json.loads(out.read_text())["selector"]
 
 

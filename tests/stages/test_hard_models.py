@@ -183,7 +183,8 @@ def says_yes(monkeypatch):
 def checked(folder):
     out = folder.parent / "models.json"
     train = config.Train.model_construct(lora_targets=["q_proj"], lora_dropout=0.0)
-    check_models.main(str(folder), "embedded", False, ["router"], train, out)
+    more = {"trainings": {}, "gpus": [], "tasks": [], "data": "hub"}
+    check_models.main(str(folder), "embedded", False, ["router"], train, out=out, **more)
     return json.loads(out.read_text())["selector"]
 
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from moesift import config, flags
-from moesift.methods.table import NO_RESPONSE
 from moesift.models.chat import PLAIN_TEMPLATE
+from moesift.select.table import NO_RESPONSE
 from moesift.stages import prepare, run_pass, score, select
 
 # In the manner of ChatML, Llama 3, Mistral and Zephyr.

@@ -9,7 +9,7 @@ from moesift.errors import UserError
 from moesift.models import checkpoints
 from moesift.models.templates import PLAIN_TEMPLATE
 from moesift.passes import gates, likelihood
-from moesift.passes.columns import PASSES
+from moesift.passes.columns import PASSES, schema
 from moesift.passes.shards import merged
 from moesift.stages import merge_pass, run_pass
 
@@ -57,7 +57,7 @@ def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, pool
     whole = read(tmp_path, epoch, pass_name)
     parts = [read(tmp_path, epoch, pass_name, number, of=7) for number in range(1, 8)]
     assert [part.height for part in parts] == [5] * 6 + [0]
-    assert whole.schema == {"id": pl.String, **PASSES[pass_name]}
+    assert whole.schema == {"id": pl.String, **schema(pass_name)}
     assert whole["id"].to_list() == pool["id"].to_list()
     files = [tmp_path / f"shards/{number}-of-7.parquet" for number in range(1, 8)]
     assert pl.concat(merged(files, tmp_path / "pool.parquet", 5)).equals(whole)

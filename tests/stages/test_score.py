@@ -7,8 +7,8 @@ import pytest
 from moesift.errors import UserError
 from moesift.methods.likelihood import NO_HELP
 from moesift.methods.routers import TRAINED_ON
-from moesift.methods.table import NO_RESPONSE
 from moesift.methods.typicality import LEAST, typical_inputs
+from moesift.select.table import NO_RESPONSE
 from moesift.stages import score
 
 IDS = ["a", "b", "c"]  # the last has no response token

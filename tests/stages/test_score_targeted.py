@@ -5,7 +5,7 @@ import pytest
 
 from moesift.errors import UserError
 from moesift.methods import N_TOKENS, Column, declaration, method
-from moesift.methods.table import NO_RESPONSE
+from moesift.select.table import NO_RESPONSE
 from moesift.stages import score_targeted
 
 HIDDEN = Column("likelihood", "hidden")

@@ -35,9 +35,8 @@ def model_files(role):
     return f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else files_named(role)
 
 
+# It takes seconds, and `check`, which lists all problems at once, needs it.
 rule pretrain_tokenizer:
-    input:
-        MODELS_CHECKED,
     output:
         tokenizer=directory(f"{RESULTS}/embedded/tokenizer"),
         corpus=f"{RESULTS}/embedded/corpus.safetensors",

@@ -1,7 +1,5 @@
 """What the stages write to disk, from the shapes of the models and the pool; what is small is left out."""
 
-import polars as pl
-
 from moesift.check.costs import Pool, lora_parameters, router_parameters, share_of
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.models.shapes import Shape
@@ -42,11 +40,11 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
     return files
 
 
-def _bytes(pass_name: str, column: str, kind: object, selector: Shape) -> int:
+def _bytes(pass_name: str, column: str, kind: str, selector: Shape) -> int:
     """Return the bytes of an example in a column of a pass."""
     usage = selector.routed * selector.experts
     widths = {"log_odds": selector.routed, "log_odds_all": selector.routed, "expert_usage": usage, "hidden": HIDDEN}
     width = usage if pass_name == "router_logits" else widths.get(column, selector.hidden)
-    if not isinstance(kind, pl.List):
+    if not kind.startswith("List"):
         return 8
-    return width * {pl.Float16: 2, pl.Float32: FLOAT}.get(kind.inner, 8)
+    return width * {"List(Float16)": 2, "List(Float32)": FLOAT}.get(kind, 8)

@@ -15,7 +15,7 @@ from moesift.config import WHEEL
 from moesift.demo import wheel
 from moesift.demo.evaluation_sets import from_wheel
 from moesift.errors import UserError
-from moesift.evaluation.tasks import refuse_unknown, task_manager
+from moesift.evaluation.index import refuse_unknown, task_manager
 from moesift.files import atomic_write
 
 DEFAULT = "default"  # the configuration of a data set that has no others

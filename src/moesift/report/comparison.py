@@ -41,7 +41,7 @@ def tasks_of(evaluations: Rows) -> list[dict[str, Any]]:
     for setting in settings:
         measured = evaluations[0]["tasks"][setting["name"]]
         metric = next(name for name in ("acc", "f1", *measured["metrics"]) if name in measured["metrics"])
-        about = {key: measured[key] for key in ("questions", "of", "fewshot", "version", "hash", "shares")}
+        about = {key: measured[key] for key in ("questions", "of", "cut", "fewshot", "version", "hash", "shares")}
         direction = measured["higher_is_better"].get(metric)
         tasks.append({**setting, **about, "metric": metric, "higher_is_better": direction})
     return tasks

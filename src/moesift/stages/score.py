@@ -10,7 +10,7 @@ from moesift import flags
 from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
 from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
-from moesift.methods.table import NO_RESPONSE, score_table
+from moesift.select.table import NO_RESPONSE, score_table
 
 
 def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None:

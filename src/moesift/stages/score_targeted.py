@@ -13,8 +13,8 @@ from moesift import flags
 from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
 from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
-from moesift.methods.table import NO_RESPONSE, NOT_FINITE
 from moesift.passes.columns import POOL
+from moesift.select.table import NO_RESPONSE, NOT_FINITE
 from moesift.select.targeted import assign
 from moesift.stages.score import column_of
 

@@ -17,7 +17,8 @@ from moesift.models.batches import collate, micro_batches
 from moesift.models.chat import Encoded
 from moesift.models.losses import response_nll
 from moesift.training import state
-from moesift.training.accelerator import REPLICATED, kind
+from moesift.training.accelerate_file import REPLICATED
+from moesift.training.accelerator import kind
 from moesift.training.schedule import MAX_GRADIENT_NORM, rise_and_cosine
 from moesift.training.state import State, States
 

@@ -1,7 +1,7 @@
 import numpy as np
 import polars as pl
 
-from moesift.methods.table import NO_RESPONSE, NOT_FINITE, score_table
+from moesift.select.table import NO_RESPONSE, NOT_FINITE, score_table
 
 EXAMPLES = pl.DataFrame(
     {"id": ["d", "b", "a", "c", "e"], "source": list("sssst"), "n_tokens": [3, 1, 2, 0, 4]}
