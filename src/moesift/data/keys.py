@@ -34,7 +34,7 @@ NEGATIONS = {"no", "not", "without", "ignore", "skip", "exclude", "disable"}
 # The last word of names of judgements on a response, and what such a name may say of a bad one.
 GOOD = {
     "label", "correct", "good", "valid", "accepted", "chosen", "preferred", "passed", "approved", "desirable",
-    "helpful", "success", "successful", "solved", "resolved", "keep", "finished", "complete",
+    "helpful", "success", "successful", "solved", "resolved", "keep", "finished", "complete", "tag",
 }  # fmt: skip
 BAD = {
     "bad", "wrong", "incorrect", "invalid", "rejected", "undesirable", "failed", "error", "truncated", "deleted",
