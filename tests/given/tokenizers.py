@@ -110,8 +110,8 @@ TEMPLATES = {
     "no end": written("{{ m.role }}: {{ m.content }}\n", "assistant: "),
     "Qwen3": written(THINKING, PROMPT),
     "R1": written(
-        "{% if m.role == 'user' %}<|user|>{{ m.content }}{% else %}<|assistant|>{{ m.content.split('</think>')[-1] }}</s>"
-        "{% endif %}",
+        "{% if m.role == 'user' %}<|user|>{{ m.content }}{% else %}<|assistant|>"
+        "{{ m.content.split('</think>')[-1] }}</s>{% endif %}",
         "<|assistant|><think>\n",
     ),
     "default system": written(
