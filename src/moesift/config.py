@@ -252,7 +252,7 @@ class Train(Section):
     lora_alpha: Count = Field(description="LoRA scale numerator; the update is scaled by alpha / rank")
     lora_dropout: Share = Field(description="dropout on the input of the LoRA matrices")
     lora_targets: Annotated[list[str], Field(min_length=1), Unique] = Field(
-        description="modules that get LoRA matrices"
+        description="ends of the names of what gets LoRA matrices: modules, and the experts of a Mixture of Experts"
     )
 
 
