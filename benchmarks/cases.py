@@ -9,13 +9,15 @@ from transformers import PreTrainedModel
 
 from benchmarks import given, plain
 from moesift.check.costs import forward
-from moesift.models import heads
+from moesift.models import heads, sketch
 from moesift.models.adapters import add_lora
 from moesift.models.batches import Batch, micro_batches, micro_batches_by_tokens
 from moesift.models.chat import Encoded, encode
 from moesift.models.experts import suit_device
+from moesift.models.lora_checkpoints import Checkpoint
 from moesift.models.routers import freeze_all_but
 from moesift.models.shapes import shape_of
+from moesift.passes import gradients as gradient_pass
 from moesift.passes import representation, routing
 from moesift.passes import representation_middle as middle
 from moesift.passes.reader import Reader
@@ -24,6 +26,7 @@ from moesift.training import lora, warmup
 BATCH = 16  # examples of a batch of the plain code, and of an optimizer step of the warm-up and the training
 MICRO_BATCH = 4
 LONGEST = 1024  # tokens
+DIMENSION = 8192  # of projected gradients
 
 
 class Case(NamedTuple):
@@ -159,6 +162,38 @@ def training_step(full_size: bool) -> Case:
     return Case(ours, theirs, apart, sum(lengths), flops)
 
 
+def gradients(full_size: bool) -> Case:
+    """Project the gradient of each example over LoRA matrices, and the step of Adam for it."""
+    model = given.target(full_size)
+    add_lora(model, 128, 512, 0.1, ["q_proj", "k_proj", "v_proj", "o_proj"]).eval()
+    examples = given.examples(256 if full_size else 32, LONGEST)
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    torch.manual_seed(0)
+    moments = {}
+    for name in names:
+        matrix = model.get_parameter(name)
+        torch.nn.init.normal_(matrix, std=0.02)  # as one factor is zero before a training
+        moments[name] = (torch.randn_like(matrix) * 1e-4, torch.rand_like(matrix) * 1e-8)
+    sizes = {name: model.get_parameter(name).numel() for name in names}
+    reader = Reader(given.selector().tokenizer, model, None, Checkpoint(moments, 1.0), DIMENSION)
+    together = [torch.cat([moments[name][which].flatten() for name in names]).detach() for which in (0, 1)]
+    places = torch.cat([sketch.places(name, sizes[name], DIMENSION, model.device) for name in names]).long()
+
+    def ours() -> torch.Tensor:
+        values = gradient_pass.read(reader, examples, token_budget=0)
+        return torch.tensor(np.stack([values["gradient"], values["adam"]], axis=1)).float()
+
+    def theirs() -> torch.Tensor:
+        return plain.gradients(model, examples, (together[0], together[1]), places, DIMENSION).detach().cpu()
+
+    def apart() -> float:
+        return (ours() - theirs()).abs().max().item()
+
+    tokens, shape = sum(len(example.ids) for example in examples), shape_of(model, [])
+    predicted = sum(example.predicted for example in examples)
+    return Case(ours, theirs, apart, tokens, 2 * (tokens * forward(shape, head=False) + predicted * 2 * shape.head))
+
+
 def tokenising(full_size: bool) -> Case:
     """Tokenise conversations and mark the tokens of the responses."""
     tokenizer = given.tokenizer()
@@ -182,6 +217,7 @@ CASES: dict[str, Callable[[bool], Case]] = {
     "representation_middle": representation_middle,
     "warmup_step": warmup_step,
     "training_step": training_step,
+    "gradients": gradients,
     "tokenising": tokenising,
 }
 DEFAULT = tuple(name for name in CASES if name != "scoring_512")  # which is for a GPU, with --full-size

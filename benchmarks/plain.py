@@ -73,6 +73,31 @@ def training_step(model: PreTrainedModel, examples: Sequence[Encoded], micro_bat
     return nll
 
 
+def gradients(
+    model: PreTrainedModel, examples: Sequence[Encoded], moments: tuple[Tensor, Tensor], places: Tensor, dimension: int
+) -> Tensor:
+    """Return the gradient and the step of Adam of each example, one after the other, projected, (N, 2, k).
+
+    Args:
+        model: whose LoRA matrices alone require gradients.
+        examples: N of them.
+        moments: Adam's, of all numbers of the LoRA matrices, (n,) each.
+        places: where each number is added, (n,), as in `moesift.models.sketch`.
+        dimension: k.
+    """
+    rows = []
+    matrices = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for example in examples:
+        ids, attention, response = padded([example], 1, model.device)
+        loss = model(ids, attention_mask=attention, labels=ids.masked_fill(~response, -100)).loss
+        gradient = torch.cat([one.flatten() for one in torch.autograd.grad(loss, matrices)])  # (n,)
+        first, second = 0.9 * moments[0] + 0.1 * gradient, 0.999 * moments[1] + 0.001 * gradient**2
+        both = torch.stack([gradient, first / torch.sqrt(second + 1e-8)])  # (2, n)
+        sums = both.new_zeros(2, 2 * dimension).index_add_(1, places, both)
+        rows.append(F.normalize(sums[:, :dimension] - sums[:, dimension:], dim=1))
+    return torch.stack(rows)
+
+
 def warmup_step(
     selector: Selector, examples: Sequence[Encoded], micro_batch: int, balance: float, penalty: float
 ) -> tuple[float, Tensor]:
