@@ -58,3 +58,11 @@ def test_representations_are_as_wide_as_the_model_and_router_logits_as_it_has_ex
     assert found["pass representation, selector"] == 1000 * (20 + 3 * 10 * 2)
     assert found["pass representation_middle, selector"] == 1000 * (20 + 3 * 10 * 2)
     assert found["pass router_logits, selector"] == 1000 * (20 + 2 * 4 * 8 * 4)
+
+
+def test_gradients_are_as_wide_as_their_projection_and_there_are_some_for_each_checkpoint_and_seed():
+    given = [{"name": "mine", "hub": "some/set", "queries": 8, "heldout": 0}]
+    gradients = {"dimension": 64}
+    found = sizes(configured(methods=[{"less": {"epochs": [1, 3]}}], targets=given, gradients=gradients))
+    assert [what for what in found if "gradients" in what] == ["pass gradients, lora-1", "pass gradients, lora-3"]
+    assert found["pass gradients, lora-1"] == 2 * 1000 * (20 + 2 * 64 * 2 + 8)

@@ -84,6 +84,19 @@ def test_it_is_the_definition_however_little_is_held(aggregate, held, monkeypatc
     assert list(zip(found.rows, found.targets, found.queries, strict=True)) == plainly(similar, owners, aggregate)
 
 
+@pytest.mark.parametrize("aggregate", ["round_robin", "max", "mean"])
+def test_a_query_without_a_similarity_keeps_no_other_from_taking(aggregate):
+    similar = np.insert(SIMILAR, 2, np.nan, axis=1)
+    found = assign(blocks(similar), np.zeros(5, dtype=int), aggregate, 7)
+    expected = assign(blocks(), np.zeros(4, dtype=int), aggregate, 7)
+    if aggregate == "round_robin":  # its turns pass
+        assert sorted(found.rows) == sorted(expected.rows)
+        assert 2 not in found.queries
+    else:
+        assert found.rows.tolist() == expected.rows.tolist()
+        assert found.similarities == pytest.approx(expected.similarities)
+
+
 def test_a_query_without_a_similarity_takes_nothing():
     similar = SIMILAR[:6, :2].copy()
     similar[:, 1] = np.nan

@@ -30,6 +30,7 @@ FORWARDS = {
     "representation_middle": (0.5, False),
     "likelihood": (2, True),
     "gates": (2, True),
+    "gradients": (2, True),  # the backward pass through frozen weights costs as much as the forward pass
 }
 QUESTION = 150  # tokens of a question of lm-eval, and of each example before it, roughly
 
@@ -81,11 +82,16 @@ def costs(
         rows.append(
             Cost("warm up", f"{config.warmup.epochs} epochs", seeds, tokens, operations, selector.weights + memory)
         )
+    if plan.tunes_selector:
+        tokens = config.gradients.train.epochs * config.gradients.share * pool.examples * pool.selector_tokens
+        memory = selector.weights + batch * activations(selector, selector.dtype.itemsize, recompute)
+        rows.append(Cost("warm up", "LoRA of the selector", seeds, tokens, 2 * forward(selector, head=True), memory))
     for name, state in passes_of(plan.columns):
         shape, each = (target, pool.target_tokens) if state == "target" else (selector, pool.selector_tokens)
         times, head = FORWARDS.get(name, (1, True))
-        runs, operations = (seeds if state in ("untrained", "warmed") else 1), times * forward(shape, head)
+        operations = times * forward(shape, head)
         if operations:
+            runs = readings(state, config)
             rows.append(Cost("score", f"{name}, {state}", runs, pool.examples * each, operations, shape.weights))
     # In bf16, of which autocast keeps a copy where the weights are of another dtype; with logits of every token.
     kept = activations(target, 2, recompute) + 14 * target.head / target.hidden
@@ -96,7 +102,8 @@ def costs(
     for budget, runs in Counter(run.budget for run in plan.runs).items():
         tokens = config.train.epochs * share_of(budget, pool) * pool.examples * pool.target_tokens
         rows.append(Cost("train", budget, runs, tokens, 2 * forward(target, head=True), memory))
-    asked = {"held-out loss": config.data.heldout * pool.target_tokens} | {
+    heldout = config.data.heldout + sum(task.heldout for task in config.targets)
+    asked = {"held-out loss": heldout * pool.target_tokens} | {
         f"{task.name}, roughly": questions[task.name] * QUESTION * (1 + (task.fewshot or 0))
         for task in config.evaluate.tasks
         if task.name in questions
@@ -143,8 +150,17 @@ def router_parameters(config: Config, selector: Shape) -> tuple[int, int]:
     return row * selector.experts, row * len(roles.trash) if roles.role == "appended" else 0
 
 
+def readings(state: str, config: Config) -> int:
+    """Return by how many models of a state the pool is read."""
+    if state in ("selector", "target"):
+        return 1
+    return len(config.seeds) * (len(config.targets) if state == "on_target" else 1)
+
+
 def share_of(budget: str, pool: Pool) -> float:
     """Return the share of the pool that a budget keeps, such as ratio-0.1 or tokens-20000."""
     kind, _, amount = budget.partition("-")
+    if not amount:  # the queries, which are few
+        return 0.0
     value = float(amount)
     return value if kind == "ratio" or value < 1 else min(1.0, value / (pool.examples * pool.response_tokens))

@@ -1,6 +1,6 @@
 """What the stages write to disk, from the shapes of the models and the pool; what is small is left out."""
 
-from moesift.check.costs import Pool, lora_parameters, router_parameters, share_of
+from moesift.check.costs import Pool, lora_parameters, readings, router_parameters, share_of
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.models.shapes import Shape
 from moesift.passes.columns import PASSES
@@ -28,8 +28,8 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
         files["frozen weights of the warm-up, shared by its epochs"] = seeds * selector.weights
         files["routers and optimizer of all epochs"] = seeds * FLOAT * routers
     for name, state in passes:
-        row = ID + sum(_bytes(name, column, kind, selector) for column, kind in PASSES[name].items())
-        files[f"pass {name}, {state}"] = (seeds if state in ("untrained", "warmed") else 1) * pool.examples * row
+        row = ID + sum(_bytes(name, column, kind, selector, config) for column, kind in PASSES[name].items())
+        files[f"pass {name}, {state}"] = readings(state, config) * pool.examples * row
     files["scores"] = len(plan.methods) * seeds * pool.examples * (ID + 2 * 8)
     copies = 1 if config.select.format == "parquet" else 3  # JSON lines are not compressed
     kept = pool.examples * sum(share_of(run.budget, pool) for run in plan.runs)
@@ -40,11 +40,12 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
     return files
 
 
-def _bytes(pass_name: str, column: str, kind: str, selector: Shape) -> int:
-    """Return the bytes of an example in a column of a pass."""
-    usage = selector.routed * selector.experts
-    widths = {"log_odds": selector.routed, "log_odds_all": selector.routed, "expert_usage": usage, "hidden": HIDDEN}
-    width = usage if pass_name == "router_logits" else widths.get(column, selector.hidden)
+def _bytes(pass_name: str, column: str, kind: str, selector: Shape, config: Config) -> int:
+    """Return the bytes of an example in a column of a pass; a text is mostly null."""
     if not kind.startswith("List"):
-        return 8
+        return 0 if kind == "String" else 8
+    usage = selector.routed * selector.experts
+    of_pass = {"router_logits": usage, "gradients": config.gradients.dimension}
+    of_column = {"log_odds": selector.routed, "log_odds_all": selector.routed, "expert_usage": usage, "hidden": HIDDEN}
+    width = of_pass.get(pass_name) or of_column.get(column, selector.hidden)
     return width * {"List(Float16)": 2, "List(Float32)": FLOAT}.get(kind, 8)

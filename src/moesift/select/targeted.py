@@ -49,11 +49,12 @@ def assign(similarities: Blocks, owners: np.ndarray, aggregate: Aggregate | None
         start = 0
         for block in similarities():
             if aggregate is not None:
-                best = [block[:, queries].max(dim=1) for queries in own]  # T times (B,)
+                # A query without a similarity takes nothing, and keeps no other from it.
+                best = [block[:, queries].nan_to_num(-torch.inf).max(dim=1) for queries in own]  # T times (B,)
                 for target, queries in enumerate(own):
                     nearest[start : start + len(block), target] = queries[best[target].indices.cpu()]
                 start += len(block)
-                means = [block[:, queries].mean(dim=1) for queries in own]
+                means = [block[:, queries].nanmean(dim=1) for queries in own]
                 block = torch.stack(means if aggregate == "mean" else [one.values for one in best], dim=1)  # (B, T)
             yield block
 
