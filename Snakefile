@@ -21,7 +21,8 @@ from moesift.flags import keys
 from moesift.methods import N_TOKENS, Column
 from moesift.passes.columns import POOL
 from moesift.plan import TARGET_TOKENS, USAGE, describe, files_of, parameters_json, passes_of, planned
-from moesift.provenance import digest
+from moesift.launch import files_of_launch
+from moesift.provenance import content, digest
 from moesift.validation import repeated_keys, validated
 
 
@@ -38,7 +39,7 @@ try:
 except ConfigError as error:
     raise WorkflowError(f"the configuration cannot be used:\n{error}") from None
 
-PYTHON = sys.executable
+PYTHON = shlex.quote(sys.executable)  # a folder may have a space in its name
 # Before the command of a rule that runs a model: its GPUs are its own.
 ON_GPUS = "{PYTHON} -m moesift.gpus {resources.gpu} "
 # Before the module of a rule that trains on several processes: they are started on its GPUs, on every node of its job.

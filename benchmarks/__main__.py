@@ -48,7 +48,7 @@ def main() -> None:
     results: dict[str, Any] = record.begun() | {"threads": args.threads, "matrix_product_flops": most, "cases": {}}
     print(f"{results['machine']}, {args.threads} threads; a matrix product: {most / 1e9:,.0f} GFLOP/s")
     print(f"tokens/s, medians of {args.rounds} rounds; share of the matrix product's speed; MiB of a round")
-    print(f"{'case':<14}{'ours':>10}{'plain':>10}{'ratio':>7}{'apart':>9}{'share':>7}{'ours':>8}{'plain':>8}")
+    print(f"{'case':<22}{'ours':>10}{'plain':>10}{'ratio':>7}{'apart':>9}{'share':>7}{'ours':>8}{'plain':>8}")
     for name in args.case:
         case = CASES[name](args.full_size)
         apart = case.apart()
@@ -69,7 +69,7 @@ def main() -> None:
         results["cases"][name] = row
         share = f"{row['of_matrix_product']:.0%}" if row["of_matrix_product"] else ""
         print(
-            f"{name:<14}{row['ours']:>10,.0f}{row['plain']:>10,.0f}{row['ratio']:>7.2f}{apart:>9.1g}{share:>7}"
+            f"{name:<22}{row['ours']:>10,.0f}{row['plain']:>10,.0f}{row['ratio']:>7.2f}{apart:>9.1g}{share:>7}"
             f"{row['bytes'] / 2**20:>8,.0f}{row['plain_bytes'] / 2**20:>8,.0f}"
         )
     record.write(results, args.out)

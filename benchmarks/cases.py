@@ -5,18 +5,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from benchmarks import given, plain
 from moesift.check.costs import forward
-from moesift.models import sketch
-from moesift.models.adapters import Checkpoint, add_lora
-from moesift.models.batches import micro_batches, micro_batches_by_tokens
+from moesift.models import heads, sketch
+from moesift.models.adapters import add_lora
+from moesift.models.batches import Batch, micro_batches, micro_batches_by_tokens
 from moesift.models.chat import Encoded, encode
 from moesift.models.experts import suit_device
+from moesift.models.lora_checkpoints import Checkpoint
 from moesift.models.routers import freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.passes import gradients as gradient_pass
-from moesift.passes import routing
+from moesift.passes import representation, routing
+from moesift.passes import representation_middle as middle
 from moesift.passes.reader import Reader
 from moesift.training import lora, warmup
 
@@ -48,7 +51,7 @@ def scoring_512(full_size: bool) -> Case:
 
 def _scoring(full_size: bool, examples: Sequence[Encoded]) -> Case:
     selector = given.selector(full_size)
-    shape = shape_of(selector.model, [])
+    shape = shape_of(selector.model)
     tokens = sum(len(example.ids) for example in examples)
     experts = selector.model.config._experts_implementation
     reader = Reader(selector.tokenizer, selector.model, selector.trash_can)
@@ -68,6 +71,32 @@ def _scoring(full_size: bool, examples: Sequence[Encoded]) -> Case:
     return Case(ours, theirs, apart, tokens, tokens * forward(shape, head=False) * (shape.layers - 1) / shape.layers)
 
 
+def representation_middle(full_size: bool) -> Case:
+    """Pool what the middle layer reads: with the forward pass ended there, and with all layers run."""
+    examples = given.examples(512 if full_size else 32, LONGEST)
+    selector = given.selector(full_size)
+    reader = Reader(selector.tokenizer, selector.model, None)
+    tokens = sum(len(example.ids) for example in examples)
+    suit_device(selector.model)
+
+    def ours() -> torch.Tensor:
+        return torch.tensor(np.array(middle.read(reader, examples, token_budget=0)["weighted"]))
+
+    def whole() -> torch.Tensor:
+        def states(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+            with heads.middle_inputs(model) as recorded:
+                heads.hidden_states(model, batch)
+            return recorded().reshape(*batch.ids.shape, -1)
+
+        found = representation.pooled(reader, "representation", states, examples, token_budget=0)
+        return torch.tensor(np.array(found["weighted"]))
+
+    def apart() -> float:
+        return (ours() - whole()).abs().max().item()
+
+    return Case(ours, whole, apart, tokens, 0)
+
+
 def warmup_step(full_size: bool) -> Case:
     """Make the gradients of optimizer steps of the budget warm-up."""
     selector = given.selector(full_size)
@@ -75,7 +104,7 @@ def warmup_step(full_size: bool) -> Case:
     examples = given.examples(4 * BATCH, LONGEST)
     lengths = [len(example.ids) for example in examples]
     layers = len(selector.trash_can.routers)
-    shape = shape_of(selector.model, [])
+    shape = shape_of(selector.model)
     predicted = sum(example.predicted for example in examples)
     experts = selector.model.config._experts_implementation
 
@@ -111,7 +140,7 @@ def training_step(full_size: bool) -> Case:
     examples = given.examples(4 * BATCH, LONGEST)
     lengths = [len(example.ids) for example in examples]
     predicted = sum(example.predicted for example in examples)
-    shape = shape_of(model.get_base_model(), [])
+    shape = shape_of(model.get_base_model())
 
     def ours() -> float:
         nll = 0.0
@@ -185,15 +214,10 @@ def tokenising(full_size: bool) -> Case:
 CASES: dict[str, Callable[[bool], Case]] = {
     "scoring": scoring,
     "scoring_512": scoring_512,
+    "representation_middle": representation_middle,
     "warmup_step": warmup_step,
     "training_step": training_step,
     "gradients": gradients,
     "tokenising": tokenising,
 }
-DEFAULT = (
-    "scoring",
-    "warmup_step",
-    "training_step",
-    "gradients",
-    "tokenising",
-)  # scoring_512 is for a GPU, with --full-size
+DEFAULT = tuple(name for name in CASES if name != "scoring_512")  # which is for a GPU, with --full-size

@@ -77,8 +77,7 @@ def detection(auroc: pl.DataFrame, study: CorruptionStudy) -> dict[str, pl.DataF
     claim = to_best(study.claim.against).filter(
         pl.col("kind").is_in(study.claim.kinds), method=study.claim.method, within=ALL_PAIRS
     )
-    # With one seed there is no interval, and nothing is shown.
-    claim = claim.with_columns(holds=pl.col("low").fill_null(0) > 0)
+    claim = claim.with_columns(holds=pl.col("low") > 0)  # null where one seed has no interval: it is not tested
     return {"auroc": table, "differences": to_best(study.baselines), "claim": claim}
 
 
@@ -137,7 +136,7 @@ def page(found: dict[str, pl.DataFrame], study: CorruptionStudy) -> str:
     reached = reached.select(*keys, value=shown(reached, 3), corrupted=share)
     differences = differences.select(*keys, "verdict", difference=shown(differences, 3, difference=True))
     template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    claim = found["claim"]
+    claim = found["claim"].with_columns(pl.col("holds").cast(pl.String).fill_null("not tested"))
     return template.from_string(PAGE.read_text(encoding="utf-8")).render(
         study=study,
         kinds=kinds_in_order(study),

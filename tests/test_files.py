@@ -79,11 +79,9 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_one_is_left_alone(tmp_p
         "    part.write_text('half'); print('written', flush=True)\n"
         "    os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n"
     )
-    dead, alive = (
-        subprocess.Popen([sys.executable, "-c", writing, how], stdout=subprocess.PIPE) for how in ("SIGKILL", "SIGSTOP")
-    )
-    assert dead.wait() == -signal.SIGKILL
+    alive = subprocess.Popen([sys.executable, "-c", writing, "SIGSTOP"], stdout=subprocess.PIPE)
     assert alive.stdout.readline() == b"written\n"
+    assert subprocess.run([sys.executable, "-c", writing, "SIGKILL"]).returncode == -signal.SIGKILL
     assert names(tmp_path).count("file") == 2
     with atomic_write(tmp_path / "file") as part:
         part.write_text("whole")
@@ -104,7 +102,20 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
     (tmp_path / ".file.left.part").mkdir()
     with atomic_write(tmp_path / "file") as part:
         part.write_text("whole")
-    assert names(tmp_path) == [".file.left.part", "file", "lock"]  # whose it is cannot be told
+    assert names(tmp_path) == [".file.left.part", "file"]  # whose it is cannot be told
+
+
+def test_writers_of_one_folder_do_not_disturb_each_other(tmp_path):
+    writing = (
+        "import sys; from pathlib import Path; from moesift.files import atomic_write\n"
+        "for _ in range(25):\n"
+        f"    with atomic_write(Path({str(tmp_path / 'model')!r})) as part:\n"
+        "        part.mkdir(); (part / 'a').write_text(sys.argv[1]); (part / 'b').write_text(sys.argv[1])\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", writing, name]) for name in "xyz"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert names(tmp_path) == ["a", "b", "model"]
+    assert (tmp_path / "model" / "a").read_text() == (tmp_path / "model" / "b").read_text()
 
 
 def test_a_lock_is_held_once(tmp_path):

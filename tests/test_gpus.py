@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from uuid import uuid4
 
 import pytest
 
@@ -12,15 +13,18 @@ HOLD = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES; read line"]
 
 @pytest.fixture
 def start(tmp_path):
-    """A function that starts a command with reserved GPUs; all commands of a test share one folder of locks."""
+    """A function that starts a command with reserved GPUs, on a machine of eight that are this test's alone."""
     started = []
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\n" + "".join(f"echo '{n}, GPU-{uuid4()}'\n" for n in range(8)))
+    smi.chmod(0o755)
 
     def begin(number: int, *command: str, **variables: str) -> subprocess.Popen:
         without = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "KUBERNETES_SERVICE_HOST")
         environment = {name: value for name, value in os.environ.items() if name not in without}
         process = subprocess.Popen(
             [sys.executable, "-m", "moesift.gpus", str(number), *command],
-            env=environment | {"TMPDIR": str(tmp_path)} | variables,
+            env=environment | {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,6 +64,19 @@ def test_a_killed_job_frees_its_gpu(start):
     assert visible_to(first) == "0"
     first.kill()
     assert start(1, *SHOW, CUDA_VISIBLE_DEVICES="0").communicate(timeout=30)[0] == "0\n"
+
+
+def test_a_gpu_is_taken_by_whatever_name_and_from_whatever_folder(start, tmp_path):
+    """Jobs of other users have other temporary folders, and may name a GPU by its number or its UUID."""
+    uuid = (tmp_path / "nvidia-smi").read_text().split("'")[1].removeprefix("0, ")
+    (tmp_path / "other").mkdir()
+    first = start(1, *HOLD, CUDA_VISIBLE_DEVICES=uuid, TMPDIR=str(tmp_path / "other"))
+    assert visible_to(first) == uuid
+    assert start(1, *SHOW).communicate(timeout=30)[0] == "1\n"  # any of the machine's
+    second = start(1, *SHOW, CUDA_VISIBLE_DEVICES="0")
+    assert second.stderr.readline() == "waiting for 1 of the GPUs 0\n"
+    first.communicate("done\n", timeout=30)
+    assert second.communicate(timeout=30)[0] == "0\n"
 
 
 def test_a_job_without_gpus_sees_none(start):

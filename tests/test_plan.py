@@ -134,10 +134,15 @@ def test_a_dense_selector_has_no_routers(tmp_path, entries, select, named):
 def test_a_ratio_is_compared_with_what_is_left_of_each_method():
     (said,) = refused(["nll", "ifd", {"router": {"reject": 0.2}}, "balanced"], select={"ratio": [0.1, 0.6]})
     assert said == (
-        "select.ratio: 0.6 of the pool is more than the 0.5 that `reject` leaves for nll, ifd; keep less, reject less, "
+        "select.ratio: 0.6 of the pool is more than the 0.5 that `reject` leaves for nll, ifd; keep less, drop less, "
         "or rank with `reject: null`"
     )
     assert plan_of([{"nll": {"reject": None}}, {"ifd": {"reject": 0.4}}, "balanced"], select={"ratio": [0.6]})
+    said = refused(["nll", "balanced", "full"], select={"ratio": [0.4], "drop_top": 0.7})
+    assert [one.split(";")[0] for one in said] == [
+        "select.ratio: 0.4 of the pool is more than the 0.3 that `drop_top` leaves for balanced",
+        "select.ratio: 0.4 of the pool is more than the 0 that `reject` and `drop_top` leaves for nll",
+    ]
     assert plan_of(["nll"], select={"ratio": [0.7], "reject": 0.3})  # 1 - 0.3 is a little below 0.7
 
 

@@ -46,14 +46,13 @@ class Source(Section):
     path: str | None = Field(None, description="a local file: .jsonl, .json, .parquet, .jsonl.gz or .json.gz")
     hub: str | None = Field(None, description="a data set on the hub, by name")
     split: str = Field("train", description="hub: the split to take, where no `file` is given")
-    file: str | None = Field(
-        None, description="hub: one file of the data set instead of a split: as for `path`, or a .zip"
-    )
+    file: str | None = Field(None, description="hub: one file of the data set, not a split: as for `path`, or a .zip")
     member: str | None = Field(None, description="hub: the file to take from a .zip, by the end of its path")
     revision: str | None = Field(None, description="hub: commit, tag or branch; null takes the newest")
     format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "less"] = Field(
         "auto", description="format of its rows; `auto` detects it by their columns"
     )
+    ignore: list[str] = Field([], description="keys of rows and turns to drop, where they would reject a row")
     limit: Count | None = Field(None, description="rows to take, sampled by `data.seed`; null takes all")
     # No result depends on it: only the cards are given it, so a change reruns nothing else.
     license: License | None = Field(
@@ -214,8 +213,8 @@ class Select(Section):
         description="share of the selection that each source gets: as in the pool, equal, or by source"
     )
     reject: OpenShare | None = Field(
-        description="share of each source that is rejected, first what has no score, then the lowest; of the rest the "
-        "selection is drawn at random"
+        description="share of each source's examples that is rejected, first what has no score, then the lowest, "
+        "whatever else is dropped for another reason; of the rest the selection is drawn at random"
     )
     diversity: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
         description="candidates per kept example; the most diverse in expert usage are kept"

@@ -13,8 +13,6 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
-import polars as pl
-
 from moesift.errors import UserError, full_disk, is_full
 
 LOCK = "lock"
@@ -25,28 +23,32 @@ def atomic_write(path: Path) -> Generator[Path]:
     """Yield a path to write a file or a folder to; it gets the name `path` once the block has ended well.
 
     It is written into a folder beside, synced (over a network a full disk may show no earlier) and renamed. What
-    writers of `path` that were killed have left there is removed.
+    writers of `path` that were killed have left there is removed. Of several writers the last one stays.
 
     Raises:
         UserError: the disk is full; the message names `path` and the free space.
     """
+    held = contextlib.ExitStack()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        with _alone_in(path.parent) as alone:  # until its lock is held, another writer would take the place for left
+            if alone:
+                _sweep(path)
+            place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+            with contextlib.suppress(OSError):
+                held.callback(os.close, lock(place / LOCK))
     except OSError as error:
         raise full_disk(path) if is_full(error) else error from None
     try:
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):
-                stack.callback(os.close, lock(place / LOCK))
+        with held:
             part = place / path.name
             yield part
             for written in (*part.rglob("*"), part):
                 _sync(written)
-            if path.is_dir():
-                shutil.rmtree(path)  # a folder cannot be renamed over one that is there
-            part.rename(path)
+            with _alone_in(path.parent):
+                if path.is_dir():
+                    path.rename(place / "replaced")  # a folder cannot be renamed over one that is there
+                part.rename(path)
             _sync(path.parent)
     except Exception as error:
         if is_full(error):
@@ -78,6 +80,8 @@ def require_parquet(name: str | Path) -> Path:
     Raises:
         UserError: it is not there, or no complete parquet file: its footer, which is written last, is looked at.
     """
+    import polars as pl  # a third of a second, in which a plan is made that reads no file
+
     path = Path(name)
     try:
         pl.read_parquet_schema(path)
@@ -87,6 +91,21 @@ def require_parquet(name: str | Path) -> Path:
             "makes it again"
         ) from None
     return path
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Generator[bool]:
+    """Wait until no other process is in this block for a folder; yield whether that can be told."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks, or with none on folders
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
 
 def _sweep(path: Path) -> None:

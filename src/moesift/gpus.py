@@ -3,13 +3,12 @@
 Without a reservation, all jobs on a machine would compute on the first GPU that they see.
 """
 
-import fcntl
+import errno
 import os
+import socket
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from moesift.errors import UserError, run
 
@@ -41,10 +40,8 @@ def reserve(number: int) -> None:
             "the profile's `gpu`, to a number that the machine has, or to 0 to compute on the CPU"
         )
     scheduled = any(name in os.environ for name in SCHEDULERS)
-    if scheduled and number == len(visible):
-        reserved = visible  # the scheduler has reserved them for this job
-    else:
-        reserved = take(visible, number, Path(tempfile.gettempdir()) / f"moesift-gpus-{os.getuid()}")
+    # What a scheduler gave to this job is reserved already.
+    reserved = visible if scheduled and number == len(visible) else take(visible, number)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(reserved)
     os.environ[GIVEN] = str(number)
 
@@ -53,39 +50,48 @@ def devices() -> list[str]:
     """Return the GPUs that may be used: those of CUDA_VISIBLE_DEVICES, or all of the machine's if it is not set."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
-    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    return list(uuids())
+
+
+def uuids() -> dict[str, str]:
+    """Return the name of each GPU of the machine that is the same for all of its users and jobs, by its number."""
+    query = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+        lines = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
     except (FileNotFoundError, subprocess.CalledProcessError):
-        return []
+        return {}
+    return dict(line.split(", ") for line in lines)
 
 
-def take(visible: list[str], number: int, folder: Path) -> list[str]:
+def take(visible: list[str], number: int) -> list[str]:
     """Wait until `number` of the visible GPUs are free, and return them.
 
-    Each GPU is a file in `folder`, which stays locked until this process ends, whatever command it becomes and however
-    it ends.
+    A GPU is taken by a name in Linux's abstract namespace of sockets, which all users of the machine share, and in
+    which there are no files that one of them could prepare for another. It is free again once this process has ended,
+    whatever command it became and however it ended.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
+    names = uuids()
     waiting = False
     while True:
-        held: dict[str, int] = {}
-        for name in visible:
+        held: dict[str, socket.socket] = {}
+        for gpu in visible:
             if len(held) == number:
                 break
-            lock = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+            name = socket.socket(socket.AF_UNIX)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
+                name.bind(f"\0moesift-gpu-{names.get(gpu, gpu)}")
+            except OSError as error:
+                name.close()
+                if error.errno != errno.EADDRINUSE:
+                    raise
             else:
-                held[name] = lock
+                held[gpu] = name
         if len(held) == number:
-            for lock in held.values():
-                os.set_inheritable(lock, True)  # the command keeps it
+            for name in held.values():
+                os.set_inheritable(name.detach(), True)  # the command keeps it
             return list(held)
-        for lock in held.values():  # holding a part of what it needs would keep other jobs from starting
-            os.close(lock)
+        for name in held.values():  # holding a part of what it needs would keep other jobs from starting
+            name.close()
         if not waiting:
             print(f"waiting for {number} of the GPUs {','.join(visible)}", file=sys.stderr, flush=True)
             waiting = True

@@ -14,6 +14,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
 
 from moesift.errors import UserError, run
 from moesift.gpus import reserve
@@ -39,9 +42,22 @@ def main() -> None:
         step = ["srun", f"--nodes={args.nodes}", f"--ntasks={args.nodes}", "--ntasks-per-node=1"]
         step += ["--kill-on-bad-exit=1", f"--cpus-per-task={args.threads}"]
         os.execvp("srun", [*step, sys.executable, "-m", "moesift.launch", *sys.argv[1:]])
+    from moesift.training.accelerate_file import read
+
+    read(Path(args.config))
     reserve(args.gpus // args.nodes)
     words = ["--config_file", args.config, "--num_cpu_threads_per_process", str(args.threads)]
     accelerate([*words, *machines(args.nodes, os.environ), "-m", args.module, *args.arguments])
+
+
+def files_of_launch(config: str | Path) -> list[str]:
+    """Return the paths of an accelerate file and of the DeepSpeed file that it names, if it names one."""
+    try:
+        asked = yaml.safe_load(Path(config).read_text())
+        named = asked["deepspeed_config"]["deepspeed_config_file"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # what is wrong with it is said where it is read
+        return [str(config)]
+    return [str(config), str(named)]
 
 
 def machines(nodes: int, environment: Mapping[str, str]) -> list[str]:

@@ -62,6 +62,11 @@ class Plan(NamedTuple):
         """Whether the routers are trained."""
         return any(column.state in ("warmed", "on_target") for column in self.columns)
 
+    @property
+    def tunes_selector(self) -> bool:
+        """Whether LoRA matrices of the selector are trained, for their gradients."""
+        return any(column.state.startswith("lora-") for column in self.columns)
+
 
 def planned(config: Config) -> Plan:
     """Return the plan of a configuration.
@@ -177,13 +182,16 @@ def _chosen(entry: MethodEntry, config: Config) -> list[Chosen]:
 def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
     """Return which settings of the configuration do not go together."""
     problems = []
-    largest = max(config.select.ratio, default=0)
-    for reject in sorted({chosen.reject for chosen in methods.values() if chosen.reject is not None}):
-        if largest > 1 - reject and not math.isclose(largest, 1 - reject):
-            labels = [label for label, chosen in methods.items() if chosen.reject == reject]
+    largest, top = max(config.select.ratio, default=0), config.select.drop_top
+    rejects = {label: chosen.reject or 0 for label, chosen in methods.items() if chosen.method.keeps == "budget"}
+    for reject in sorted(set(rejects.values())):
+        left = 1 - top - reject
+        if largest > left and not math.isclose(largest, left):
+            labels = [label for label, share in rejects.items() if share == reject]
+            asked = " and ".join(["`reject`"] * (reject > 0) + ["`drop_top`"] * (top > 0))
             problems.append(
-                f"select.ratio: {largest:g} of the pool is more than the {1 - reject:g} that `reject` leaves for "
-                f"{', '.join(labels)}; keep less, reject less, or rank with `reject: null`"
+                f"select.ratio: {largest:g} of the pool is more than the {max(left, 0):g} that {asked} leaves for "
+                f"{', '.join(labels)}; keep less, drop less, or rank with `reject: null`"
             )
     for label, chosen in methods.items():
         passes = {(column.pass_name, column.state) for column in chosen.columns.values()}

@@ -1,4 +1,4 @@
-"""What made a result: the code of a stage as a digest, and the versions of the libraries."""
+"""What made a result: the code of a stage and the files that it read, as digests, and the versions of libraries."""
 
 import ast
 import functools
@@ -7,9 +7,12 @@ import os
 import platform
 import subprocess
 import sys
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from moesift.gpus import devices
 
@@ -22,6 +25,9 @@ WITHOUT_EFFECT = {
     *("moesift.gpus", "moesift.live", "moesift.progress", "moesift.provenance"),
     *("moesift.passes.columns", "moesift.methods", "moesift.methods.declaration"),
 }
+
+SMALL = 2**20  # bytes of a file whose content is read to see whether it changed
+OF_MODEL = {".json", ".jinja", ".txt", ".model", ".safetensors"}
 
 RECORDED = (
     "moesift",
@@ -53,6 +59,19 @@ def digest(*modules: str) -> str:
     return hashlib.sha256("\n".join(f"{name}:{seen[name]}" for name in sorted(seen)).encode()).hexdigest()[:16]
 
 
+def content(*paths: str | Path) -> str:
+    """Return a digest of what files hold, of those in a folder too; empty where no path is a file or a folder.
+
+    Of a small file that is its content, of a large one its size and the time of its last change. Folders in a folder
+    count if they hold chat templates.
+    """
+    files = [
+        file for path in map(Path, paths) for file in ([path] if path.is_file() else sorted(_files_of_model(path)))
+    ]
+    found = [f"{file}:{_content(file)}" for file in files]
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if found else ""
+
+
 def versions() -> dict[str, str]:
     """Return the installed versions of moesift and of the libraries that its results depend on."""
     return {package: version(package) for package in RECORDED}
@@ -81,6 +100,20 @@ def machine() -> str:
     return ", ".join([processor, f"{cores} cores", f"{memory:.0f} GiB", *_gpus()])
 
 
+def _files_of_model(folder: Path) -> list[Path]:
+    """Return the files that transformers reads a model or a tokenizer from; none of a name on the hub."""
+    read = (*folder.glob("*"), *folder.glob("additional_chat_templates/*"))
+    return [file for file in read if file.suffix in OF_MODEL and file.is_file()]
+
+
+@functools.cache  # every job that reads a model asks, and a Snakemake plans thousands
+def _content(file: Path) -> str:
+    stat = file.stat()
+    if stat.st_size > SMALL:
+        return f"{stat.st_size}:{stat.st_mtime_ns}"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def _gpus() -> list[str]:
     """Return the names of the GPUs that this process may use."""
     visible = devices()
@@ -104,31 +137,58 @@ def _parsed(text: str) -> tuple[str, list[str]]:
     """Return the lines of a module without docstrings, comments and blank lines, and what its imports name."""
     tree = ast.parse(text)
     lines = text.encode().splitlines()  # the parser counts bytes
-    strings: dict[int, list[tuple[int, int]]] = {}  # where strings stand in each line: a # in them is no comment
-    for node in ast.walk(tree):
+    hashes = [row for row, line in enumerate(lines, start=1) if b"#" in line]
+    strings: dict[int, list[tuple[int, int]]] = {}  # where strings stand in these lines: a # in them is no comment
+    statements = list(_statements(tree))
+    for node in statements:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             first, last = node.body[0].lineno, node.body[0].end_lineno or 0
             lines[first - 1 : last] = [b""] * (last - first + 1)
-        elif isinstance(node, ast.JoinedStr) or (
-            isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))
-        ):
-            for row in range(node.lineno, (node.end_lineno or 0) + 1):
-                start = node.col_offset if row == node.lineno else 0
-                end = node.end_col_offset or 0 if row == node.end_lineno else sys.maxsize
-                strings.setdefault(row, []).append((start, end))
+        rows = _rows(node)
+        if bisect_left(hashes, rows.start) == bisect_left(hashes, rows.stop):
+            continue
+        for part in _parts(node):
+            if isinstance(part, ast.JoinedStr) or (
+                isinstance(part, ast.Constant) and isinstance(part.value, (str, bytes))
+            ):
+                for row in _rows(part):
+                    start = part.col_offset if row == part.lineno else 0
+                    end = part.end_col_offset or 0 if row == part.end_lineno else sys.maxsize
+                    strings.setdefault(row, []).append((start, end))
     code = []
     for row, line in enumerate(lines, start=1):
         spans = strings.get(row, [])
-        hashes = (place for place, byte in enumerate(line) if byte == ord("#"))
-        comment = next((place for place in hashes if not any(start <= place < end for start, end in spans)), None)
+        places = (place for place, byte in enumerate(line) if byte == ord("#")) if b"#" in line else ()
+        comment = next((place for place in places if not any(start <= place < end for start, end in spans)), None)
         code.append(line[:comment].rstrip())
-    return b"\n".join(filter(None, code)).decode(), _imports(tree)
+    return b"\n".join(filter(None, code)).decode(), _imports(statements)
 
 
-def _imports(tree: ast.Module) -> list[str]:
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Return a module and all of its statements, at any depth; its expressions, ten times as many, are left out."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, field, ())
+
+
+def _parts(statement: ast.AST) -> Iterator[ast.AST]:
+    """Return the expressions of a statement itself, at any depth, without those of the statements in it."""
+    for child in ast.iter_child_nodes(statement):
+        if not isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):
+            yield from ast.walk(child)
+
+
+def _rows(node: Any) -> range:
+    return range(getattr(node, "lineno", 1), (getattr(node, "end_lineno", None) or sys.maxsize - 1) + 1)
+
+
+def _imports(statements: Iterable[ast.AST]) -> list[str]:
     """Return what a module names of moesift in an import, wherever it stands: modules, and what may be in them."""
     names: list[str] = []
-    for node in ast.walk(tree):
+    for node in statements:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -40,7 +40,7 @@ def validated(raw: Mapping[str, Any]) -> Config:
 def repeated_keys(text: str) -> list[str]:
     """Return the duplicate keys of each section of a YAML file, with their lines; YAML itself keeps the last."""
     try:
-        waiting = [yaml.compose(text, Loader=yaml.SafeLoader)]
+        waiting = [yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))]
     except yaml.YAMLError:
         return []  # Snakemake reads JSON as well, which may be indented by tabs
     repeated: list[str] = []

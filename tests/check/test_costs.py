@@ -1,15 +1,21 @@
+import dataclasses
+
 import pytest
 import torch
 import transformers
-from given.costs import DENSE, MOE, POOL, ROOT, configured
+from given.costs import DEFAULT, DENSE, MOE, POOL, ROOT, configured
 from transformers import AutoModelForCausalLM
 
 from moesift.check.costs import activations, costs, router_parameters, share_of
 from moesift.errors import UserError
 from moesift.models.adapters import add_lora
+from moesift.models.lora_weights import lora_weights
 from moesift.models.routers import TrashCan, freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.plan import planned
+
+
+TARGETS = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +68,15 @@ def test_a_contrast_reads_pairs_without_head_and_backward_pass():
     lm, contrast = (counted(configured(warmup={"objective": name}))[0] for name in ("lm", "contrastive"))
     assert lm[3:] == (2 * 1000 * 20, 4 * 1500)  # the pool has fewer than the 2,000 examples that are asked for
     assert contrast[3:] == (2 * lm[3], 2 * 1000)
+
+
+def test_gradients_are_read_after_a_warm_up_of_the_selector():
+    train = DEFAULT["gradients"]["train"] | {"epochs": 3, "lora_rank": 2}
+    config = configured(methods=["gist"], targets=TARGETS, gradients={"share": 0.1, "train": train})
+    first, second, *_ = costs(config, planned(config), dataclasses.replace(MOE, lora=DENSE.lora), DENSE, POOL, {})
+    assert first[:5] == ("warm up", "LoRA, 3 epochs", 2, 3 * 100 * 20, 4 * 1500)
+    assert second[:5] == ("score", "gradients, lora-1", 2, 1000 * 20, 4 * 1500)
+    assert first.memory - second.memory > 16 * 160
 
 
 def test_hours():
@@ -137,7 +152,7 @@ IDS = torch.arange(512).remainder(64).view(2, 256)
 )
 def test_what_autograd_keeps_of_a_selector(family, settings):
     model = deep(family, **settings)
-    formula = activations(shape_of(model, []), itemsize=2)
+    formula = activations(shape_of(model), itemsize=2)
     freeze_all_but(model, TrashCan(model, 0.25, "appended", 0).parameters())
     kept = Kept(model)
     with kept.hooks:
@@ -149,7 +164,8 @@ def test_what_autograd_keeps_of_a_selector(family, settings):
 def test_what_autograd_keeps_of_a_target(heads):
     model = deep("Llama", intermediate_size=344, num_key_value_heads=heads)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
-    formula = activations(shape_of(model, targets), itemsize=2)
+    shape = dataclasses.replace(shape_of(model), lora=tuple(lora_weights(model, targets, 0.0)))
+    formula = activations(shape, itemsize=2)
     tuned = add_lora(model, 16, 32, 0.0, targets)
     kept = Kept(tuned)
     with kept.hooks, torch.autocast("cpu", torch.bfloat16):

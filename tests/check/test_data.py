@@ -23,13 +23,22 @@ def test_lengths():
         (Lengths(8, 2, 90, 0.9, 0.9), None, []),
         (Lengths(8, 2, 6, 0, 0), 6, []),  # the longest example has a position for each token
         (Lengths(8, 0, 90, 1, 1), 512, ["data.max_length: 8 tokens of the target end before the response of every"]),
-        (Lengths(8, 2, 90, 0.5, 0), 6, ["data.max_length: examples have up to 8 tokens, but target.model has only 6"]),
+        (
+            Lengths(8, 2, 90, 0.5, 0),
+            6,
+            ["data.max_length: examples may have up to 8 tokens, but target.model has only"],
+        ),
     ],
 )
 def test_lengths_that_fit_no_model_are_problems(found, positions, messages):
-    problems = length_problems("target", found, 8, positions)
+    problems = length_problems("target", found, 8, positions, all_seen=True)
     assert len(problems) == len(messages)
     assert all(problem.startswith(message) for problem, message in zip(problems, messages, strict=True))
+
+
+def test_examples_that_were_not_seen_may_be_as_long_as_is_allowed():
+    (said,) = length_problems("target", Lengths(6, 2, 6, 0, 0), 8, 6, all_seen=False)
+    assert said.startswith("data.max_length: examples may have up to 8 tokens, but target.model has only 6 positions")
 
 
 def test_a_sample_says_how_large_its_source_is():

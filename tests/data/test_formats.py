@@ -63,15 +63,35 @@ def test_every_format_gives_the_same_messages_named_or_detected(format):
             sharegpt(("system", "s"), ("human", "a"), ("gpt", "b"), ("user", "c"), ("assistant", "d")),
             [SYSTEM, *AB, *exchange("c", "d")],
         ),
-        # What several formats fit: the most specific one, unless its value is null.
-        (sharegpt(("human", "a"), ("gpt", "b"), instruction="c", output="d"), AB),
+        # What several layouts fit: the most specific one, unless its value is null.
+        (sharegpt(("human", "a"), ("gpt", "b"), instruction="a", output="b"), AB),
         ({"messages": None, "instruction": "a", "output": "b"}, AB),
+        # Other names of the same.
+        ({"conversations": AB}, AB),
+        ({"conversation": AB, "turn": 1, "redacted": False}, AB),
+        (messages({"from": "Human", "value": "a"}, {"from": "chatgpt", "value": "b"}), AB),
+        (messages({"from": None, "value": None, **ASKED}, {"from": "model", "role": None, "content": "b"}), AB),
+        ({"instruction": "a", "context": "", "response": "b", "category": "open_qa"}, AB),
+        ({"instruction": "a", "input": "", "context": "c", "output": "b"}, exchange("a\n\nc", "b")),
+        (alpaca("sort", "b", input="[]"), exchange("sort\n\n[]", "b")),
+        ({"id": "cot.1", "system_prompt": "s", "question": "a", "response": "b"}, [SYSTEM, *AB]),
+        # A system message beside the turns, of any format.
+        (sharegpt(("human", "a"), ("gpt", "b"), system="s"), [SYSTEM, *AB]),
+        (messages(*AB, system_message="s"), [SYSTEM, *AB]),
+        (messages(SYSTEM, *AB, system="s"), [SYSTEM, *AB]),
+        (messages(turn("system", " "), *AB, system="s"), [SYSTEM, *AB]),
+        (messages(turn("developer", "s"), *AB, system=None), [SYSTEM, *AB]),
+        ({"prompt": "a", "completion": "b", "system": "s"}, [SYSTEM, *AB]),
+        (alpaca("a", "b", system=" "), AB),
+        # Contents in parts, as for models that see images.
+        (messages(turn("user", [{"type": "text", "text": "a", "image": None}, {"type": "text", "text": " c"}]), TOLD),
+         exchange("a c", "b")),
         # Roles in unusual order.
         (messages(turn("system", "\u200b\n"), *AB), AB),
         (messages(ASKED, *AB), [ASKED, *AB]),
         (messages(*AB, TOLD), [*AB, TOLD]),
-        # Contents are kept exactly; other keys are dropped, and unused ones of a table are null.
-        (messages(turn("user", " a\n", name="x"), turn("assistant", "b", tool_calls=None), image=None),
+        # Contents are kept exactly; unused keys of a table are null.
+        (messages(turn("user", " a\n", name=""), turn("assistant", "b", tool_calls=None), image=None),
          exchange(" a\n", "b")),
         (alpaca("6 * 7?", "42"), exchange("6 * 7?", "42")),
         (alpaca("a\0\x1b[2J", "\x07b"), exchange("a\0\x1b[2J", "\x07b")),
@@ -92,11 +112,15 @@ def test_rows_that_are_kept(row, expected):
         (
             "auto",
             {"question": "a", "answer": "b"},
-            "fits no format, known are messages (messages); conversations (sharegpt); prompt and completion "
-            "(prompt_completion); instruction and output (alpaca); its keys are question, answer",
+            "fits no format: messages; conversations; conversation; prompt and completion; "
+            "instruction and output; instruction and response; question and response; its keys are question, answer",
         ),
-        ("messages", {}, "the row has no messages, only nothing"),
-        ("alpaca", {"text": "a"}, "the row has no instruction, only text"),
+        ("messages", {}, "fits not the format messages: messages; its keys are none"),
+        (
+            "alpaca",
+            {"text": "a"},
+            "fits not the format alpaca: instruction and output; instruction and response; its keys are text",
+        ),
     ],
 )
 def test_rows_of_another_format_are_rejected_with_their_keys(format, row, reason):
@@ -121,13 +145,14 @@ def test_rows_of_another_format_are_rejected_with_their_keys(format, row, reason
         ({"prompt": "a", "completion": [TOLD]}, "prompt is a string, not a list"),
         ({"prompt": [None], "completion": [{"role": None}]}, "prompt[0] is null, not an object"),
         # Roles.
-        (messages({"content": "a"}, TOLD), "messages[0] has no role, only content"),
+        (messages({"content": "a"}, TOLD), "messages[0] has no role or from, only content"),
         (messages(turn(None, "a"), TOLD), "messages[0].role is null, not a string"),
         (messages(turn(1, "a"), TOLD), "messages[0].role is a number, not a string"),
-        (messages(turn("User", "a"), TOLD), "messages[0].role is 'User', not one of system, user, assistant"),
+        (messages(turn("users", "a"), TOLD), "messages[0].role is 'users', not one of system, developer, user, human"),
         (messages(ASKED, turn("tool", "4"), TOLD), "messages[1].role is 'tool', not one of"),
         (messages(turn("\udfff", "a")), "messages[0].role cannot be written as UTF-8"),
-        (sharegpt(("bing", "a")), "conversations[0].from is 'bing', not one of system, human, user, gpt, assistant"),
+        (sharegpt(("human", "a"), ("function_call", "b")), "conversations[1].from is 'function_call', not one of"),
+        (messages(ASKED, turn("ipython", "4"), TOLD), "messages[1].role is 'ipython', not one of"),
         (messages(SYSTEM, TOLD), "there is no user turn"),
         (messages(SYSTEM, SYSTEM, *AB), "a system message comes after the first message"),
         (messages(ASKED, SYSTEM, TOLD), "a system message comes after the first message"),
@@ -136,9 +161,13 @@ def test_rows_of_another_format_are_rejected_with_their_keys(format, row, reason
         (messages(*AB, ASKED), "the last turn is user, not assistant: there is no response to learn"),
         (messages(ASKED), "there is no assistant turn"),
         # Contents.
-        (messages({"role": "user"}), "messages[0] has no content, only role"),
+        (messages({"role": "user"}), "messages[0] has no content or value, only role"),
         (messages(turn("user", None), TOLD), "messages[0].content is null, not a string"),
-        (messages(turn("user", [{"type": "text"}]), TOLD), "messages[0].content is a list, not a string"),
+        (messages(turn("user", [{"type": "text"}]), TOLD), "messages[0].content[0] has no text, only type"),
+        (messages(turn("user", ["a"]), TOLD), "messages[0].content[0] is a string, not an object"),
+        (messages(turn("user", [{"type": "image"}, {"type": "text", "text": "a"}]), TOLD),
+         "messages[0].content[0].type is 'image', not 'text'"),
+        (messages(ASKED, turn("assistant", [{"type": "text", "text": 1}])), "messages[1].content[0].text is a number"),
         (messages(turn("user", {"a": 1}), TOLD), "messages[0].content is an object, not a string"),
         (messages(turn("user", ""), TOLD), "a turn of user is blank"),
         (alpaca("\0\x1b\x7f", "b"), "a turn of user is blank"),
@@ -151,18 +180,27 @@ def test_rows_of_another_format_are_rejected_with_their_keys(format, row, reason
         (alpaca("a", date(2026, 1, 2)), "output is a date, not a string"),
         (alpaca("a", "b", input=1), "input is a number, not a string"),
         (alpaca("a", "\ud800"), "output cannot be written as UTF-8"),
-        # What text alone does not show.
-        (messages(ASKED, turn("assistant", "", tool_calls=[{"id": 1}])), "messages[1] has tool_calls, which is not"),
-        (messages(turn("user", "<image>", images=["a.png"]), TOLD), "messages[0] has images, which is not text"),
-        (messages(*AB, images=["a.png"]), "the row has images, which is not text"),
-        (alpaca("a", "b", history=[["c", "d"]]), "the row has history, which would be lost; write it as messages"),
-        (sharegpt(("human", "a"), ("gpt", "b"), system="s"), "the row has system, which would be lost"),
     ],
-)
+)  # fmt: skip
 def test_rows_that_are_rejected(row, reason):
     with pytest.raises(Rejected) as rejected:
         to_messages(row, "auto")
     assert str(rejected.value).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("row", "ignore", "expected"),
+    [
+        (alpaca("a", "b", notes="for the editor"), ["notes"], AB),
+        (messages(turn("user", "a", name="Ann"), turn("assistant", "b", weight=0)), ["weight", "name"], AB),
+        (messages(*AB, instruction="c", output="d"), ["messages"], exchange("c", "d")),
+        (messages(turn("user", [{"type": "text", "text": "a", "cache": "short"}]), TOLD), ["cache"], AB),
+    ],
+)
+def test_what_a_user_ignores_is_not_looked_at(row, ignore, expected):
+    with pytest.raises(Rejected):
+        to_messages({**row, "lost": "of value"}, "auto", ignore)
+    assert to_messages(row, "auto", ignore) == expected
 
 
 KEYS = ["messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "images"]

@@ -5,9 +5,7 @@ from moesift.data import pool as module
 from moesift.data.formats import to_messages
 from moesift.data.pool import (
     EXAMPLE,
-    INSTRUCTION,
     content_id,
-    content_ids,
     deduplicated,
     frequent_reasons,
     split,
@@ -29,14 +27,20 @@ def examples(*rows):
     return pl.DataFrame(table, schema=EXAMPLE, orient="row")
 
 
+NO_ALPACA = "fits not the format alpaca: instruction and output; instruction and response; its keys are text"
+
+
 def test_rows_become_examples_or_are_rejected():
     rows = {
-        "a": [Row(0, {"prompt": "q", "completion": "r"}, ("r", "s")), Row(4, "{", reason="line 5 is not JSON")],
+        "a": [
+            Row(0, {"prompt": "q", "completion": "r", "notes": "n"}, ("r", "s")),
+            Row(4, "{", reason="line 5 is not JSON"),
+        ],
         "b": [Row(1, {"text": "q"})],
     }
-    found, rejected = to_examples(rows, {"a": "auto", "b": "alpaca"})
+    found, rejected = to_examples(rows, {"a": "auto", "b": "alpaca"}, {"a": ["notes"]})
     assert found.rows() == [("a", 0, turns("q", "r"), ["r", "s"], "clean", None, True)]
-    assert rejected.rows() == [("a", 4, "line 5 is not JSON"), ("b", 1, "the row has no instruction, only text")]
+    assert rejected.rows() == [("a", 4, "line 5 is not JSON"), ("b", 1, NO_ALPACA)]
 
 
 def test_rows_are_read_once_and_no_further_ahead_than_a_block(monkeypatch):
@@ -47,21 +51,20 @@ def test_rows_are_read_once_and_no_further_ahead_than_a_block(monkeypatch):
             read.append(n)
             yield Row(n, "{", reason="not JSON") if n == 3 else Row(n, {"prompt": f"q{n % 2}", "completion": f"r{n}"})
 
-    def convert(content, kind):
+    def convert(content, kind, ignore):
         read_at_conversion.append(read[-1])
-        return to_messages(content, kind)
+        return to_messages(content, kind, ignore)
 
     whole = to_examples({"a": rows()}, {"a": "auto"})
-    ids, instructions = content_ids(whole[0]), content_ids(whole[0], INSTRUCTION)
+    ids = deduplicated(whole[0])[0]["id"]
     monkeypatch.setattr(module, "BLOCK", 2)
     monkeypatch.setattr(module, "to_messages", convert)
     in_blocks = to_examples({"a": rows()}, {"a": "auto"})
     assert all(one.equals(other) for one, other in zip(whole, in_blocks, strict=True))
     assert whole[0]["source_index"].to_list() == [0, 1, 2, 4, 5, 6]
     assert read_at_conversion == [1, 1, 3, 5, 5, 6]
-    assert content_ids(in_blocks[0]).equals(ids)
-    assert content_ids(in_blocks[0], INSTRUCTION).equals(instructions)
-    assert (ids.n_unique(), instructions.n_unique()) == (6, 2)
+    assert deduplicated(in_blocks[0])[0]["id"].equals(ids)
+    assert ids.n_unique() == 6
 
 
 def test_nothing_usable_is_an_error_with_the_sources_and_the_reasons():
@@ -71,7 +74,7 @@ def test_nothing_usable_is_an_error_with_the_sources_and_the_reasons():
     assert str(error.value).splitlines() == [
         "no row of a, b can be used",
         "  3 x line … is not JSON",
-        "  1 x the row has no instruction, only text",
+        f"  1 x {NO_ALPACA}",
     ]
     with pytest.raises(UserError, match=r"no row of a can be used\n  there are no rows"):
         to_examples({"a": []}, {"a": "auto"})
@@ -96,20 +99,45 @@ def test_ids_are_those_of_the_current_messages():
     assert after["id"].to_list() == [content_id(turns("q", "b"))]
 
 
-def test_heldout_instructions_do_not_occur_in_the_pool():
+def places(*frames):
+    return sorted(place for frame in frames for place in frame.get_column("source_index"))
+
+
+def test_questions_of_heldout_examples_do_not_occur_in_the_pool():
     rows = examples(*[("same", str(n)) for n in range(5)], *[(f"own {n}", "a") for n in range(5)])
     for seed in range(10):
-        pool, heldout = split(rows, 3, seed)
-        assert len(heldout) == 3
-        assert sorted([*pool["source_index"], *heldout["source_index"]]) == list(range(10))
+        pool, heldout, apart = split(rows, 3, seed)
+        assert (len(heldout), len(apart)) == (3, 0)
+        assert places(pool, heldout) == list(range(10))
         assert set(heldout["source_index"]) <= {5, 6, 7, 8, 9}
         assert split(rows, 3, seed)[1].equals(heldout)
     assert len({tuple(split(rows, 3, seed)[1]["source_index"]) for seed in range(10)}) > 1
 
 
+def test_a_conversation_and_its_continuation_are_held_out_together():
+    """Ten conversations of three rows; of the last group that is sampled, what is too many is rejected."""
+    starts = [turns(f"ask {n}", f"say {n}") for n in range(10)]
+    rows = [(start, start + turns("more", f"{n}"), start + turns("less", f"-{n}")) for n, start in enumerate(starts)]
+    frame = examples(*[("q", "a")] * 30).with_columns(messages=pl.Series([each for row in rows for each in row]))
+    for heldout, left_over in ((6, 0), (7, 2), (8, 1), (29, None)):
+        if left_over is None:
+            with pytest.raises(
+                UserError, match="heldout: 29 examples are asked for, but the pool has 30 in all, of wh"
+            ):
+                split(frame, heldout, 0)
+            continue
+        pool, held, apart = split(frame, heldout, 0)
+        assert (held.height, apart.height) == (heldout, left_over)
+        assert sorted([*places(pool, held), *apart["row"]]) == list(range(30))
+        assert not {place // 3 for place in places(pool)} & {place // 3 for place in places(held)}
+        assert set(apart["reason"]) <= {module.APART}
+    with pytest.raises(UserError, match="of which 0 share no question and no exchange with another"):
+        split(frame, 2, 0)
+
+
 @pytest.mark.parametrize(("rows", "heldout"), [([("q", "a"), ("q", "b"), ("p", "a")], 2), ([("q", "a")], 1)])
 def test_too_many_held_out_are_an_error(rows, heldout):
-    message = f"{heldout} examples are asked for, but the pool has {len(rows)} in all, of which 1 share"
+    message = f"{heldout} examples are asked for, but the pool has {len(rows)} in all, of which 1 share no"
     with pytest.raises(UserError, match=message):
         split(examples(*rows), heldout, 0)
 

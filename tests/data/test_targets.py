@@ -1,10 +1,9 @@
-import polars as pl
 import pytest
 
 from moesift.data.decontamination import Question
-from moesift.data.pool import INSTRUCTION, content_ids, deduplicated, to_examples
+from moesift.data.pool import deduplicated, to_examples
 from moesift.data.rows import Row
-from moesift.data.targets import divided
+from moesift.data.targets import IN_POOL, divided
 from moesift.errors import UserError
 
 ASKED = "which of all the metals on this long list is the lightest"
@@ -17,7 +16,7 @@ def examples(prompts):
 
 
 def pool(*prompts):
-    return content_ids(examples(prompts), INSTRUCTION)
+    return examples(prompts)["messages"].to_list()
 
 
 def prompts_of(frame):
@@ -28,7 +27,7 @@ def test_queries_and_held_out_examples_share_nothing_with_pool_and_questions():
     mine = examples([f"ask {n}" for n in range(12)] + ["in the pool", f"Well, {ASKED}, do you know?"])
     found = divided(mine, pool("in the pool", "else"), [QUESTION], None, 4, 5, seed=0)
     assert found.refused.rows() == [
-        ("mine", 12, "its instruction is in the pool"),
+        ("mine", 12, IN_POOL),
         ("mine", 13, "shares a run of words with question 3 of quiz"),
     ]
     queries, heldout = prompts_of(found.queries), prompts_of(found.heldout)
@@ -55,13 +54,15 @@ def test_without_a_number_of_queries_all_that_are_left_are_queries():
 def test_a_target_that_the_pool_holds_already_is_refused():
     mine = [f"ask {n}" for n in range(6)]
     with pytest.raises(
-        UserError, match=r"of 6 examples 1 can be used \(5 x its instruction is in the pool\), and 3 are"
+        UserError,
+        match=r"of 6 examples 1 can be used \(5 x shares a question or an exchange with the pool\), and 3 are",
     ):
         divided(examples(mine), pool(*mine[:5]), [], None, 4, 2, seed=0)
 
 
-def test_held_out_examples_are_clean_of_repeated_instructions():
+def test_two_answers_to_one_question_are_on_one_side():
     rows = [Row(n, {"prompt": f"ask {n // 2}", "completion": f"say {n}"}) for n in range(6)]
     mine = deduplicated(to_examples({"mine": rows}, {"mine": "auto"})[0])[0]
-    with pytest.raises(UserError, match="heldout: 2 examples are asked for"):
-        divided(mine, pl.Series([], dtype=pl.String), [], None, None, 2, seed=0)
+    found = divided(mine, [], [], None, None, 2, seed=0)
+    assert (found.heldout.height, found.queries.height) == (2, 4)
+    assert not prompts_of(found.heldout) & prompts_of(found.queries)

@@ -94,11 +94,37 @@ def test_a_split_is_a_file_of_its_name(tmp_path):
     }
 
 
+def test_shards_are_read_as_the_hub_names_them(tmp_path):
+    folder = tmp_path / "owner/name/data"  # where the hub keeps a data set without configurations
+    folder.mkdir(parents=True)
+    (folder / "test-00001-of-00002.jsonl").write_text('{"question": "3 + 3?", "hint": "six"}\n')
+    (folder / "test-00000-of-00002.jsonl").write_text('{"question": "2 + 2?", "hint": null}\n')
+    table = pl.DataFrame({"question": ["1 + 1?"], "hint": ["two"]})
+    table.write_parquet(folder / "challenge-train-00000-of-00001-b513d9e388d56453.parquet")
+    splits = from_directory(tmp_path, "owner/name", "default")
+    assert {split: table.rows() for split, table in splits.items()} == {
+        "test": [("2 + 2?", None), ("3 + 3?", "six")],
+        "challenge-train": [("1 + 1?", "two")],
+    }
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ({}, r"evaluate.data: .*a/b/c has no data; put the data set a/b there, .* such as .*a/b/c/test\.jsonl, "),
-        ({"test.jsonl": "{}", "test.parquet": "{}"}, r"a/b/c has two files of the split test, .*; remove one"),
+        (
+            {"test.jsonl": "{}", "test.parquet": "{}"},
+            r"a/b/c: the split test should be .* and is test\.jsonl, test\.pa",
+        ),
+        ({"test.jsonl": "{}", "test-00000-of-00001.jsonl": "{}"}, r"a/b/c: the split test should be one file, or all "),
+        (
+            {"test-00000-of-00003.jsonl": "{}", "test-00002-of-00003.jsonl": "{}"},
+            r"all of its shards once, and is test",
+        ),
+        (
+            {"test-00000-of-00002.jsonl": '{"a": 1}', "test-00001-of-00002.jsonl": '{"b": 1}'},
+            "have different columns: ",
+        ),
         ({"test.jsonl": '{"question": '}, r"a/b/c/test\.jsonl cannot be read as \.jsonl: "),
     ],
 )

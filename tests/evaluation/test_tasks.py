@@ -106,7 +106,9 @@ def calibration(tmp_path):
 
 
 def test_it_is_known_whether_higher_is_better(calibration, tokenizer):
-    summaries = measured(tokenizer, calibration, Task(name="outer"), Task(name="calibrated")).tasks
+    summaries = {}
+    for name in ("outer", "calibrated"):
+        summaries |= measured(tokenizer, calibration, Task(name=name)).tasks
     assert {name: summary["higher_is_better"] for name, summary in summaries.items()} == {
         "one": {"acc": True, "brier_score": False},
         "two": {"acc": False, "brier_score": False},
@@ -152,3 +154,8 @@ def test_a_sentence_with_a_blank_is_read_whole(tmp_path):
 def test_an_unknown_task_is_an_error_with_similar_names(tasks, tokenizer):
     with pytest.raises(UserError, match=r"evaluate\.tasks: unknown task arc_eazy; did you mean arc_easy"):
         measured(tokenizer, tasks, Task(name="arc_eazy"))
+
+
+def test_a_task_that_is_asked_for_twice_is_refused_since_one_would_overwrite_the_other(tasks, tokenizer):
+    with pytest.raises(UserError, match=r"evaluate\.tasks: arc_easy of ai2_arc is in arc_easy as well; name it once"):
+        measured(tokenizer, tasks, Task(name="arc_easy", fewshot=1), Task(name="ai2_arc"))

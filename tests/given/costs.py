@@ -9,6 +9,7 @@ import yaml
 
 from moesift.check.costs import Pool
 from moesift.config import Config
+from moesift.models.lora_weights import LoraWeight
 from moesift.models.shapes import Shape
 
 ROOT = Path(__file__).parents[2]
@@ -27,10 +28,17 @@ MOE = Shape(
     running=2,
     routed=4,
     dtype=torch.bfloat16,
-    lora=(),
 )
 DENSE = dataclasses.replace(
-    MOE, total=3000, active=3000, body=2000, experts=0, running=0, routed=0, dtype=torch.float16, lora=((10, 10),) * 4
+    MOE,
+    total=3000,
+    active=3000,
+    body=2000,
+    experts=0,
+    running=0,
+    routed=0,
+    dtype=torch.float16,
+    lora=(LoraWeight("q_proj", "weight", 10, 10, experts=1, beside=True),) * 4,
 )
 POOL = Pool(examples=1000, selector_tokens=20.0, target_tokens=25.0, response_tokens=5.0, bytes=200.0)
 

@@ -1,21 +1,29 @@
 import itertools
 from copy import deepcopy
+from datetime import datetime
 
 import pytest
+from given.tokenizers import GENERATION, KINDS, SPECIAL, TEMPLATES, tokenizer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
 
 from moesift.demo.embedded import train_tokenizer
 from moesift.errors import UserError
 from moesift.models.chat import (
-    PLAIN_TEMPLATE,
     Encoded,
     _overlapping,
     encode,
     encode_responses,
+    end_of_turn,
+    require_embeddings,
     responses_alone,
+    start_of_text,
     with_template,
 )
+from moesift.models.templates import PLAIN_TEMPLATE
 
 TURNS = [
     {"role": "system", "content": "be brief"},
@@ -29,6 +37,11 @@ QUESTION = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "
 
 def text_of(tokenizer, example, response: bool) -> str:
     return tokenizer.decode([i for i, r in zip(example.ids, example.response, strict=True) if r is response])
+
+
+def responses_of(tokenizer, example) -> list[str]:
+    runs = itertools.groupby(zip(example.ids, example.response, strict=True), key=lambda pair: pair[1])
+    return [tokenizer.decode([id for id, _ in run]) for is_response, run in runs if is_response]
 
 
 def with_own_template(tokenizer, template: str):
@@ -149,31 +162,6 @@ def test_any_text_is_recovered_and_has_one_end_token_a_response(contents):
     assert text_of(tokenizer, example, True) == "".join(f"{turn['content']}<|end|>" for turn in turns[1::2])
 
 
-def test_a_template_that_changes_special_tokens_in_messages_is_refused(tokenizer):
-    odd = with_own_template(
-        tokenizer, "{% for m in messages %}{{ m['content'] | replace('<|end|>', '') }}<|end|>{% endfor %}"
-    )
-    encode([TURNS], odd, 100)
-    with pytest.raises(UserError, match="changes messages that contain a special token"):
-        encode([[{"role": "user", "content": "a<|end|>"}, TURNS[2]]], odd, 100)
-
-
-@pytest.mark.parametrize(
-    ("template", "message"),
-    [
-        ("{{ raise_exception('Roles must alternate') }}", "refuses the turns system, user, .*: Roles must alternate"),
-        ("{% for %}", "refuses the turns system, user, assistant, user, assistant: "),
-        ("{{ messages[0].content.no.such }}", "refuses the turns system, user, .*: .*has no attribute"),
-        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "refuses the turns system, user, .*: .*unsafe"),
-        # Like the templates of reasoning models, which drop earlier thoughts: here every turn but the last.
-        ("{{ messages[-1]['role'] }}: {{ messages[-1]['content'] }}", "rewrites earlier turns"),
-    ],
-)
-def test_a_template_that_cannot_be_used_is_one_error(tokenizer, template, message):
-    with pytest.raises(UserError, match=message):
-        encode([TURNS], with_own_template(tokenizer, template), 100)
-
-
 def test_a_response_that_is_not_finished_has_no_end_token(tokenizer):
     whole, cut = encode([QUESTION, QUESTION], tokenizer, 100, [True, False])
     assert whole.ids == [*cut.ids, tokenizer.eos_token_id]
@@ -191,3 +179,193 @@ def test_a_token_counts_if_any_of_its_characters_does():
     assert _overlapping(offsets, [(3, 6), (8, 20)]) == [False, False, True, True, True, True]
     assert _overlapping(offsets, [(0, 1), (6, 6)]) == [True, False, False, False, False, False]
     assert _overlapping([], [(0, 1)]) == []
+
+
+# What ends a turn, and the two responses of TURNS without a system turn, as each template writes them.
+WRITTEN = {
+    "ChatML": ("<|im_end|>", ["iron<|im_end|>", "no<|im_end|>"]),
+    "Zephyr": ("</s>", ["iron</s>", "no</s>"]),
+    "Gemma": ("<|im_end|>", ["iron<|im_end|>", "no<|im_end|>"]),
+    "Phi-3": ("<|end|>", ["iron<|end|>", "no<|end|>"]),
+    "Llama-2": (" </s>", ["iron </s>", "no </s>"]),
+    "no opening": ("<|im_end|>", ["iron<|im_end|>", "no<|im_end|>"]),
+    "no end": ("", ["iron", "no"]),
+    "Qwen3": ("<|im_end|>", ["iron<|im_end|>", "<think>\n\n</think>\n\nno<|im_end|>"]),
+    "R1": ("</s>", ["iron</s>", "no</s>"]),
+    "default system": ("<|im_end|>", ["iron<|im_end|>", "no<|im_end|>"]),
+}
+
+
+@pytest.mark.parametrize("swallowing", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_are_those_of_transformers_with_one_start_token(kind, swallowing):
+    for name, template in TEMPLATES.items():
+        tokenizer = with_template(tokenizer_of(kind, template, starts=True, swallowing=swallowing))
+        end, texts = WRITTEN[name]
+        whole, cut = encode([TURNS[1:], TURNS[1:]], tokenizer, 1000, [True, False])
+        written = tokenizer.apply_chat_template(TURNS[1:], return_dict=False)
+        start = [] if name in ("Gemma", "Llama-2") else [tokenizer.bos_token_id]  # these two write it themselves
+        assert whole.ids == start + written, name
+        assert whole.ids[0] == tokenizer.bos_token_id
+        assert end_of_turn(tokenizer) == end
+        spaceless = end.strip() if swallowing else end
+        found, unfinished = responses_of(tokenizer, whole), responses_of(tokenizer, cut)
+        assert [text.lstrip(" ") for text in found] == [text.replace(end, spaceless) for text in texts], name
+        assert unfinished[1].strip() == texts[1].removesuffix(end), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_responses_are_those_that_the_template_marks(kind):
+    """Against transformers' own mask, of templates that say what the assistant writes."""
+    tokenizer = tokenizer_of(kind, GENERATION)
+    for turns in (TURNS, [{"role": "user", "content": " 哪个 \n"}, {"role": "assistant", "content": " 铁 🙂\n\n"}]):
+        marked = tokenizer.apply_chat_template(turns, return_dict=True, return_assistant_tokens_mask=True)
+        (example,) = encode([turns], tokenizer, 1000)
+        assert example.ids == marked["input_ids"]
+        assert example.response == [bool(one) for one in marked["assistant_masks"]]
+
+
+@pytest.mark.parametrize("swallowing", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spelled_token_is_text_in_the_midst_of_its_text(kind, swallowing):
+    """Against a tokenizer that does not know the token, on the same text."""
+    tokenizer, twin = (
+        tokenizer_of(kind, TEMPLATES["ChatML"], swallowing=swallowing, special=special)
+        for special in (SPECIAL, SPECIAL[:-1])
+    )
+    for text in ("a<|end|>b", "say <|end|> twice <|end|>", "<|end|>", "\ue000\U00100000<|end|> 铁"):
+        turns = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+        found, expected = encode([turns], tokenizer, 1000), encode([turns], twin, 1000)
+        assert found == expected
+        assert found[0].ids == twin.apply_chat_template(turns, return_dict=False)
+
+
+def test_what_begins_a_text_of_its_own():
+    by_itself, named, nothing = (tokenizer_of("byte-level", starts=starts) for starts in (True, False, False))
+    nothing.bos_token = None
+    assert start_of_text(by_itself) == start_of_text(named) == [by_itself.bos_token_id]
+    assert start_of_text(nothing) == [nothing.eos_token_id]
+    example = Encoded([1, 2], [False, True], False)
+    assert responses_alone(example, 8, 9) == [Encoded([8, 9, 2], [False, False, True], False)]
+
+
+THOUGHT = {"role": "assistant", "content": "<think>\nhm\n</think>\n\niron"}
+
+
+@pytest.mark.parametrize(
+    ("template", "turns", "reason"),
+    [
+        ("Gemma", TURNS, "the chat template refuses the conversation: roles must alternate"),
+        ("R1", [TURNS[1], THOUGHT], "the chat template leaves out a part of the turn of assistant"),
+        ("Qwen3", [TURNS[1], THOUGHT, *TURNS[3:]], "the chat template leaves out a part of the turn of assistant"),
+        (
+            "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}",
+            TURNS,
+            "the chat template leaves out or repeats the turn of system",
+        ),
+        (
+            "{% for m in messages %}{{ m.content | replace('<|end|>', '') }}{% endfor %}",
+            [{"role": "user", "content": "a<|end|>"}, TURNS[2]],
+            "the chat template changes what messages say",
+        ),
+        (
+            "{% for m in messages %}{{ m.content }}{{ 1 / (3 - loop.index) }}{% endfor %}",
+            TURNS,
+            "the chat template refuses the conversation: division by zero",
+        ),
+    ],
+)
+def test_what_a_template_refuses_has_no_tokens_and_a_reason(template, turns, reason, capsys):
+    """The others are encoded as if it were not there."""
+    tokenizer = tokenizer_of("byte-level", TEMPLATES.get(template, template))
+    (expected,) = encode([QUESTION], tokenizer, 100)
+    assert encode([turns, QUESTION], tokenizer, 100) == [Encoded([], [], False, reason), expected]
+    assert encode_responses([turns, QUESTION, turns], tokenizer, 100) == [None, expected, None]
+    assert f"without tokens: 2 x {reason}\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match=rf"no example has a response token within 100 tokens \(1 x {reason}"):
+        encode_responses([turns], tokenizer, 100)
+
+
+def test_thoughts_belong_to_the_response():
+    tokenizer = tokenizer_of("byte-level", TEMPLATES["Qwen3"])
+    (example,) = encode([[TURNS[1], THOUGHT]], tokenizer, 100)
+    assert responses_of(tokenizer, example) == ["<think>\nhm\n</think>\n\niron<|im_end|>"]
+
+
+def test_text_without_tokens_has_a_reason():
+    words = Tokenizer(models.WordLevel({word: number for number, word in enumerate(("user", "assistant", "a", "b"))}))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    template = "{% for m in messages %}{{ m.role + ' ' + m.content + ' ' }}{% endfor %}"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", chat_template=template)
+    answer = {"role": "assistant", "content": "b"}
+    known, unknown = encode([[QUESTION[0], answer], [TURNS[1], answer]], tokenizer, 100)
+    assert responses_of(tokenizer, known) == ["b"]
+    assert unknown.ids == []
+    assert "the tokenizer has no tokens for the text: WordLevel error: Missing [UNK] token" in unknown.refused
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ raise_exception('Roles must alternate') }}", "refuses the conversation: Roles must alternate"),
+        ("{% for %}", "refuses the conversation: "),
+        ("{{ messages[0].content.no.such }}", "refuses the conversation: .*has no attribute"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "refuses the conversation: .*unsafe"),
+        ("{{ messages[-1]['role'] }}: {{ messages[-1]['content'] }}", "leaves out or repeats the turn of user"),
+        ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "leaves out a part of the turn of user"),
+        ("{% for m in messages %}{{ m.content[0].text }}{% endfor %}", "leaves out or repeats|refuses"),
+        ({"tool_use": PLAIN_TEMPLATE, "rag": "b"}, r"several chat templates \(tool_use, rag\), and none is called"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_one_error(template, message):
+    with pytest.raises(UserError, match=message):
+        with_template(tokenizer_of("byte-level", template))
+
+
+def test_of_several_templates_the_default_is_taken():
+    several = {"tool_use": "{{ nothing }}", "default": TEMPLATES["Zephyr"]}
+    assert with_template(tokenizer_of("byte-level", several)).chat_template == TEMPLATES["Zephyr"]
+
+
+def test_a_template_without_an_end_is_said(capsys):
+    with_template(tokenizer_of("byte-level", TEMPLATES["ChatML"]))
+    assert capsys.readouterr().err == ""
+    with_template(tokenizer_of("byte-level", TEMPLATES["no end"]))
+    assert "its chat template writes nothing at the end of a response" in capsys.readouterr().err
+
+
+def test_the_clock_of_a_template_stands_still(monkeypatch):
+    """Whatever the format, also where a template saves it first; and the template's own white space stays."""
+    template = (
+        "\n  {% set day = '%d %b %Y' %}{{ strftime_now(day) }} {{ strftime_now('%Y-%m-%d %H:%M') }}\n" + PLAIN_TEMPLATE
+    )
+    tokenizer = with_template(tokenizer_of("byte-level", template))
+    text = tokenizer.apply_chat_template(QUESTION, tokenize=False)
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2024, 7, 26)
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Stopped)
+    plain = tokenizer_of("byte-level", template).apply_chat_template(QUESTION, tokenize=False)
+    assert text == plain
+    assert "26 Jul 2024 2024-07-26 00:00\n" in text
+    again = with_template(tokenizer)  # as a tokenizer that was saved with it
+    assert again.apply_chat_template(QUESTION, tokenize=False) == text
+
+
+def test_a_token_that_may_be_used_needs_an_embedding():
+    tokenizer = with_template(tokenizer_of("byte-level", TEMPLATES["ChatML"]))
+    size = len(tokenizer)
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
+    require_embeddings(tokenizer, ids["<|im_end|>"] + 1)  # the others are written by nobody
+    with pytest.raises(UserError, match=rf"1 tokens .* has {ids['<|im_end|>']}: <\|im_end\|> \({ids['<|im_end|>']}\)"):
+        require_embeddings(tokenizer, ids["<|im_end|>"])
+    tokenizer.add_tokens(["word"])
+    with pytest.raises(UserError, match=rf"word \({size}\); enlarge"):
+        require_embeddings(tokenizer, size)
+    padded = with_template(tokenizer_of("byte-level", TEMPLATES["ChatML"]))
+    padded.add_special_tokens({"pad_token": "[PAD]"})
+    with pytest.raises(UserError, match=rf"\[PAD\] \({size}\); name another pad_token in tokenizer_config.json, or"):
+        require_embeddings(padded, size)

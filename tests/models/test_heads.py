@@ -4,8 +4,9 @@ from given.models import FAMILIES, random_dense_model, random_model
 from transformers import AutoModelForCausalLM, BertConfig
 
 from moesift.errors import UserError
+from moesift.models import heads
 from moesift.models.batches import Batch
-from moesift.models.heads import hidden_states, logits, middle_inputs
+from moesift.models.heads import hidden_states, logits, middle_inputs, middle_states
 from moesift.models.routers import TrashCan
 
 IDS = torch.arange(2, 14).view(2, 6)
@@ -81,6 +82,21 @@ def test_the_middle_of_a_moe_is_the_input_of_its_middle_router(family):
     with torch.no_grad(), middle_inputs(plain := random_model(family)) as middle:
         plain(IDS)
         assert torch.allclose(middle().reshape(12, -1), recorded, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *DENSE])
+def test_reading_the_middle_ends_there_with_the_same_result(family):
+    model, ran = model_of(family), []
+    with torch.no_grad(), middle_inputs(model) as middle:
+        model(IDS)
+        expected = middle().reshape(2, 6, -1).clone()
+        blocks = (heads._middle_block(model), model.base_model.get_decoder())
+        for one in blocks:
+            one.register_forward_hook(lambda *_: ran.append(1))
+        assert torch.equal(middle_states(model, BATCH), expected)
+        assert not ran
+        model(IDS)
+    assert len(ran) == 2
 
 
 def test_a_model_without_a_feed_forward_block_is_refused():

@@ -8,7 +8,15 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from moesift.errors import UserError
 from moesift.models import routers
-from moesift.models.routers import TrashCan, expert_roles, find_routers, freeze_all_but, has_routers, log_odds
+from moesift.models.routers import (
+    TrashCan,
+    expert_roles,
+    find_routers,
+    freeze_all_but,
+    has_routers,
+    log_odds,
+    read_routers,
+)
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
 
@@ -80,6 +88,17 @@ def test_reading_stops_at_the_last_router_with_the_same_result_in_any_family(fam
     model(IDS)
     assert len(ran) == 2
     assert torch.equal(torch.stack(read).view(-1, *IDS.shape), trash_can.log_odds(IDS.shape))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_logits_of_a_model_as_it_came_are_those_of_transformers(family):
+    model = random_model(family)
+    with torch.no_grad():
+        expected = model(IDS, output_router_logits=True).router_logits
+        found = read_routers(model.base_model, find_routers(model), IDS, lambda _, logits: logits)
+        assert model(IDS).logits.shape[-1] == 320  # it runs to its end again
+    assert len(found) == len(expected)
+    assert all(torch.equal(one, other.view(one.shape)) for one, other in zip(found, expected, strict=True))
 
 
 def test_a_router_that_did_not_run_is_an_error():

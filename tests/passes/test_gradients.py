@@ -8,8 +8,8 @@ from given.models import random_dense_model, random_model
 
 from moesift.methods.gradients import gist, less
 from moesift.models import sketch
-from moesift.models.adapters import Checkpoint
 from moesift.models.chat import encode
+from moesift.models.lora_checkpoints import Checkpoint
 from moesift.passes import gradients
 from moesift.passes.columns import PASSES
 from moesift.passes.reader import Reader

@@ -1,5 +1,6 @@
 import importlib
 
+import numpy as np
 import pytest
 import torch
 from given.models import FAMILIES, random_model
@@ -10,7 +11,7 @@ from moesift.models import losses
 from moesift.models.batches import collate
 from moesift.models.chat import encode
 from moesift.models.routers import TrashCan
-from moesift.passes import gates, likelihood, routing
+from moesift.passes import gates, likelihood, representation, representation_middle, router_logits, routing
 from moesift.passes.columns import NEED_ROUTERS, PASSES, POOL, WARMUP
 from moesift.passes.reader import Reader
 
@@ -28,10 +29,10 @@ def plain(tokenizer):
 def numbers(values):
     """Return all columns of a pass as one tensor, a row an example."""
     rows = zip(*values.values(), strict=True)
-    return torch.tensor([[x for cell in row for x in (cell if isinstance(cell, list) else [cell])] for row in rows])
+    return torch.tensor([np.hstack(row).tolist() for row in rows])
 
 
-@pytest.mark.parametrize("name", set(PASSES) - {POOL, WARMUP, "gradients"})
+@pytest.mark.parametrize("name", sorted(set(PASSES) - {POOL, WARMUP, "gradients"}))  # these need a checkpoint
 def test_a_pass_gives_the_columns_that_are_declared(name, reader, conversations):
     examples = encode(conversations, reader.tokenizer, 60)
     values = importlib.import_module(f"moesift.passes.{name}").read(reader, examples, 100)
@@ -44,14 +45,13 @@ def test_nothing_depends_on_batches_or_order(family, tokenizer, conversations):
     model = random_model(family)
     reader = Reader(tokenizer, model, TrashCan(model, 0.5, "appended", 0))
     examples = encode(conversations, tokenizer, 60)
-
-    def everything(some, budget):
-        return torch.cat([numbers(one.read(reader, some, budget)) for one in (likelihood, routing, gates)], dim=1)
-
-    alone = everything(examples, budget=1)
-    assert (everything(examples, budget=10_000) - alone).abs().max() < 1e-4
-    assert (everything(examples[::-1], budget=200).flip(0) - alone).abs().max() < 1e-4
-    assert (alone.max(dim=0).values - alone.min(dim=0).values).min() > 1e-5
+    passes = {likelihood: 1e-4, routing: 1e-4, gates: 1e-4, router_logits: 1e-4}
+    passes |= {representation: 6e-4, representation_middle: 6e-4}  # a step of float16 below 1
+    for one, step in passes.items():
+        alone = numbers(one.read(reader, examples, 1))
+        assert (numbers(one.read(reader, examples, 10_000)) - alone).abs().max() < step
+        assert (numbers(one.read(reader, examples[::-1], 200)).flip(0) - alone).abs().max() < step
+        assert (alone.max(dim=0).values - alone.min(dim=0).values).min() > 1e-5
 
 
 def test_losses_are_those_of_transformers(plain, conversations):
@@ -159,6 +159,43 @@ def test_routing_is_the_mean_log_odds_and_usage(reader, conversations):
         usage = values["expert_usage"][0][4 * layer : 4 * layer + 4]
         assert usage == pytest.approx(shares[response].mean(dim=0).tolist(), abs=1e-5)
     assert len(values["log_odds"][0]) == 2
+
+
+def test_representations_are_poolings_of_the_hidden_states_of_transformers(plain, conversations):
+    """Over prompt and response, one example at a time: directions, to what float16 keeps of them."""
+    examples = encode(conversations, plain.tokenizer, 60)
+    last, middle = (one.read(plain, examples, 200) for one in (representation, representation_middle))
+    inputs = []
+    plain.model.model.layers[1].mlp.gate.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    for row, example in enumerate(examples):
+        with torch.no_grad():
+            states = plain.model(torch.tensor([example.ids]), output_hidden_states=True).hidden_states[-1][0]
+        places = torch.arange(1.0, len(states) + 1)
+        for values, hidden in ((last, states), (middle, inputs[-1].view(-1, 32))):
+            pooled = (places @ hidden, hidden.mean(dim=0), hidden[-1])
+            for name, vector in zip(("weighted", "mean", "last_token"), pooled, strict=True):
+                assert values[name][row].dtype == np.float16
+                assert values[name][row] == pytest.approx((vector / vector.norm()).tolist(), abs=5e-4)
+
+
+def test_vectors_that_float16_cannot_hold_keep_their_directions(plain, conversations):
+    examples = encode(conversations, plain.tokenizer, 60)
+    expected = numbers(representation.read(plain, examples, 200))
+    with torch.no_grad():
+        plain.model.model.norm.weight.mul_(1e7)
+    assert (numbers(representation.read(plain, examples, 200)) - expected).abs().max() < 5e-4
+
+
+def test_router_logits_are_those_of_transformers(plain, conversations):
+    examples = encode(conversations, plain.tokenizer, 60)
+    values = router_logits.read(plain, examples, 200)
+    for row, example in enumerate(examples):
+        with torch.no_grad():
+            layers = plain.model(torch.tensor([example.ids]), output_router_logits=True).router_logits
+        each = torch.cat(layers, dim=1)  # (T, L * E)
+        places = torch.arange(1.0, len(each) + 1)
+        assert values["weighted"][row] == pytest.approx((places @ each / places.sum()).tolist(), abs=1e-5)
+        assert values["last_token"][row] == pytest.approx(each[-1].tolist(), abs=1e-5)
 
 
 def test_padding_never_reaches_the_log_odds(selector, conversations):

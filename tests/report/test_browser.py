@@ -12,13 +12,15 @@ from PIL import Image
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 
 WIDTH = 1200
-FIGURES = {"random", "auroc", "kept", "warmup"}
+FIGURES = {"random", "targets", "auroc", "kept", "warmup"}
+METHODS = ("router", "rds", "random", "full", "queries_only")
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])
 def opened(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
-    path = (made(folder / "a", seeds=(0, 1, 2)) / "page.html").rename(folder / "a page.html")
+    given = made(folder / "a", seeds=(0, 1, 2), methods=METHODS, targets=("a", "b", "c", "d"))
+    path = (given / "page.html").rename(folder / "a page.html")
     browser = Browser(folder / "profile", width=WIDTH, dark=request.param == "dark")
     browser.open(path)
     yield browser

@@ -2,7 +2,7 @@ import polars as pl
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
-from moesift.config import Data
+from moesift.config import Data, TargetTask
 from moesift.report import cards
 
 DATA = {
@@ -18,7 +18,13 @@ DATA = {
     "seed": 0,
     "max_length": 64,
 }
-CONFIG = {"experiment": "small", "data": DATA, "warmup": {"epochs": 2}, "target": {"model": "owner/model"}}
+CONFIG = {
+    "experiment": "small",
+    "data": DATA,
+    "targets": [],
+    "warmup": {"epochs": 2},
+    "target": {"model": "owner/model"},
+}
 SOURCES = [
     {"source": "science", "from": "task arc_easy", "licence": "cc-by-sa-4.0"},
     {"source": "own", "from": "a | file", "licence": "unknown"},
@@ -50,7 +56,7 @@ MEASURED = outcomes(
 
 def test_a_stated_licence_goes_before_the_known_one_and_none_is_invented():
     licenses = {"science": None, "goals": None, "own": "cc-by-4.0", "talk": None}
-    found = cards.origins(Data.model_validate(DATA), licenses)
+    found = cards.origins(Data.model_validate(DATA).sources, licenses)
     assert [(row["source"], row["licence"]) for row in found] == [
         ("science", "cc-by-sa-4.0"),
         ("goals", "unknown"),
@@ -63,7 +69,14 @@ def test_a_stated_licence_goes_before_the_known_one_and_none_is_invented():
         "a local file, pyproject.toml",
         "owner/talk on the hub, split train, revision abc",
     ]
-    assert cards.origins(Data.model_validate(DATA), {"science": "other"})[0]["licence"] == "other"
+    assert cards.origins(Data.model_validate(DATA).sources, {"science": "other"})[0]["licence"] == "other"
+
+
+def test_a_target_may_come_from_a_task():
+    target = TargetTask(name="own", task="mmlu_law", split="dev", queries=2, heldout=0)
+    assert cards.origins([target], {}) == [
+        {"source": "own", "from": "task mmlu_law of lm-eval, split dev", "licence": "unknown"}
+    ]
 
 
 def selection_card(selections=None, sources=SOURCES, config=CONFIG) -> DatasetCard:
@@ -105,6 +118,15 @@ def adapter_card(method="router", budget="ratio-0.1", on_hub=True) -> ModelCard:
     return ModelCard(str(cards.adapter_card((method, budget, 3), MEASURED, selected(900), SOURCES, **about)))
 
 
+def test_of_targets_the_names_are_said_and_not_where_they_come_from():
+    config = CONFIG | {"targets": [{"name": "mine", "path": "/secret/mine.jsonl"}, {"name": "law", "task": "mmlu_law"}]}
+    text = selection_card(config=config).text
+    assert "Targets: mine, law; a targeted method says which took an example, `target`" in text
+    assert yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])["targets"] == ["mine", "law"]
+    assert "secret" not in text
+    assert "Targets" not in selection_card().text
+
+
 def test_the_hub_reads_an_adapters_card():
     data = adapter_card().data
     assert (data.library_name, data.base_model, data.model_name) == (
@@ -135,3 +157,13 @@ def test_an_adapter_that_diverged_has_a_card_without_results():
     card = adapter_card(budget="ratio-0.2")
     assert card.data.eval_results is None
     assert "| heldout, nll | diverged | 5.110 ± 0.031 |" in card.text
+
+
+def test_the_queries_alone_are_no_part_of_the_pool():
+    about = {"pool": "11,000", "versions": VERSIONS, "commit": None}
+    frames = {0: selected(30)}
+    selection = str(cards.selection_card(("queries_only", "queries"), frames, SOURCES, CONFIG, **about))
+    assert "The queries of all targets, and nothing of the pool, put together by moesift 0.1.0" in selection
+    assert "of a pool" not in selection
+    adapter = adapter_card("queries_only", "queries").text
+    assert "trained on the queries of all targets and nothing of the pool, seed 3" in adapter

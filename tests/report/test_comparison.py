@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,9 +11,12 @@ from moesift.report.comparison import (
     budget_text,
     budgets_of,
     by_question,
+    losses_of,
     missing_runs,
+    outcome_text,
     outcomes_of,
     over_seeds,
+    overview,
     runs_of,
     tasks_of,
 )
@@ -66,6 +71,22 @@ def test_outcomes_are_one_row_a_number_and_know_which_is_better():
     ]
 
 
+def test_the_mean_over_targets_comes_first_and_counts_each_as_much_as_another():
+    one = evaluation("m", "ratio-0.1", 3, 2.5)
+    one["targets"] = {"a": {"nll": 1.0, "stderr": 0.3}, "b": {"nll": 4.0, "stderr": 0.4}}
+    outcomes = outcomes_of([one], tasks_of([one]), RUNS)
+    assert outcomes.filter(metric="nll").select("outcome", "value", "stderr").rows() == [
+        ("targets", 2.5, pytest.approx(0.25)),  # the root of 0.3² + 0.4², halved
+        ("heldout:a", 1.0, 0.3),
+        ("heldout:b", 4.0, 0.4),
+        ("heldout", 2.5, 0.02),
+    ]
+    del one["targets"]["a"]
+    assert [loss["name"] for loss in losses_of([one])] == ["heldout:b", "heldout"]
+    with pytest.raises(UserError, match="different targets"):
+        losses_of([one, evaluation("m", None, 0, 1.0)])
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_run_that_diverged_and_one_that_was_not_evaluated_are_missing(loss):
     runs = pl.concat([RUNS, RUNS.with_columns(seed=pl.lit(5, pl.Int64)), RUNS.with_columns(method=pl.lit("n"))])
@@ -80,6 +101,8 @@ def test_a_run_keeps_a_share_of_the_pool_and_of_its_corrupted_examples():
     kept = pl.DataFrame({"method": "m", "budget": "tokens-9", "seed": 0, "id": list("abc")})
     assert runs_of(kept, pool).rows() == [("m", "tokens-9", 0, 3, 0.75, pytest.approx(1 / 3))]
     assert runs_of(kept, pool.with_columns(corruption=pl.lit("clean")))["corrupted"].to_list() == [None]
+    queries = kept.with_columns(id=pl.lit("a query"), budget=pl.lit("queries"))
+    assert runs_of(queries, pool).rows() == [("m", "queries", 0, 3, 0.0, None)]
 
 
 def test_several_seeds_have_their_own_error_and_one_that_of_the_measurement():
@@ -122,6 +145,15 @@ def test_of_many_comparisons_chance_finds_nothing():
     assert set(found["verdict"]) == {"not significant"}
 
 
+def test_single_targets_are_corrected_together_and_their_mean_by_itself():
+    rows = [*run("random", 0.0, 0.0, 0.0), *run("m", -0.5, -0.6, -0.9)]  # p = 0.03
+    outcomes = ("targets", "heldout:a", "heldout:b", "heldout:c", "heldout")
+    found = against_random(pl.concat([measured(*rows, outcome=outcome) for outcome in outcomes]), [], 3)
+    assert found["outcome"].to_list() == list(outcomes)
+    assert (found["p_holm"] / found["p"]).to_list() == pytest.approx([1, 3, 3, 3, 1])
+    assert found["verdict"].to_list() == ["better", *["not significant"] * 3, "better"]
+
+
 def test_one_seed_or_a_missing_one_has_no_verdict():
     (one,) = against_random(measured(*run("random", 1.0), *run("m", 0.5)), [], 1).to_dicts()
     assert (one["difference"], one["low"], one["p"], one["verdict"]) == (-0.5, None, None, None)
@@ -132,9 +164,10 @@ def test_one_seed_or_a_missing_one_has_no_verdict():
     assert (none["seeds"], none["difference"]) == (0, None)
 
 
-def test_the_untuned_target_and_the_whole_pool_are_compared_within_each_budget_without_a_test():
+def test_the_untuned_target_the_whole_pool_and_the_queries_are_compared_within_each_budget_without_a_test():
     random = [*run("random", 1.0, 2.0), *run("random", 1.5, 2.5, budget="tokens-90")]
     rows = [*random, ("base", None, None, 5.0), *run("full", 0.5, 1.6, budget="ratio-1")]
+    rows += run("queries_only", 2.0, 2.0, budget="queries")
     found = against_random(measured(*rows), METHODS, 2).select(
         "method", "budget", "seeds", "difference", "p_holm", "verdict"
     )
@@ -143,6 +176,8 @@ def test_the_untuned_target_and_the_whole_pool_are_compared_within_each_budget_w
         ("base", "tokens-90", 2, 3.0, None, None),
         ("full", "ratio-0.1", 2, pytest.approx(-0.45), None, None),
         ("full", "tokens-90", 2, pytest.approx(-0.95), None, None),
+        ("queries_only", "ratio-0.1", 2, 0.5, None, None),
+        ("queries_only", "tokens-90", 2, 0.0, None, None),
     ]
 
 
@@ -165,6 +200,7 @@ def asked(values, metric, tasks, losses=(1.0, 2.0, 3.0)):
     return pl.concat(frames)
 
 
+HELDOUT = {"name": "heldout", "metric": "nll", "shares": {"heldout": 1.0}}
 MMLU = {"name": "mmlu", "metric": "acc", "shares": {"mmlu_law": 0.25, "mmlu_sums": 0.75}}
 LAW = ["mmlu_law"] * 2 + ["mmlu_sums"] * 4
 
@@ -175,7 +211,7 @@ def test_an_interval_over_questions_is_paired_and_weighs_its_tasks():
     frame = asked(
         {"m": [1, 1, 0, 1, 0, 1], "random": [0, 0, 0, 1, 0, 1]}, "acc", LAW, [(1.0, 3.0, 5.0), (2.0, 5.0, 8.0)]
     )
-    assert by_question(frame, [MMLU]).rows() == [
+    assert by_question(frame, [HELDOUT, MMLU]).rows() == [
         ("m", "ratio-0.1", "heldout", pytest.approx(-1), pytest.approx(-1)),
         ("m", "ratio-0.1", "mmlu", pytest.approx(0.25), pytest.approx(0.25)),
     ]
@@ -196,14 +232,47 @@ def test_runs_that_were_asked_other_questions_are_refused_and_one_that_diverged_
     with pytest.raises(UserError, match=r"ratio-0\.1: the runs were not asked the same questions of mmlu"):
         by_question(frame[1:], [MMLU])
     diverged = pl.when((pl.col("method") == "m") & (pl.col("metric") == "nll")).then(float("nan")).otherwise("value")
-    assert by_question(frame.with_columns(value=diverged), [MMLU])["outcome"].to_list() == ["mmlu"]
-    assert by_question(frame.filter(method="m"), [MMLU]).is_empty()
-    assert by_question(frame, [{"name": "bleu", "metric": "bleu", "shares": SHARES}])["outcome"].to_list() == [
-        "heldout"
+    assert by_question(frame.with_columns(value=diverged), [HELDOUT, MMLU])["outcome"].to_list() == ["mmlu"]
+    assert by_question(frame.filter(method="m"), [HELDOUT, MMLU]).is_empty()
+    assert by_question(frame, [{"name": "bleu", "metric": "bleu", "shares": SHARES}]).is_empty()
+
+
+def test_held_out_examples_are_drawn_within_their_target_and_targets_count_alike():
+    # A nat a token less on target a, of 2 examples, half a nat more on b, of 3: whatever is drawn within them.
+    rows = []
+    for task, tokens, more in (("heldout:a", (1.0, 3.0), -1.0), ("heldout:b", (10.0, 20.0, 30.0), 0.5)):
+        for (doc, count), (method, change) in itertools.product(enumerate(tokens), (("m", more), ("random", 0.0))):
+            run_and_example = (method, "ratio-0.1", 0, task, doc, f"{task} {doc}")
+            rows += [(*run_and_example, "nll", count * (3 + change)), (*run_and_example, "tokens", count)]
+    columns = ["method", "budget", "seed", "task", "doc_id", "doc_hash", "metric", "value"]
+    one = evaluation("m", None, 0, 1.0, targets=("a", "b"))
+    found = by_question(pl.DataFrame(rows, columns, orient="row"), losses_of([one]))
+    assert found.rows() == [
+        ("m", "ratio-0.1", "targets", pytest.approx(-0.25), pytest.approx(-0.25)),
+        ("m", "ratio-0.1", "heldout:a", pytest.approx(-1), pytest.approx(-1)),
+        ("m", "ratio-0.1", "heldout:b", pytest.approx(0.5), pytest.approx(0.5)),
     ]
 
 
+def test_the_overview_begins_with_the_first_outcome():
+    parts = [
+        measured(*run("random", 1.0), *run("m", value), outcome=name)
+        for name, value in (("targets", 0.5), ("heldout", 2.0))
+    ]
+    outcomes = pl.concat(parts)
+    runs = pl.DataFrame({"method": ["m"], "budget": ["ratio-0.1"], "corrupted": [0.25]})
+    assert overview(over_seeds(outcomes), against_random(outcomes, [], 1), runs).to_dicts()[1] == {
+        **{"method": "m", "budget": "ratio-0.1", "targets": 0.5, "stderr": 0.2, "difference": -0.5},
+        **{"corrupted": 0.25, "heldout": 2.0},
+    }
+    texts = [outcome_text(outcome) for outcome in ("heldout", "heldout:a", "targets")]
+    assert texts == ["held-out loss", "held-out loss of a", "mean held-out loss of the targets"]
+
+
 def test_budgets_are_ordered_by_kind_and_size_and_can_be_read():
-    frame = pl.DataFrame({"budget": ["tokens-20000", "ratio-0.1", "ratio-0.05", None, "tokens-0.05", "ratio-1"]})
+    frame = pl.DataFrame(
+        {"budget": ["tokens-20000", "queries", "ratio-0.1", "ratio-0.05", None, "tokens-0.05", "ratio-1"]}
+    )
     ordered = budgets_of(frame)
-    assert [budget_text(budget) for budget in ordered] == ["5%", "10%", "100%", "5% of the tokens", "20,000 tokens"]
+    read = ["5%", "10%", "100%", "5% of the tokens", "20,000 tokens", "queries"]
+    assert [budget_text(budget) for budget in ordered] == read

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from moesift.report.composition import REASONS, groups, kept_of_groups, reason_counts
+from moesift.report.composition import REASONS, groups, kept_of_groups, nearest, reason_counts, taken_by_target
 
 
 def pool(*sources):
@@ -40,6 +40,46 @@ def test_the_kept_share_of_a_group_is_0_where_nothing_is_kept():
         ("corruption", "truncated", 1, 0.0),
     ]
     assert found.filter(seed=1, by="source")["kept"].to_list() == [0.0, 0.5]
+
+
+def targeted(*rows):
+    """Rows of target, query, score, id, source, in the order of a selection."""
+    frame = pl.DataFrame(rows, ["target", "query", "score", "id", "source"], orient="row")
+    return frame.with_columns(method=pl.lit("rds"), budget=pl.lit("ratio-0.1"), seed=pl.lit(0))
+
+
+TAKEN = targeted(
+    ("z", "q0", 0.5, "0", "small"),
+    ("a", None, 0.1, "1", "small"),
+    ("z", "q1", 0.7, "2", "big"),
+    ("z", "q0", 0.1, "3", "big"),
+    ("z", "q1", 0.6, "4", "big"),
+)
+
+
+def test_what_targets_took_is_counted_by_source():
+    assert taken_by_target(TAKEN).rows() == [
+        ("rds", "ratio-0.1", 0, "z", "big", 3, pytest.approx(1.4 / 3)),
+        ("rds", "ratio-0.1", 0, "z", "small", 1, 0.5),
+        ("rds", "ratio-0.1", 0, "a", "small", 1, 0.1),
+    ]
+
+
+def test_the_nearest_examples_are_beside_their_queries_and_long_ones_cut():
+    def said(**texts):
+        turns = [
+            [{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}] for text in texts.values()
+        ]
+        return pl.DataFrame({"id": list(texts), "messages": turns})
+
+    examples = said(**{"0": "no\x00 \n\ttabs", "1": "one", "2": "é" * 301, "3": "three", "4": "f" * 300})
+    queries = pl.concat([said(q0="zero", q1="one").with_columns(target=pl.lit(name)) for name in ("a", "z")])
+    assert nearest(TAKEN, examples, queries).rows() == [
+        ("rds", "z", "q1", "one → yes", "2", "big", "é" * 300 + "… → yes", 0.7),
+        ("rds", "z", "q1", "one → yes", "4", "big", "f" * 300 + " → yes", 0.6),
+        ("rds", "z", "q0", "zero → yes", "0", "small", "no tabs → yes", 0.5),
+        ("rds", "a", None, None, "1", "small", "one → yes", 0.1),
+    ]
 
 
 def test_reasons_are_counted_by_kind_as_the_mean_over_seeds():

@@ -19,6 +19,12 @@ DIFFERENCES = pl.DataFrame(
     schema=["method", "budget", "difference", "low", "high", "low_questions", "high_questions", "verdict"],
     orient="row",
 )
+BY_TARGET = pl.concat(
+    DIFFERENCES.filter(budget="ratio-0.1").with_columns(
+        outcome=pl.lit(outcome), difference=pl.col("difference") * scale
+    )
+    for outcome, scale in (("heldout:a", 1), ("heldout:$b$", 2))
+)
 AREAS = pl.DataFrame(
     [
         (m, 0, kind, within, value, None, None, None, 9, 9)
@@ -49,7 +55,8 @@ CURVES = pl.DataFrame(
     }
 )
 DRAWN = {
-    "random": lambda: figures.against_random(DIFFERENCES, ["full", "base"]),
+    "random": lambda: figures.against_random("random", DIFFERENCES, ["full", "base"]),
+    "targets": lambda: figures.against_random("targets", BY_TARGET, ["full", "base"], by="outcome"),
     "auroc": lambda: figures.auroc_map(AREAS),
     "kept": lambda: figures.kept_map(KEPT, ["router"]),
     "warmup": lambda: figures.warmup(CURVES, 0.3),
@@ -75,6 +82,7 @@ def test_figures_can_be_in_one_page_and_take_its_text_colour(name):
     ("name", "shown"),
     [
         ("random", {"10% kept", "900 tokens kept", "-0.500", "-0.200", "+2.500", "-0.400", "base", "full"}),
+        ("targets", {"a", "$b$", "-0.500", "-1.000", "+5.000", "base"}),
         ("auroc", {"0.88", "0.75", "–", "swapped across", "router"}),
         ("kept", {"$a_b$", "a source with a very long n…", "42%", "10%", "source"}),
         ("warmup", {"nll of the warm-up", "trash share by layer (dark: first)"}),
@@ -91,7 +99,9 @@ def test_a_group_that_is_tiny_or_alone_is_not_drawn():
 
 def test_many_budgets_are_drawn():
     many = [DIFFERENCES.filter(budget="ratio-0.1").with_columns(budget=pl.lit(f"ratio-0.{n}")) for n in range(1, 6)]
-    assert {f"{n}0% kept" for n in range(1, 6)} <= texts(figures.against_random(pl.concat(many), ["full", "base"]))
+    assert {f"{n}0% kept" for n in range(1, 6)} <= texts(
+        figures.against_random("random", pl.concat(many), ["full", "base"])
+    )
 
 
 def test_a_long_warm_up_takes_no_more_room_than_a_short_one():

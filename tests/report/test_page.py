@@ -6,10 +6,13 @@ from given.comparison import made
 
 from moesift.report.page import show
 
+METHODS = ("router", "rds", "random", "full", "queries_only")
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    return (made(tmp_path_factory.mktemp("page") / "a", seeds=(0, 1, 2)) / "page.html").read_text()
+
+@pytest.fixture(scope="module", params=[(), ("a", "b")], ids=["untargeted", "targeted"])
+def page(tmp_path_factory, request):
+    changes = {"methods": METHODS, "targets": request.param} if request.param else {}
+    return (made(tmp_path_factory.mktemp("page") / "a", seeds=(0, 1, 2), **changes) / "page.html").read_text()
 
 
 def test_the_page_is_well_formed_and_shows_hostile_text_as_text(page):
@@ -26,9 +29,23 @@ def test_the_page_loads_nothing(page):
 
 
 def test_the_answer_is_first_and_the_verdict_in_the_table(page):
-    assert re.search(r'<p class="answer">Held-out loss against random: 1 of 1 selections significantly better', page)
+    answer = r'<p class="answer">(Held-out loss|Mean held-out loss of the targets) against random: 1 of [12] selections'
+    assert re.search(answer, page)
     assert '<td class="text better"><bdi>better</bdi></td>' in page
     assert "over seeds" in page
+
+
+def test_of_several_targets_each_has_its_figure_and_what_it_took(tmp_path):
+    page = (made(tmp_path / "a", methods=METHODS, targets=("a", "b")) / "page.html").read_text()
+    figures = re.findall(r'id="figure-(\w+)"', page)
+    assert figures == ["random", "targets", "auroc", "kept", "warmup"]
+    took = re.search(r"<h2>What each target took</h2>.*?<figure", page, re.S)[0]
+    rows = [re.findall(r"<bdi>(.*?)</bdi>", row) for row in re.findall(r"<tr>(.*?)</tr>", took)]
+    assert ["a", "5", "0.500", "4", "1"] in rows  # of the sources a and $b$ <&
+    assert ["b", "of b &lt;&amp;1", "0.600", "? → " + "yes no " * 8, "a", "07"] in rows
+    one = (made(tmp_path / "b", methods=("rds", "random"), targets=("a",)) / "page.html").read_text()
+    assert "Held-out loss of a, difference to random" in one
+    assert 'id="figure-targets"' not in one
 
 
 def test_what_is_not_there_is_not_shown(tmp_path):

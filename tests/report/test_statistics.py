@@ -34,27 +34,29 @@ def test_holm_is_that_of_a_worked_example():
 
 def test_each_question_is_replaced_by_one_of_its_stratum():
     # Equal within a stratum: whatever is drawn, the mean is the same.
-    strata = np.array([3, 0, 3, 7, 0, 3])
-    found = paired_ratios(np.stack([strata, strata == 7]), np.ones(6), strata, 50, seed=0)
+    strata = np.array([0, 0, 3, 3, 3, 7])
+    shares = np.array([2, 3, 1]) / 6
+    found = paired_ratios(np.stack([strata, strata == 7]), np.ones(6), strata, shares, 50, seed=0)
     assert found == pytest.approx(np.array([[16 / 6] * 2, [1 / 6] * 2]))
 
 
 def test_the_bootstrap_of_a_stratified_mean_has_its_known_standard_error():
     # The variance is the sum of n_s var_s / N^2, with the variance of divisor n_s.
     rng = np.random.default_rng(0)
-    strata = rng.permutation(np.repeat([0, 1, 2], [50, 30, 20]))
+    strata, shares = np.repeat([0, 1, 2], [50, 30, 20]), np.array([0.5, 0.3, 0.2])
     values = rng.normal(size=100) * np.array([1.0, 2.0, 3.0])[strata] + 10 * strata
     exact = np.sqrt(sum(np.sum(strata == s) * values[strata == s].var() for s in range(3))) / 100
-    ((low, high),) = paired_ratios(values[None], np.ones(100), strata, 4000, seed=1)
+    ((low, high),) = paired_ratios(values[None], np.ones(100), strata, shares, 4000, seed=1)
     assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.2 * exact)
     assert (high - low) / (2 * stats.norm.ppf(0.975)) == pytest.approx(exact, rel=0.06)
-    assert paired_ratios(values[None], np.ones(100), strata, 4000, seed=1).tolist() == [[low, high]]
+    assert paired_ratios(values[None], np.ones(100), strata, shares, 4000, seed=1).tolist() == [[low, high]]
 
 
-def test_a_ratio_is_of_sums():
+def test_a_ratio_is_of_sums_within_a_stratum_and_the_mean_weighs_the_strata():
     # Twice the size has twice the difference: the ratio is the same whatever is drawn.
-    differences, sizes = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]), np.array([2.0, 4.0, 6.0])
-    found = paired_ratios(differences, sizes, np.zeros(3, dtype=int), 50, seed=0)
-    assert found == pytest.approx(np.array([[0.5, 0.5], [1.0, 1.0]]))
+    differences, sizes = np.array([[1.0, 2.0, 30.0, 60.0], [2.0, 4.0, 0.0, 0.0]]), np.array([1.0, 2.0, 10.0, 20.0])
+    strata, shares = np.array([0, 0, 1, 1]), np.array([0.25, 0.75])
+    found = paired_ratios(differences, sizes, strata, shares, 50, seed=0)
+    assert found == pytest.approx(np.array([[0.25 * 1 + 0.75 * 3] * 2, [0.25 * 2] * 2]))
     with pytest.raises(ValueError, match="a number for each"):
-        paired_ratios(differences * np.nan, sizes, np.zeros(3, dtype=int), 50, seed=0)
+        paired_ratios(differences * np.nan, sizes, strata, shares, 50, seed=0)

@@ -5,12 +5,14 @@ from moesift.errors import UserError
 from moesift.select.ranking import (
     count_within,
     deduplicate,
+    drop_lowest,
     drop_top,
     keep,
+    mark_lowest,
     quotas,
     ranked,
     require,
-    sample_after_filter,
+    shuffled,
     without,
 )
 
@@ -45,31 +47,24 @@ def test_the_best_are_kept_with_ranks_from_one_and_nothing_is_said_of_the_rest()
     assert dropped.rows() == [("c", None, "too long")]
 
 
-def test_a_filter_rejects_the_lowest_of_each_source_and_draws_of_the_rest():
-    pool = {"s": 3, "t": 2}
-    ranking = sample_after_filter(
-        ranked(SCORES), pool, 0.5, seed=0
-    )  # of s one goes, which is c without a score; of t the lower
-    assert sorted(ids(ranking)) == ["a", "b", "d"]
-    assert reasons(ranking) == {"c": "too long", "e": "in the lowest 0.5 of its source"}
-    assert sorted(ids(sample_after_filter(ranked(SCORES), pool, 0.67, seed=0))) == [
-        "a",
-        "b",
-    ]  # of s two of three, of t one of two
-    assert sorted(ids(sample_after_filter(ranked(SCORES), pool, 0.49, seed=0))) == [
-        "a",
-        "b",
-        "d",
-        "e",
-    ]  # of s one, of t none
+@pytest.mark.parametrize(
+    ("share", "left"),
+    [(0.5, "abd"), (0.67, "ab"), (0.49, "abde")],  # of s 1, 2, 1, of which c without a score is one; of t 1, 1, 0
+)
+def test_a_filter_rejects_the_lowest_of_each_source(share, left):
+    ranking = drop_lowest(mark_lowest(ranked(SCORES), {"s": 3, "t": 2}, share), share)
+    assert ids(ranking) == list(left)
+    rejected = dict.fromkeys(set("abde") - set(left), f"in the lowest {share} of its source")
+    assert reasons(ranking) == {"c": "too long"} | rejected
+
+
+def test_a_draw_is_the_same_whatever_order_the_examples_came_in():
     none = pl.lit(None, pl.String)
     many = ranked(SCORES.select("id", "source", score=pl.lit(1.0), reason=none))
-    orders = {tuple(ids(sample_after_filter(many, pool, 0.1, seed))) for seed in range(20)}
+    orders = {tuple(ids(shuffled(many, seed))) for seed in range(20)}
     assert len(orders) > 10
     assert len({order[0] for order in orders}) == 5
-    assert ids(sample_after_filter(many, pool, 0.1, 3)) == ids(
-        sample_after_filter(ranked(many.left[::-1].with_columns(reason=none)), pool, 0.1, 3)
-    )
+    assert ids(shuffled(many, 3)) == ids(shuffled(ranked(many.left[::-1].with_columns(reason=none)), 3))
 
 
 def test_too_few_are_refused_with_the_reasons():

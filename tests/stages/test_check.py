@@ -11,6 +11,7 @@ from given.models import random_model
 from transformers import LlamaConfig
 
 from moesift import flags
+from moesift.check.costs import Cost
 from moesift.errors import UserError
 from moesift.stages import check
 from moesift.validation import validated
@@ -97,7 +98,7 @@ def test_all_problems_are_listed_at_once(checked, models, monkeypatch, capsys):
             estimate={"memory_gib": 0.00001},
         )
     beginnings = (
-        "train.lora_targets: the target has no module called query",
+        "train.lora_targets: the model has no module called query that LoRA can tune; LlamaForCausalLM has embed",
         "no row of bad can be used",
         "data.heldout: the sources have about 40 examples in all, too few to hold out 50",
         "throughput.gpus: 1 for each job, but 0 can be seen here",
@@ -188,6 +189,54 @@ def test_evaluation_data_of_a_directory(checked, models, capsys):
         checked(evaluate=evaluate)
     with pytest.raises(UserError, match=r"1\. evaluate\.data: .*gsm8k/main has no data"):
         checked(evaluate=evaluate | {"tasks": [{"name": "gsm8k"}]})
+
+
+def test_prompts_that_are_longer_than_the_context_are_counted(checked, models, capsys):
+    """The data are their own few-shot examples; the context of the target is made as short as one question."""
+    rows = [{"question": f"{'x' * 40}?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}] * 3
+    evaluate = arc(models, "".join(json.dumps(row) + "\n" for row in rows))
+    shutil.copy(
+        models / "mine/allenai/ai2_arc/ARC-Easy/test.jsonl", models / "mine/allenai/ai2_arc/ARC-Easy/train.jsonl"
+    )
+    config = models / "dense" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 64}))
+    few = evaluate | {"tasks": [{"name": "arc_easy", "fewshot": 2, "limit": 2}]}
+    checked(evaluate=few)
+    said = "  arc_easy: 2 questions; 2 of 2 prompts are longer than the target's 64 positions and lose their beginning"
+    assert said in capsys.readouterr().out
+    checked(evaluate=few | {"tasks": [{"name": "arc_easy", "fewshot": 0, "limit": 2}]})
+    assert "  arc_easy: 2 questions\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"1\. evaluate\.tasks: arc_easy needs 4 few-shot examples .* data have 3"):
+        checked(evaluate=few | {"tasks": [{"name": "arc_easy", "fewshot": 4}]})
+
+
+def test_questions_that_cannot_be_asked_are_a_problem(checked, models):
+    evaluate = arc(models, json.dumps({"question": "?", "answer": "A"}) + "\n")
+    with pytest.raises(UserError, match=r"1\. evaluate\.data: arc_easy cannot ask its questions of these data: "):
+        checked(evaluate=evaluate)
+
+
+def test_an_accelerate_file_that_cannot_be_used_is_a_problem(checked, models):
+    file = models / "mine.yaml"
+    file.write_text("distributed_type: NO\nmixed_precision: bf16\n")
+    with pytest.raises(UserError) as error:
+        checked(gpus=0, train={"accelerate": str(file)})
+    (problem,) = problems(error)
+    assert problem.startswith(f"{file}: distributed_type: is false; use one of NO, ")
+
+
+def test_results_that_cannot_be_written_are_a_problem(checked, models):
+    (models / "results").write_text("not a folder")
+    with pytest.raises(UserError, match=r"1\. .*results: cannot be written to: File exists; the results of a run go"):
+        checked()
+
+
+def test_memory_is_that_of_the_largest_job_of_a_stage(checked, capsys, monkeypatch):
+    rows = [Cost("score", "large", 1, 1, 1, 2**40), Cost("score", "small", 1, 1, 1, 1)]
+    monkeypatch.setattr(check, "costs", lambda *_: rows)
+    monkeypatch.setattr(check, "hardware", lambda _: (1.0, 2.0**39))
+    with pytest.raises(UserError, match=r"1\. score: needs about 1.0 TiB of a GPU's 512.0 GiB"):
+        checked()
 
 
 def test_data_that_several_tasks_lack_are_one_problem(checked):

@@ -5,13 +5,16 @@ from given.models import random_model
 from safetensors.torch import save_file
 from transformers import LlamaConfig
 
+from moesift import config
 from moesift.errors import UserError
 from moesift.stages import check_models
 
 
-def checked(folder, selector, routed=("router",), upcycled=False):
+def checked(folder, selector="embedded", routed=("router",), upcycled=False, target="embedded", lora=("q_proj",)):
+    train = config.Train.model_construct(lora_targets=list(lora), lora_dropout=0.0)
     out = folder / "models.json"
-    check_models.main(str(selector), "embedded", upcycled, list(routed), out)
+    more = {"trainings": {}, "gpus": [], "tasks": [], "data": "hub"}
+    check_models.main(str(selector), str(target), upcycled, list(routed), train, out=out, **more)
     return json.loads(out.read_text())["selector"]
 
 
@@ -48,3 +51,15 @@ def test_a_dense_selector_is_refused_by_the_names_of_what_needs_routers(tmp_path
 def test_a_moe_is_not_upcycled(tmp_path, moe):
     with pytest.raises(UserError, match=r"selector.upcycle: .*moe has routers already"):
         checked(tmp_path, moe, upcycled=True)
+
+
+@pytest.mark.parametrize("target", ["embedded", "smollm2", "dense"])
+def test_lora_that_does_not_fit_the_target_is_refused_before_anything_is_spent(target, tmp_path, dense):
+    checked(
+        tmp_path, target=tmp_path / "dense" if target == "dense" else target, lora=["q_proj", "layers.3.mlp.up_proj"]
+    )
+    with pytest.raises(UserError, match=r"train.lora_targets: the model has no module called v_porj that .* v_proj,"):
+        checked(tmp_path, target=tmp_path / "dense" if target == "dense" else target, lora=["q_proj", "v_porj"])
+    if target != "dense":  # the workflow's own are tied
+        with pytest.raises(UserError, match=r"train.lora_targets: lm_head is tied to model\.embed_tokens\.weight"):
+            checked(tmp_path, target=target, lora=["lm_head"])

@@ -11,6 +11,7 @@ import sys
 import pytest
 from given.models import random_model
 
+from moesift import config
 from moesift.errors import UserError
 from moesift.models.loading import load_model
 from moesift.stages import check_models
@@ -60,6 +61,14 @@ def removed(*names):
 
 def shortened(name, by):
     return lambda folder: written(name, (folder / name).read_bytes()[:-by])(folder)
+
+
+def indexed(content, name="other.safetensors"):
+    def damage(folder):
+        (folder / "model.safetensors").rename(folder / name)
+        written("model.safetensors.index.json", content)(folder)
+
+    return damage
 
 
 def pickled(*names):
@@ -113,6 +122,24 @@ FOUND = {
     ),
     "weights of nothing": (written("model.safetensors", b""), "model.safetensors: cannot be read as safetensors: "),
     "weights that end early": (shortened("model.safetensors", 99), "model.safetensors: cannot be read as safetensors"),
+    "an index that leads nowhere": (
+        indexed({"weight_map": {"a": "../../model-00001-of-00001.safetensors"}}),
+        "index.json: names 1 files that are not there, such as ../../model-00001-of-00001.safetensors",
+    ),
+    "an index whose second file is missing": (
+        indexed({"weight_map": {"a": "shard-1.safetensors", "b": "shard-2.safetensors"}}, "shard-1.safetensors"),
+        "index.json: names 1 files that are not there, such as shard-2.safetensors",
+    ),
+    "an index of nothing": (indexed({"metadata": {}}), "index.json: is not an index of safetensors: KeyError"),
+    "an index that is a list": (indexed([]), "index.json: is not an index of safetensors: TypeError"),
+    "an adapter beside the weights": (
+        written("adapter_config.json", {"peft_type": "LORA"}),
+        "my model: has adapter_config.json, and transformers would apply that adapter without a word",
+    ),
+    "an adapter alone": (
+        lambda folder: (removed("model.safetensors")(folder), written("adapter_config.json", {})(folder)),
+        "my model: has adapter_config.json",
+    ),
     "a config.json of nothing": (written("config.json", b""), "selector.model: "),
     "a config.json that ends early": (shortened("config.json", 9), "config.json' is not a valid JSON file"),
     "a config.json of bytes": (written("config.json", b"\xff\xfe\0"), "config.json' is not a valid JSON file"),
@@ -143,16 +170,6 @@ SEEN_LATER = {
         "cannot be loaded as a causal language model: ",
     ),
     "a size below 0": (changed("config.json", hidden_size=-8), "cannot be loaded as a causal language model: "),
-    "an index that leads nowhere": (
-        lambda folder: (
-            removed("model.safetensors")(folder),
-            written(
-                "model.safetensors.index.json",
-                {"metadata": {}, "weight_map": {"lm_head.weight": "../../model-00001-of-00001.safetensors"}},
-            )(folder),
-        ),
-        "cannot be loaded as a causal language model: ",
-    ),
 }
 
 
@@ -165,7 +182,9 @@ def says_yes(monkeypatch):
 
 def checked(folder):
     out = folder.parent / "models.json"
-    check_models.main(str(folder), "embedded", False, ["router"], out)
+    train = config.Train.model_construct(lora_targets=["q_proj"], lora_dropout=0.0)
+    more = {"trainings": {}, "gpus": [], "tasks": [], "data": "hub"}
+    check_models.main(str(folder), "embedded", False, ["router"], train, out=out, **more)
     return json.loads(out.read_text())["selector"]
 
 

@@ -31,7 +31,7 @@ def test_every_row_is_a_query_held_out_or_rejected_with_a_reason(prepared, monke
     queries, heldout, rejected = prepared()
     assert (queries.height, heldout.height, rejected.height) == (29, 0, 21)
     assert rejected["reason"].null_count() == 0
-    assert rejected.filter(row=7)["reason"].to_list() == ["its instruction is in the pool"]
+    assert rejected.filter(row=7)["reason"].to_list() == ["shares a question or an exchange with the pool"]
     queries, heldout, _ = prepared(queries=10, heldout=12)
     assert (queries.height, heldout.height) == (10, 12)
     assert set(queries["source"]) == {"wishes"}

@@ -77,3 +77,43 @@ def test_a_run_that_diverged_is_listed_and_gets_no_verdict(tmp_path):
     assert (loss["seeds"], loss["verdict"]) == (2, None)
     assert (numbers["headline"][0]).startswith("Held-out loss against random: 0 of 1 selections significantly better")
     assert ONE_SEED not in numbers["headline"]
+
+
+@pytest.fixture(scope="module")
+def targeted(tmp_path_factory):
+    methods = ("router", "rds", "random", "queries_only")
+    folder = made(tmp_path_factory.mktemp("targeted") / "a", seeds=(7, 8, 9), methods=methods, targets=("t", "a"))
+    return json.loads((folder / "results.json").read_text()), folder
+
+
+def test_each_target_and_their_mean_are_outcomes_with_verdicts(targeted):
+    rows = {(row["method"], row["outcome"]): row for row in targeted[0]["differences"]}
+    outcomes = ["targets", "heldout:t", "heldout:a", "heldout", "mmlu"]
+    assert list(dict.fromkeys(outcome for _, outcome in rows)) == outcomes
+    for outcome in outcomes[:3]:
+        found = rows["rds", outcome]
+        assert found["difference"] == pytest.approx(-0.5 - 8 / 64)
+        assert (found["low_questions"], found["high_questions"]) == (pytest.approx(-0.5), pytest.approx(-0.5))
+        assert found["verdict"] == "better"
+        assert rows["queries_only", outcome]["verdict"] is None
+    for outcome, comparisons in (("targets", 2), ("heldout:t", 4)):  # of two methods, on both targets
+        assert rows["rds", outcome]["p_holm"] == pytest.approx(comparisons * rows["rds", outcome]["p"])
+    assert targeted[0]["headline"][0].startswith("Mean held-out loss of the targets against random: 1 of 2 selections")
+    (queries, *_) = [row for row in targeted[0]["runs"] if row["method"] == "queries_only"]
+    assert (queries["budget"], queries["examples"], queries["ratio"]) == ("queries", 4, 0.0)
+
+
+def test_what_targets_took_is_a_table_and_the_nearest_are_beside_their_queries(targeted):
+    numbers, folder = targeted
+    taken = pl.read_parquet(folder / "tables/taken.parquet")
+    assert taken.rows()[:2] == [
+        ("rds", "ratio-0.5", 7, "t", "a", 4, pytest.approx(0.6)),
+        ("rds", "ratio-0.5", 7, "t", "$b$ <&", 1, pytest.approx(0.1)),
+    ]
+    assert taken["examples"].sum() == 30
+    assert numbers["targets"] == [{"name": name, "queries": 2, "heldout": 2} for name in ("t", "a")]
+    assert [row["id"] for row in numbers["nearest"]] == ["04", "06", "08", "05", "07", "09"]
+    assert numbers["nearest"][1] == {
+        **{"method": "rds", "target": "t", "query": "t1", "query_text": "of t <&1", "similarity": pytest.approx(0.7)},
+        **{"id": "06", "source": "a", "text": "? → " + "yes no " * 7},
+    }

@@ -7,12 +7,13 @@ from given.models import random_model
 from moesift.data.pool import MESSAGES
 from moesift.errors import UserError
 from moesift.models import checkpoints
+from moesift.models.templates import PLAIN_TEMPLATE
 from moesift.passes import gates, likelihood
-from moesift.passes.columns import PASSES
+from moesift.passes.columns import PASSES, schema
 from moesift.passes.shards import merged
 from moesift.stages import merge_pass, run_pass
 
-PASS_NAMES = ("tokens", "likelihood", "routing", "gates")
+PASS_NAMES = ("tokens", "likelihood", "routing", "gates", "representation", "router_logits")
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, pool
     whole = read(tmp_path, epoch, pass_name)
     parts = [read(tmp_path, epoch, pass_name, number, of=7) for number in range(1, 8)]
     assert [part.height for part in parts] == [5] * 6 + [0]
-    assert whole.schema == {"id": pl.String, **PASSES[pass_name]}
+    assert whole.schema == {"id": pl.String, **schema(pass_name)}
     assert whole["id"].to_list() == pool["id"].to_list()
     files = [tmp_path / f"shards/{number}-of-7.parquet" for number in range(1, 8)]
     assert pl.concat(merged(files, tmp_path / "pool.parquet", 5)).equals(whole)
@@ -73,9 +74,31 @@ def test_an_example_cut_before_its_response_keeps_its_place(tmp_path, monkeypatc
     for chunk in (1024, 1):
         monkeypatch.setattr(run_pass, "CHUNK", chunk)
         values = read(tmp_path, epoch, pass_name)
-        for name in PASSES[pass_name]:
+        for name in PASSES[pass_name].keys() - {"refused"}:
             empty = [value == 0 if name == "n_tokens" else value is None for value in values[name]]
             assert empty == [n == 1 for n in range(30)]
+
+
+@pytest.mark.parametrize("pass_name", PASS_NAMES)
+def test_a_conversation_that_the_template_refuses_keeps_its_place(tmp_path, monkeypatch, pool, epoch, pass_name):
+    """And changes nothing for the others, which may be of its chunk or not."""
+    whole = read(tmp_path, epoch, pass_name)
+    template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN_TEMPLATE
+    (epoch / "chat_template.jinja").write_text(template)
+    turns = pool["messages"].to_list()
+    turns[5] = [{"role": "system", "content": "be brief"}, *turns[5]]
+    pool.with_columns(messages=pl.Series(turns, dtype=MESSAGES)).write_parquet(tmp_path / "pool.parquet")
+    for chunk in (1024, 1):
+        monkeypatch.setattr(run_pass, "CHUNK", chunk)
+        values = read(tmp_path, epoch, pass_name)
+        assert values["id"].to_list() == whole["id"].to_list()
+        found = dict(values.filter(id="05").drop("id").rows(named=True)[0])
+        reason = found.pop("refused", "the chat template refuses the conversation: no system")
+        assert reason == "the chat template refuses the conversation: no system"
+        assert set(found.values()) <= {None, 0}
+        for name in PASSES[pass_name]:
+            ours, theirs = (frame.filter(pl.col("id") != "05")[name].explode() for frame in (values, whole))
+            assert ours.to_list() == pytest.approx(theirs.to_list(), abs=1e-4, nan_ok=True)
 
 
 def test_a_selector_is_read_without_trash_cans(tmp_path, pool, epoch):

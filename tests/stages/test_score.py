@@ -7,8 +7,8 @@ import pytest
 from moesift.errors import UserError
 from moesift.methods.likelihood import NO_HELP
 from moesift.methods.routers import TRAINED_ON
-from moesift.methods.table import NO_RESPONSE
 from moesift.methods.typicality import LEAST, typical_inputs
+from moesift.select.table import NO_RESPONSE
 from moesift.stages import score
 
 IDS = ["a", "b", "c"]  # the last has no response token
@@ -19,7 +19,7 @@ def scored(folder, method, ids=IDS, tokens=TOKENS, parameters=None, seed=0, sour
     """Write passes with the given columns, by `pass/state`, and score them: score and reason by id."""
     frames = {
         "pool/selector": {"source": sources or ["s"] * len(ids)},
-        "tokens/selector": {"n_tokens": tokens},
+        "tokens/selector": {"n_tokens": tokens, "refused": pl.Series([None] * len(ids), dtype=pl.String)},
         **columns,
     }
     files = {}

@@ -5,7 +5,7 @@ import pytest
 
 from moesift.errors import UserError
 from moesift.methods import N_TOKENS, Column, declaration, method
-from moesift.methods.table import NO_RESPONSE
+from moesift.select.table import NO_RESPONSE
 from moesift.stages import score_targeted
 
 HIDDEN = Column("likelihood", "hidden")
@@ -54,7 +54,7 @@ def scored(tmp_path):
     ids = ["d", "b", "c", "a"]
     files = {
         "pool/selector": write("pool", id=ids, source=["s", "s", "t", "t"], messages=turns),
-        "tokens/selector": write("tokens", id=ids, n_tokens=[1, 2, 4, 0]),
+        "tokens/selector": write("tokens", id=ids, n_tokens=[1, 2, 4, 0], refused=[None] * 4),
         "likelihood/selector": write("hidden", id=ids, hidden=[[1.0, 0.0], [0.5, 1.0], [0.0, 2.0], None]),
         "likelihood/on_target": [
             write("one", id=ids, nll=[1.0, 8.0, 4.0, None]),

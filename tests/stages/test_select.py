@@ -100,6 +100,32 @@ def test_a_filter_draws_what_it_keeps(folder):
     assert set().union(*draws) <= {"00", "01", "02", "06", "07"}
 
 
+def test_which_are_the_lowest_depends_on_the_scores_alone(folder):
+    """Of a 00 to 02 are above the lowest half, of b 06 and 07, whatever the other filters drop."""
+    pl.DataFrame({"id": ["06"], "task": ["quiz"], "question": [7], "run": ["one two"]}).write_parquet(
+        folder / "found.parquet"
+    )
+    pl.DataFrame({"id": ["01"], "other": ["02"], "similarity": [0.9]}).write_parquet(folder / "pairs.parquet")
+    lowest = dict.fromkeys(["04", "05", "08", "09"], "in the lowest 0.5 of its source")
+    others = {"drop_top": 0.13, "contaminated": "found.parquet", "near_duplicates": "pairs.parquet"}
+    for given, kept in (
+        ({"drop_top": 0.13}, {"01", "02", "06", "07"}),
+        ({"near_duplicates": "pairs.parquet"}, {"00", "01", "06", "07"}),
+        ({"contaminated": "found.parquet"}, {"00", "01", "02", "07"}),
+        (others, {"01", "07"}),
+    ):
+        best, dropped = selected(folder, f"ratio-{len(kept) / 10}", reject=0.5, **given)
+        assert set(best) == kept
+        assert lowest.items() <= dropped.items()
+
+
+def test_no_example_goes_for_the_sake_of_one_that_is_rejected(folder):
+    """04 of source a is rejected, and its near-duplicate 06 of source b, with a lower score, is not."""
+    pl.DataFrame({"id": ["04"], "other": ["06"], "similarity": [0.9]}).write_parquet(folder / "pairs.parquet")
+    best = selected(folder, "ratio-0.5", reject=0.5, near_duplicates="pairs.parquet")[0]
+    assert set(best) == {"00", "01", "02", "06", "07"}
+
+
 def test_what_repeats_a_question_is_left_out(folder):
     hits = {"id": ["00", "00"], "task": ["quiz", "quiz"], "question": [7, 8], "run": ["one two", "two three"]}
     pl.DataFrame(hits).write_parquet(folder / "found.parquet")

@@ -104,6 +104,8 @@ def test_claim_holds_where_the_interval_of_the_difference_is_above_zero():
         "truncated": ("nll", True),  # +0.2 and +0.19 on its two seeds
         "empty": ("length", False),
     }
+    untested = detection(auroc_table().filter(seed=1), STUDY)["claim"]
+    assert untested["holds"].to_list() == [None, None]  # of one seed there is no interval
 
 
 def test_training_is_compared_with_random_of_the_same_budget_and_seed():

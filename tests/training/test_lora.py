@@ -5,9 +5,11 @@ import torch
 from accelerate import Accelerator
 from given.models import random_dense_model
 
+from moesift.errors import UserError
 from moesift.models.adapters import add_lora
 from moesift.models.batches import shuffled_batches
 from moesift.models.chat import encode
+from moesift.training import lora
 from moesift.training.lora import dropout_seed, tune
 from moesift.training.state import States
 
@@ -16,7 +18,7 @@ from moesift.training.state import States
 def tuned(tokenizer, conversations, tmp_path):
     """A function that tunes a tiny model for two epochs of two steps."""
 
-    def run(micro_batch=2, dropout=0.0, seed=0, folder=None, every=1000.0, stop_after=None):
+    def run(micro_batch=2, dropout=0.0, seed=0, folder=None, every=1000.0, stop_after=None, rate=0.01, break_at=None):
         torch.manual_seed(0)
         model = add_lora(random_dense_model(), 4, 8, dropout, ["q_proj", "down_proj"])
         examples = encode(conversations, tokenizer, 60)
@@ -27,14 +29,17 @@ def tuned(tokenizer, conversations, tmp_path):
             shown[step] = numbers
             if step == stop_after:
                 raise KeyboardInterrupt
+            if step == break_at:
+                next(each for each in model.parameters() if each.requires_grad).data.fill_(float("nan"))
 
         result = tune(
             Accelerator(cpu=True),
             model,
+            [str(number) for number in range(len(examples))],
             examples,
             batches,
             tokenizer.pad_token_id,
-            learning_rate=0.01,
+            learning_rate=rate,
             warmup_ratio=0.5,
             seed=seed,
             micro_batch=micro_batch,
@@ -68,6 +73,28 @@ def test_an_interrupted_training_resumes_to_the_same_bits(tuned, tmp_path):
     assert sorted(shown) == [2, 3]
     assert resumed.nll_per_step == expected.nll_per_step
     assert all(torch.equal(other[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize(("broken", "step"), [(0, 1), (2, 3), (3, 4)])  # after the last step too
+def test_a_training_that_is_not_finite_stops_and_leaves_no_state(broken, step, tuned, tmp_path, conversations):
+    batches = [*shuffled_batches(6, 4, 0, 0), *shuffled_batches(6, 4, 0, 1)]
+    of = ", ".join(map(str, batches[min(step, 3)]))
+    message = (
+        rf"the training diverged at step {step} of 4: NLL per token nan, .*, on the examples {of}; nothing is saved"
+    )
+    with pytest.raises(UserError, match=rf"^{message}; lower train\.learning_rate \(0\.01\)\. With --keep-going"):
+        tuned(break_at=broken, folder="diverged", every=0)
+    assert not (tmp_path / "diverged").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops(tuned, monkeypatch):
+    nll = lora.response_nll
+    # Its derivative at 0 is infinite, its value is not.
+    monkeypatch.setattr(lora, "response_nll", lambda *given: nll(*given) + (nll(*given) * 0).sqrt())
+    with pytest.raises(
+        UserError, match=r"^before any training NLL per token 5\.\d+, gradient norm nan, on the examples"
+    ):
+        tuned()
 
 
 def test_dropout_differs_for_every_seed_step_and_process():

@@ -2,10 +2,10 @@
 # of the embedded models, and SmolLM2 out of its wheel.
 
 
-def gpus_asked():
-    """Return the GPUs of the rules that train: from the profile, or else the configuration; expressions are left out."""
-    asked = {rule: getattr(rules, rule).rule.resources["gpu"].raw for rule in ("warmup_epoch", "train_adapter")}
-    return {rule: number for rule, number in asked.items() if isinstance(number, int)}
+def gpus_asked(rule):
+    """Return the GPUs that a rule asks for: a number of the profile, or else of the configuration."""
+    asked = getattr(rules, rule).rule.resources["gpu"].raw
+    return asked if isinstance(asked, int) else CONFIG.throughput.gpus
 
 
 rule check:
@@ -20,7 +20,7 @@ rule check:
         target=as_named("target"),
         tokenizer=lambda wildcards, input: f"--tokenizer {input.tokenizer}" if input.tokenizer else "",
         submitted=lambda wildcards: "--submitted" if workflow.non_local_exec else "",
-        gpus=lambda wildcards: json.dumps(gpus_asked()),
+        gpus=lambda wildcards: json.dumps({rule: gpus_asked(rule) for rule in TRAININGS}),
         config=CONFIG.model_dump_json(),
         results=RESULTS,
     shell:

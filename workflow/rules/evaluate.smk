@@ -2,7 +2,7 @@
 
 
 wildcard_constraints:
-    run="base|[^/]+/(ratio|tokens)-[0-9.e-]+/seed-[0-9]+",
+    run="base|[^/]+/(queries|(ratio|tokens)-[0-9.e-]+)/seed-[0-9]+",
 
 
 def adapter_of(wildcards):
@@ -17,10 +17,16 @@ def label_of(wildcards):
     return json.dumps({"method": method, "budget": budget, "seed": seed})
 
 
+TARGETS_HELDOUT = {
+    name: f"{RESULTS}/targets/{name}/heldout.parquet" for name, target in TARGETS.items() if target.heldout > 0
+}
+
+
 rule evaluate_run:
     input:
         model=model_files("target"),
         heldout=f"{RESULTS}/data/heldout.parquet",
+        targets=list(TARGETS_HELDOUT.values()),
         tasks=EVALUATION_DATA,
         adapter=adapter_of,
     output:
@@ -37,15 +43,17 @@ rule evaluate_run:
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=model_name("target"),
+        watched=watched("target"),
         adapter=lambda wildcards: "" if wildcards.run == "base" else f"--adapter {RESULTS}/adapters/{wildcards.run}",
         label=label_of,
+        targets=json.dumps(TARGETS_HELDOUT),
         tasks_folder=TASKS_FOLDER,
         max_length=CONFIG.data.max_length,
         evaluate=keys(CONFIG.evaluate, "tasks"),
         code=digest("stages.evaluate"),
     shell:
         ON_GPUS + "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} {params.adapter}"
-        " --heldout {input.heldout} --out {output.measured} --questions {output.questions} {params.tasks_folder}"
+        " --heldout {input.heldout} --targets {params.targets:q} --out {output.measured} --questions {output.questions} {params.tasks_folder}"
         " --label {params.label:q} --threads {threads} --batch-size {resources.batch_size}"
         " --token-budget {resources.token_budget} --max-length {params.max_length} --evaluate {params.evaluate:q}"
         " > {log} 2>&1"

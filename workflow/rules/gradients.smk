@@ -25,6 +25,7 @@ rule lora_warmup:
         out=f"{RESULTS}/gradients/seed-{{seed}}",
         model=model_name("selector"),
         accelerate=CONFIG.gradients.train.accelerate,
+        watched=[watched("selector"), content(*files_of_launch(CONFIG.gradients.train.accelerate))],
         share=CONFIG.gradients.share,
         train=keys(CONFIG.gradients.train),
         max_length=CONFIG.data.max_length,

@@ -39,6 +39,13 @@ READ = (
 )
 
 
+def watched_of_state(wildcards):
+    """Return a digest of the files of a model as it came; an epoch of the warm-up is an input."""
+    if "/lora-" in wildcards.state:
+        return watched("selector")
+    return watched(wildcards.state) if "/" not in wildcards.state else ""
+
+
 rule run_pass:
     input:
         model=files_of_state,
@@ -57,6 +64,7 @@ rule run_pass:
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=model_of_state,
+        watched=watched_of_state,
         state=state_of_model,
         max_length=CONFIG.data.max_length,
         code=lambda wildcards: digest("stages.run_pass", f"passes.{wildcards.pass_name}"),
@@ -79,6 +87,7 @@ rule run_query_pass:
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
         model=model_of_state,
+        watched=watched_of_state,
         state=state_of_model,
         max_length=CONFIG.data.max_length,
         code=lambda wildcards: digest("stages.run_pass", f"passes.{wildcards.pass_name}"),
@@ -98,6 +107,8 @@ rule merge_pass:
         # Not their names, which would be too long for one command where there are a thousand.
         shards=f"{PASS}.shards",
         number=CONFIG.throughput.shards,
+        # The shards are gone when it is made: what they were made by is asked of it.
+        watched=watched_of_state,
         code=digest("stages.merge_pass"),
     shell:
         "{PYTHON} -m moesift.stages.merge_pass --shards {params.shards} --number {params.number}"

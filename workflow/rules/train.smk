@@ -27,6 +27,7 @@ rule train_adapter:
         out=ADAPTER,
         model=model_name("target"),
         accelerate=CONFIG.train.accelerate,
+        watched=[watched("target"), content(*files_of_launch(CONFIG.train.accelerate))],
         train=keys(CONFIG.train),
         max_length=CONFIG.data.max_length,
         code=digest("stages.train_adapter"),

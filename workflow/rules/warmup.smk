@@ -43,6 +43,7 @@ rule warmup_start:
     priority: 10
     params:
         model=model_name("selector"),
+        watched=watched("selector"),
         warmup=keys(CONFIG.warmup, "objective", "expert_role", "trash_ratio"),
         code=digest("stages.warmup_start"),
     shell:
@@ -73,6 +74,7 @@ rule warmup_epoch:
         live=live_view("warmup/seed-{seed}/{on}"),
     params:
         accelerate=CONFIG.warmup.accelerate,
+        watched=content(*files_of_launch(CONFIG.warmup.accelerate)),
         warmup=keys(CONFIG.warmup, without=["accelerate", "epochs", "examples", "expert_role", "trash_ratio"]),
         max_length=CONFIG.data.max_length,
         code=digest("stages.warmup_epoch"),

@@ -22,7 +22,16 @@ from moesift.models.shapes import Shape
 from moesift.plan import Plan, passes_of
 
 # How many forward passes a pass makes, and whether they run the head; one with it where nothing is said.
-FORWARDS = {"tokens": (0, False), "routing": (1, False), "likelihood": (2, True), "gates": (2, True)}
+FORWARDS = {
+    "tokens": (0, False),
+    "routing": (1, False),
+    "router_logits": (1, False),
+    "representation": (1, False),
+    "representation_middle": (0.5, False),
+    "likelihood": (2, True),
+    "gates": (2, True),
+    "gradients": (2, True),  # forward and backward
+}
 QUESTION = 150  # tokens of a question of lm-eval, and of each example before it, roughly
 
 
@@ -43,7 +52,7 @@ class Cost(NamedTuple):
     what: str
     runs: int
     tokens: float  # of each run
-    operations: int  # floating-point, of each token
+    operations: float  # floating-point, of each token
     memory: float  # bytes on one GPU
 
     def hours(self, tflops: float) -> float:
@@ -73,16 +82,27 @@ def costs(
         rows.append(
             Cost("warm up", f"{config.warmup.epochs} epochs", seeds, tokens, operations, selector.weights + memory)
         )
+    if any(state.startswith("lora-") for _, state in passes_of(plan.columns)):
+        train = config.gradients.train
+        tokens = train.epochs * config.gradients.share * pool.examples * pool.selector_tokens
+        kept = batch * (
+            activations(selector, selector.dtype.itemsize, recompute) + 14 * selector.head / selector.hidden
+        )
+        memory = selector.weights + 16 * lora_parameters(train.lora_rank, selector) + kept
+        operations = 2 * forward(selector, head=True)
+        rows.append(Cost("warm up", f"LoRA, {train.epochs} epochs", seeds, tokens, operations, memory))
     for name, state in passes_of(plan.columns):
         shape, each = (target, pool.target_tokens) if state == "target" else (selector, pool.selector_tokens)
         times, head = FORWARDS.get(name, (1, True))
-        runs, operations = (seeds if state in ("untrained", "warmed") else 1), times * forward(shape, head)
+        runs, operations = (1 if state in ("selector", "target") else seeds), times * forward(shape, head)
         if operations:
             rows.append(Cost("score", f"{name}, {state}", runs, pool.examples * each, operations, shape.weights))
     # In bf16, of which autocast keeps a copy where the weights are of another dtype; with logits of every token.
     kept = activations(target, 2, recompute) + 14 * target.head / target.hidden
     copies = 0 if target.dtype == torch.bfloat16 else 2 * target.body
-    memory = target.weights + copies + 16 * lora_parameters(config, target) + batch * kept
+    # Where LoRA is added to a weight, the sum is kept for the backward pass.
+    copies += target.dtype.itemsize * sum(w.experts * w.inputs * w.outputs for w in target.lora if not w.beside)
+    memory = target.weights + copies + 16 * lora_parameters(config.train.lora_rank, target) + batch * kept
     for budget, runs in Counter(run.budget for run in plan.runs).items():
         tokens = config.train.epochs * share_of(budget, pool) * pool.examples * pool.target_tokens
         rows.append(Cost("train", budget, runs, tokens, 2 * forward(target, head=True), memory))
@@ -112,14 +132,14 @@ def activations(shape: Shape, itemsize: int, recompute: bool = False) -> float:
         recompute: keep the input of each layer, and one layer whole (activation checkpointing).
     """
     outputs = shape.body / shape.hidden + shape.routed * shape.running * shape.hidden
-    inputs = sum(inputs for inputs, _ in shape.lora)
+    inputs = sum(weight.inputs for weight in shape.lora if weight.beside)
     kept = itemsize * (outputs + inputs) + 4 * (shape.norms + shape.routed * shape.hidden)
     return itemsize * shape.hidden * shape.layers + kept / shape.layers if recompute else kept
 
 
-def lora_parameters(config: Config, target: Shape) -> int:
+def lora_parameters(rank: int, shape: Shape) -> int:
     """Return the parameters of the LoRA matrices."""
-    return sum(config.train.lora_rank * (inputs + outputs) for inputs, outputs in target.lora)
+    return sum(rank * weight.experts * (weight.inputs + weight.outputs) for weight in shape.lora)
 
 
 def router_parameters(config: Config, selector: Shape) -> tuple[int, int]:

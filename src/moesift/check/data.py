@@ -32,6 +32,11 @@ class Sample(NamedTuple):
         rows = min(self.rows or unknown, self.source.limit or 2**63)
         return rows * self.examples.height / (self.examples.height + len(self.rejected))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all rows of its source."""
+        return self.rows is not None and self.rows <= self.examples.height + len(self.rejected)
+
     def describe(self) -> str:
         """Return a line about the source."""
         rows = "unknown number of rows" if self.rows is None else f"about {self.rows:,} rows"
@@ -58,7 +63,7 @@ def sample(source: Source) -> Sample:
         UserError: the source cannot be read, or none of its rows can be used.
     """
     rows, height = sample_source(source, ROWS, default_cache())
-    examples, rejected = to_examples({source.name: rows}, {source.name: source.format})
+    examples, rejected = to_examples({source.name: rows}, {source.name: source.format}, {source.name: source.ignore})
     return Sample(source, examples, rejected["reason"].to_list(), height)
 
 
@@ -82,18 +87,22 @@ def lengths(encoded: Sequence[Encoded], weights: Sequence[float], max_length: in
     )
 
 
-def length_problems(role: str, found: Lengths, max_length: int, positions: int | None) -> list[str]:
-    """Return what is wrong with the lengths: no response is left, or the model has no position for some tokens."""
+def length_problems(role: str, found: Lengths, max_length: int, positions: int | None, all_seen: bool) -> list[str]:
+    """Return what is wrong with the lengths: no response is left, or the model has no position for some tokens.
+
+    Args:
+        all_seen: the examples that were measured are all that there are; else others may be as long as is allowed.
+    """
     problems = []
     if found.lost == 1:
         problems.append(
             f"data.max_length: {max_length} tokens of the {role} end before the response of every example that was "
             f"looked at; the longest example has {found.longest:,}"
         )
-    reached = min(max_length, found.longest)
+    reached = min(max_length, found.longest) if all_seen else max_length
     if positions is not None and reached > positions:
         problems.append(
-            f"data.max_length: examples have up to {reached:,} tokens, but {role}.model has only {positions:,} "
+            f"data.max_length: examples may have up to {reached:,} tokens, but {role}.model has only {positions:,} "
             f"positions; set it to {positions} or less, or use another {role}"
         )
     return problems

@@ -1,7 +1,5 @@
 """What the stages write to disk, from the shapes of the models and the pool; what is small is left out."""
 
-import polars as pl
-
 from moesift.check.costs import Pool, lora_parameters, router_parameters, share_of
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.models.shapes import Shape
@@ -30,21 +28,27 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
         files["frozen weights of the warm-up, shared by its epochs"] = seeds * selector.weights
         files["routers and optimizer of all epochs"] = seeds * FLOAT * routers
     for name, state in passes:
-        row = ID + sum(_bytes(column, kind, selector) for column, kind in PASSES[name].items())
-        files[f"pass {name}, {state}"] = (seeds if state in ("untrained", "warmed") else 1) * pool.examples * row
+        dimension = config.gradients.dimension
+        row = ID + sum(_bytes(name, column, kind, selector, dimension) for column, kind in PASSES[name].items())
+        files[f"pass {name}, {state}"] = (1 if state in ("selector", "target") else seeds) * pool.examples * row
+    if any(state.startswith("lora-") for _, state in passes):  # and Adam's two moments of each
+        epochs, rank = config.gradients.train.epochs, config.gradients.train.lora_rank
+        files["LoRA checkpoints of the selector"] = 3 * seeds * epochs * FLOAT * lora_parameters(rank, selector)
     files["scores"] = len(plan.methods) * seeds * pool.examples * (ID + 2 * 8)
     copies = 1 if config.select.format == "parquet" else 3  # JSON lines are not compressed
     kept = pool.examples * sum(share_of(run.budget, pool) for run in plan.runs)
     files["selections"] = copies * kept * (pool.bytes + ID)
-    files["adapters"] = len(plan.runs) * FLOAT * lora_parameters(config, target)
+    files["adapters"] = len(plan.runs) * FLOAT * lora_parameters(config.train.lora_rank, target)
     # Three of them, with Adam's moments: two that are kept, and the next one that is written.
-    files["states of a running training"] = 3 * 3 * FLOAT * lora_parameters(config, target)
+    files["states of a running training"] = 3 * 3 * FLOAT * lora_parameters(config.train.lora_rank, target)
     return files
 
 
-def _bytes(column: str, kind: object, selector: Shape) -> int:
+def _bytes(pass_name: str, column: str, kind: str, selector: Shape, dimension: int) -> int:
     """Return the bytes of an example in a column of a pass."""
     usage = selector.routed * selector.experts
     widths = {"log_odds": selector.routed, "log_odds_all": selector.routed, "expert_usage": usage, "hidden": HIDDEN}
-    width = widths.get(column, selector.hidden) if isinstance(kind, pl.List) else 1
-    return width * (FLOAT if kind == pl.List(pl.Float32) else 8)
+    width = {"router_logits": usage, "gradients": dimension}.get(pass_name, widths.get(column, selector.hidden))
+    if not kind.startswith("List"):
+        return 8
+    return width * {"List(Float16)": 2, "List(Float32)": FLOAT}.get(kind, 8)

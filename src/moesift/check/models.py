@@ -4,21 +4,30 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.demo import embedded
 from moesift.errors import UserError
+from moesift.models.chat import require_embeddings
 from moesift.models.loading import load_config, load_tokenizer, require_safetensors
+from moesift.models.lora_weights import lora_weights
 from moesift.models.routers import has_routers
 from moesift.models.shapes import Shape, shape_of
 from moesift.models.upcycling import upcycled_config
 from moesift.plan import no_routers
 
+# The kind of the targets that the workflow makes, and their layers, before they are there.
+MADE_HERE = {
+    model: LlamaConfig(num_hidden_layers=layers, tie_word_embeddings=True)
+    for model, layers in {EMBEDDED: embedded.LAYERS, SMOLLM2: 30}.items()
+}
+
 
 class Outline(NamedTuple):
     """A model without its weights."""
 
+    empty: PreTrainedModel  # on the meta device
     shape: Shape
     tokenizer: PreTrainedTokenizerFast
     positions: int | None  # that it was made for; None where its configuration does not say
@@ -30,13 +39,12 @@ def described(key: str, model: str) -> dict[str, str | bool | None]:
     Models that the workflow makes are not there yet.
 
     Raises:
-        UserError: the model is not there, has no safetensors or no fast tokenizer.
+        UserError: the model is not there, has no safetensors, no fast tokenizer, or no embedding for some tokens.
     """
     if model in (EMBEDDED, SMOLLM2):
         routers = model == EMBEDDED and key == "selector.model"
         return {"model": model, "architecture": None, "routers": routers, "commit": None}
-    config = _config(key, model)
-    load_tokenizer(model)
+    config, _ = _read(key, model)
     commit = getattr(config, "_commit_hash", None)  # a directory has none
     return {"model": model, "architecture": config.model_type, "routers": has_routers(config), "commit": commit}
 
@@ -76,20 +84,35 @@ def outline(config: Config, role: str, model: str, tokenizer: str | None) -> Out
         shape = embedded.moe_config(words) if role == "selector" else embedded.dense_config(words)
         dtype = torch.float32
     else:
-        shape, words = _config(f"{role}.model", model), load_tokenizer(model)
+        shape, words = _read(f"{role}.model", model)
         dtype = cast(torch.dtype | None, shape.get_text_config().dtype)
     upcycle = config.selector.upcycle
     if role == "selector" and upcycle is not None:
         shape = upcycled_config(shape, upcycle.experts, upcycle.experts_per_token)
         dtype = dtype if upcycle.dtype is None else getattr(torch, upcycle.dtype)
-    with torch.device("meta"):  # no memory is taken; weights without a dtype are float32
-        empty = AutoModelForCausalLM.from_config(shape, dtype=dtype or torch.float32)
+    empty = _empty(shape, dtype or torch.float32)  # weights without a dtype are float32
     positions = getattr(shape.get_text_config(), "max_position_embeddings", None)
-    return Outline(shape_of(empty, config.train.lora_targets if role == "target" else []), words, positions)
+    return Outline(empty, shape_of(empty), words, positions)
 
 
-def _config(key: str, model: str) -> PreTrainedConfig:
+def require_lora(model: str, targets: Sequence[str], dropout: float) -> None:
+    """Check that LoRA fits a target, which is looked at as `described` does.
+
+    Raises:
+        UserError: it does not, as `lora_weights` says.
+    """
+    lora_weights(_empty(MADE_HERE.get(model) or load_config(model, "target.model"), torch.float32), targets, dropout)
+
+
+def _empty(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    with torch.device("meta"):  # no memory is taken
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+
+
+def _read(key: str, model: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerFast]:
     config = load_config(model, key)
     require_safetensors(model)
     has_routers(config)  # refuses what is not a causal language model
-    return config
+    tokenizer = load_tokenizer(model)
+    require_embeddings(tokenizer, config.get_text_config().vocab_size)
+    return config, tokenizer

@@ -3,16 +3,19 @@
 import hashlib
 import itertools
 import json
+import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from moesift.data.corruption import CLEAN
-from moesift.data.formats import Message, Rejected, to_messages
+from moesift.data.formats import Message, to_messages
+from moesift.data.groups import linked_groups
+from moesift.data.keys import Rejected
 from moesift.data.rows import Row
 from moesift.errors import UserError
 
@@ -33,32 +36,35 @@ REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 # size, a quarter of a million, would be read hundreds of times.
 ROW_GROUP = 4096
 BLOCK = 4096  # rows that are Python objects at once: these take several times the memory of a frame
-WHOLE, INSTRUCTION = slice(None), slice(-1)  # turns of an example
 REASON_LENGTH = 500  # characters of a reason that are kept: it may quote the row
+APART = "shares a question or an exchange with held-out examples, of which there are enough"
 CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept
 PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+)\b"  # ids and numbers, in which reasons of one kind differ
 
 
-def to_examples(rows: Mapping[str, Iterable[Row]], formats: Mapping[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def to_examples(
+    rows: Mapping[str, Iterable[Row]], formats: Mapping[str, str], ignored: Mapping[str, Sequence[str]] | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the examples (columns of EXAMPLE) and the rejected rows (columns of REJECTED), in the order of the rows.
 
     Args:
         rows: of each source, read a block at a time.
         formats: of each source.
+        ignored: keys of each source that are not looked at.
 
     Raises:
         UserError: no row became an example.
     """
     blocks, rejected = [pl.DataFrame(schema=EXAMPLE)], []
     for source, of_source in rows.items():
-        remaining = iter(of_source)
+        remaining, ignore = iter(of_source), (ignored or {}).get(source, ())
         while block := list(itertools.islice(remaining, BLOCK)):
             accepted = []
             for row in block:
                 try:
                     if row.reason is not None:
                         raise Rejected(row.reason)
-                    messages = to_messages(row.content, formats[source])
+                    messages = to_messages(row.content, formats[source], ignore)
                 except Rejected as reason:
                     rejected.append((source, row.index, _printable(str(reason))))
                 else:
@@ -77,11 +83,10 @@ def content_id(messages: Sequence[Message]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def content_ids(examples: pl.DataFrame, turns: slice = WHOLE) -> pl.Series:
-    """Return the content id of each example, or of some of its turns."""
-    blocks = (block["messages"].to_list() for block in examples.select("messages").iter_slices(BLOCK))
-    ids = [pl.Series([content_id(messages[turns]) for messages in block], dtype=pl.String) for block in blocks]
-    return pl.concat([pl.Series("id", dtype=pl.String), *ids])
+def conversations(examples: pl.DataFrame) -> Iterator[list[Message]]:
+    """Yield the messages of each example, of which few are Python objects at once."""
+    for block in examples.select("messages").iter_slices(BLOCK):
+        yield from block["messages"].to_list()
 
 
 def deduplicated(examples: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -89,7 +94,8 @@ def deduplicated(examples: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     Of equal examples, a clean one is kept before a corrupted one, and then the first.
     """
-    examples = examples.with_columns(content_ids(examples))
+    ids = pl.Series("id", map(content_id, conversations(examples)), dtype=pl.String)
+    examples = examples.with_columns(ids)
     clean_first = examples.select("id", corrupted=pl.col("corruption") != CLEAN).with_row_index("place")
     clean_first = clean_first.sort("corrupted", maintain_order=True)
     is_kept = clean_first.with_columns(kept=pl.col("id").is_first_distinct()).sort("place")["kept"]
@@ -98,29 +104,41 @@ def deduplicated(examples: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return examples.filter(is_kept), duplicates.select("source", row="source_index", reason=reasons)
 
 
-def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the pool, and `heldout` examples sampled by the seed whose instructions do not occur in the pool.
+def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Return the pool, `heldout` examples sampled by the seed, and what is in neither (columns of REJECTED).
 
-    An instruction is all messages before the response. Only examples that share theirs with no other are sampled, so
-    that no example has to be thrown away.
+    The held-out examples and the pool share no question and no exchange (see `linked_groups`): groups are held out as a
+    whole, the smallest first, so examples that are alone where there are enough. Of the last group, examples may be
+    left over. A group of more than `heldout` examples stays in the pool.
 
     Raises:
         UserError: there are too few such examples, or none would be left for the pool.
     """
-    unshared = content_ids(examples, INSTRUCTION).is_unique().arg_true()
-    if heldout > len(unshared) or heldout >= len(examples):
+    rng = random.Random(f"heldout-{seed}")
+    rows = pl.DataFrame({"group": linked_groups(conversations(examples))}).with_row_index("row")
+    groups = rows.group_by("group", maintain_order=True).agg("row").with_columns(size=pl.col("row").list.len())
+    chosen: list[int] = []
+    for (size,), of_size in (
+        groups.filter(pl.col("size") <= heldout).sort("size", maintain_order=True).group_by("size", maintain_order=True)
+    ):
+        missing = max(0, heldout - len(chosen))
+        sampled = rng.sample(range(len(of_size)), min(len(of_size), math.ceil(missing / size)))
+        chosen += of_size["row"].gather(sampled).explode().to_list()
+    alone = groups.filter(size=1).height
+    if len(chosen) < heldout or len(chosen) >= len(examples):
         raise UserError(
-            f"heldout: {heldout} examples are asked for, but the pool has {len(examples)} in all, of which "
-            f"{len(unshared)} share their instruction with no other; ask for fewer or read more rows"
+            f"heldout: {heldout} examples are asked for, but the pool has {len(examples)} in all, of which {alone} "
+            "share no question and no exchange with another; ask for fewer or read more rows"
         )
-    sampled = unshared.gather(random.Random(f"heldout-{seed}").sample(range(len(unshared)), heldout))
-    is_heldout = pl.int_range(pl.len()).is_in(sampled.implode())
-    return examples.filter(~is_heldout), examples.filter(is_heldout)
+    is_heldout = pl.int_range(pl.len()).is_in(chosen[:heldout])
+    is_left_over = pl.int_range(pl.len()).is_in(chosen[heldout:])
+    apart = examples.filter(is_left_over).select("source", row="source_index", reason=pl.lit(APART))
+    return examples.filter(~is_heldout & ~is_left_over), examples.filter(is_heldout), apart
 
 
 def texts(pool: pl.DataFrame) -> list[str]:
     """Return the text of each example, all turns one after the other."""
-    return ["\n".join(turn["content"] for turn in turns) for turns in pool["messages"].to_list()]
+    return ["\n".join(turn["content"] for turn in turns) for turns in conversations(pool)]
 
 
 def with_content(rejected: pl.DataFrame, rows: Mapping[str, Iterable[Row]]) -> pl.DataFrame:

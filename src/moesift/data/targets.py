@@ -1,15 +1,20 @@
 """The queries of a target and its held-out examples, which share nothing with the pool and the evaluation questions."""
 
+import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from moesift.data.decontamination import Question, contaminated
-from moesift.data.pool import INSTRUCTION, content_ids, frequent_reasons, split, texts
+from moesift.data.formats import Message
+from moesift.data.groups import linked_groups
+from moesift.data.pool import conversations, frequent_reasons, split, texts
 from moesift.errors import UserError
 
+IN_POOL = "shares a question or an exchange with the pool"
 WHOLE_QUESTION = 10**9  # words of a run that no question is longer than
 
 
@@ -23,7 +28,7 @@ class Divided(NamedTuple):
 
 def divided(
     examples: pl.DataFrame,
-    instructions: pl.Series,
+    pool: Iterable[Sequence[Message]],
     questions: Iterable[Question],
     words: int | None,
     queries: int | None,
@@ -34,7 +39,7 @@ def divided(
 
     Args:
         examples: columns of the pool, each content once.
-        instructions: content ids of the instructions of the pool.
+        pool: the conversations of the pool; no example may be linked to one, see `linked_groups`.
         questions: of the evaluation, none of which may be among them.
         words: of a run that an example may not share with a question; None: it may not contain a whole one.
         queries: how many at most; None takes all that are left.
@@ -43,12 +48,13 @@ def divided(
     Raises:
         UserError: too few examples are left, or none; the message says why the others were refused.
     """
-    in_pool = content_ids(examples, INSTRUCTION).is_in(instructions.implode())
+    groups = linked_groups(itertools.chain(conversations(examples), pool))
+    in_pool = pl.Series(np.isin(groups[: examples.height], groups[examples.height :]))
     asked = contaminated(examples["id"].to_list(), texts(examples), questions, words or WHOLE_QUESTION)
     asked = asked.unique("id", keep="first", maintain_order=True)
     reason = pl.format("shares a run of words with question {} of {}", "question", "task")
     why = examples.select("id").join(asked.select("id", reason=reason), on="id", how="left", maintain_order="left")
-    reasons = pl.select(pl.when(in_pool).then(pl.lit("its instruction is in the pool")).otherwise(why["reason"]))
+    reasons = pl.select(pl.when(in_pool).then(pl.lit(IN_POOL)).otherwise(why["reason"]))
     refused = examples.select("source", row="source_index").with_columns(reasons.to_series().alias("reason"))
     left = examples.filter(refused["reason"].is_null())
     refused = refused.drop_nulls("reason")
@@ -58,7 +64,7 @@ def divided(
             f"of {examples.height} examples {left.height} can be used{f' ({counts})' if counts else ''}, and "
             f"{heldout + 1} are needed: heldout: {heldout}, and at least one query"
         )
-    rest, held_out = split(left, heldout, seed) if heldout else (left, left.clear())
+    rest, held_out, apart = split(left, heldout, seed)
     count = min(rest.height, queries or rest.height)
     drawn = sorted(random.Random(f"queries-{seed}").sample(range(rest.height), count))
-    return Divided(rest[drawn], held_out, refused)
+    return Divided(rest[drawn], held_out, pl.concat([refused, apart]))

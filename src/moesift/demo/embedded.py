@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, OlmoeConfig, PretrainedConfig, PreTrainedTokenizerFast
 
-from moesift.models.chat import PLAIN_TEMPLATE
+from moesift.models.templates import PLAIN_TEMPLATE
 
 WIDTH = 96
 LAYERS = 4

@@ -1,6 +1,8 @@
 """lm-eval's tasks on local data: from the pinned wheel or from a user's directory, instead of the hub."""
 
 import hashlib
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,10 +15,12 @@ from moesift.config import WHEEL
 from moesift.demo import wheel
 from moesift.demo.evaluation_sets import from_wheel
 from moesift.errors import UserError
-from moesift.evaluation.tasks import refuse_unknown, task_manager
+from moesift.evaluation.index import refuse_unknown, task_manager
 from moesift.files import atomic_write
 
 DEFAULT = "default"  # the configuration of a data set that has no others
+# The names of files on the hub: test-00000-of-00002, at times with a digest after it.
+SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]{16})?")
 
 # Loaders of files, which a task may name where others name a data set.
 LOADERS = {"json", "csv", "parquet", "text", "arrow", "pandas", "xml", "webdataset", "imagefolder", "audiofolder"}
@@ -45,7 +49,10 @@ def reader(data: str) -> Read:
 
 
 def from_directory(root: Path, data_set: str, configuration: str) -> Splits:
-    """Return the splits of a data set below `root/data_set/configuration`, each a file `.jsonl` or `.parquet`.
+    """Return the splits of a data set below `root/data_set/configuration`.
+
+    A split is a file `.jsonl` or `.parquet` of its name, or several in shards that are named as on the hub. A data set
+    without configurations may also be in the folder `data`, as it is there.
 
     Args:
         root: what the configuration calls `evaluate.data`.
@@ -53,23 +60,44 @@ def from_directory(root: Path, data_set: str, configuration: str) -> Splits:
         configuration: such as `main`; DEFAULT where the task names none.
 
     Raises:
-        UserError: there is no such folder, a file cannot be read, or there are two files of a split.
+        UserError: there is no such folder, a file cannot be read, or a split is there twice or not completely.
     """
     folder = root / data_set / configuration
-    splits: Splits = {}
+    if configuration == DEFAULT and not folder.exists():
+        folder = folder.with_name("data")
+    files: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(path for path in folder.glob("*") if path.suffix in READERS):
-        if path.stem in splits:
-            raise UserError(f"{folder} has two files of the split {path.stem}, .jsonl and .parquet; remove one")
-        try:
-            splits[path.stem] = READERS[path.suffix](path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise UserError(f"{path} cannot be read as {path.suffix}: {error}") from error
-    if not splits:
+        shard = SHARD.fullmatch(path.stem)
+        files[shard["split"] if shard else path.stem].append(path)
+    if not files:
         raise UserError(
             f"evaluate.data: {folder} has no data; put the data set {data_set} there, one file per split, such as "
             f"{folder / 'test.jsonl'}, with the columns that it has on the hub"
         )
-    return splits
+    return {split: _from_files(split, paths) for split, paths in files.items()}
+
+
+def _from_files(split: str, paths: Sequence[Path]) -> pl.DataFrame:
+    """Return the rows of a split: of its one file, or of all its shards in their order."""
+    shards = [SHARD.fullmatch(path.stem) for path in paths]
+    places = [(int(shard["number"]), int(shard["count"])) if shard else (0, 1) for shard in shards]
+    if places != [(number, len(paths)) for number in range(len(paths))]:
+        raise UserError(
+            f"{paths[0].parent}: the split {split} should be one file, or all of its shards once, and is "
+            f"{', '.join(path.name for path in paths)}"
+        )
+    tables = []
+    for path in paths:
+        try:
+            tables.append(READERS[path.suffix](path))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise UserError(f"{path} cannot be read as {path.suffix}: {error}") from error
+    try:
+        return pl.concat(tables, how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise UserError(
+            f"{paths[0].parent}: the shards of the split {split} have different columns: {error}"
+        ) from error
 
 
 def look_up(tasks: Sequence[str], read: Read) -> LookedUp:

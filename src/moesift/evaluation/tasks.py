@@ -1,7 +1,5 @@
 """Running lm-eval's tasks, and reading their questions."""
 
-import difflib
-import functools
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +13,8 @@ from moesift.config import Task
 from moesift.data.decontamination import Question
 from moesift.data.rows import Row
 from moesift.errors import UserError
+from moesift.evaluation.index import refuse_unknown, task_manager, unusable
+from moesift.evaluation.prompts import Looked, is_cut, look, require_room
 
 # Accuracies have a standard error in closed form; a metric without one gets this many resamples.
 BOOTSTRAP = 100
@@ -30,6 +30,7 @@ QUESTIONS = {
     "gold": pl.String,
     "predicted": pl.String,
     "loglikelihoods": pl.List(pl.Float64),  # of the answers of a multiple-choice task, in nats
+    "cut": pl.Boolean,  # whether the prompt was longer than the model's context, and lost its beginning
 }
 
 
@@ -51,7 +52,7 @@ def run_tasks(
 
     A tag is a list of tasks that lm-eval does not average. Here it gets the plain mean over them, and so does a group
     that lm-eval does not average. The summary of each task that is asked for says in `shares` how much each of its
-    members weighs in it.
+    members weighs in it, and in `cut` how many questions had a prompt longer than the model's context.
 
     Args:
         model: to be measured.
@@ -61,19 +62,22 @@ def run_tasks(
         batch_size: requests that are answered at once; `auto` lets lm-eval halve 64 until a GPU's memory holds it.
 
     Raises:
-        UserError: a task is unknown, or cannot have as many few-shot examples as are asked for.
+        UserError: a task cannot be used, as `unusable` says, cannot have as many few-shot examples as are asked for, or
+            generates more tokens than the model's context has.
     """
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    refuse_unknown([task.name for task in tasks], tasks_folder)
+    if wrong := unusable([task.name for task in tasks], tasks_folder is None, tasks_folder):
+        raise UserError("\n".join(wrong.values()))
     manager = task_manager(tasks_folder)
     loaded = [manager.load([task.name]) for task in tasks]
+    evaluated = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     for task, parts in zip(tasks, loaded, strict=True):
         for name, part in parts["tasks"].items():
-            _refuse_fewshot(task, name, part)
+            refuse_fewshot(task, name, part)
+            require_room(name, part, evaluated.max_length)
 
-    evaluated = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     summaries, questions = {}, {}
     for task, parts in zip(tasks, loaded, strict=True):
         group = parts["groups"].get(task.name)
@@ -85,6 +89,9 @@ def run_tasks(
             bootstrap_iters=BOOTSTRAP,
             task_manager=manager,
         )
+        for samples in results["samples"].values():
+            for sample in samples:
+                sample["cut"] = is_cut(sample["arguments"], evaluated.tok_encode, evaluated.max_length)
         leaves = {name: _task_summary(results, name) for name in parts["tasks"]}
         members = {name: [leaf.task_name for leaf in part.get_all_tasks()] for name, part in parts["groups"].items()}
         if task.name not in leaves | members:
@@ -100,6 +107,29 @@ def run_tasks(
             questions[name] = _question_rows(name, parts["tasks"][name], samples)
     rows = [row for of_task in questions.values() for row in of_task]
     return Measured(summaries, pl.DataFrame(rows, schema=QUESTIONS, orient="row"))
+
+
+def look_at_prompts(
+    task: Task, tasks_folder: Path, tokenizer: PreTrainedTokenizerFast, context: int, limit: int
+) -> Looked:
+    """Make the prompts of the first `limit` questions, of each member of a group, and count those that would be cut.
+
+    Raises:
+        UserError: as `run_tasks`, or the data do not have what the task asks for.
+    """
+    questions = cut = 0
+    try:
+        for name, part in task_manager(tasks_folder).load([task.name])["tasks"].items():
+            refuse_fewshot(task, name, part)
+            require_room(name, part, context)
+            found = look(part, task.fewshot, min(task.limit or limit, limit), tokenizer, context)
+            questions, cut = questions + found.questions, cut + found.cut
+    except UserError:
+        raise
+    except Exception as error:  # the code of a task fails in any way on data with other columns
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise UserError(f"evaluate.data: {task.name} cannot ask its questions of these data: {reason}") from error
+    return Looked(questions, cut)
 
 
 def read_questions(tasks: Sequence[str], tasks_folder: Path | None) -> list[Question]:
@@ -162,30 +192,12 @@ def examples_of(task: str, split: str, tasks_folder: Path | None) -> list[Row]:
     return rows
 
 
-@functools.cache  # lm-eval reads the files of all its tasks, thousands
-def task_manager(tasks_folder: Path | None = None) -> Any:
-    """Return lm-eval's `TaskManager` of the tasks in a folder; None takes the tasks that lm-eval ships."""
-    from lm_eval.tasks import TaskManager
-
-    return TaskManager(include_path=tasks_folder, include_defaults=tasks_folder is None)
-
-
-def refuse_unknown(tasks: Sequence[str], tasks_folder: Path | None = None) -> None:
-    """Refuse names that are not a task, group or tag; no data are read.
+def refuse_fewshot(task: Task, name: str, part: Any) -> None:
+    """Refuse numbers of few-shot examples that lm-eval would ignore, or fail at in the middle of a run.
 
     Raises:
-        UserError: with the names that are similar.
+        UserError: names the task and what it has.
     """
-    known = task_manager(tasks_folder).task_index
-    for name in tasks:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise UserError(f"evaluate.tasks: unknown task {name}{hint}")
-
-
-def _refuse_fewshot(task: Task, name: str, part: Any) -> None:
-    """Refuse numbers of few-shot examples that lm-eval would ignore, or fail at in the middle of a run."""
     default = part.get_config("num_fewshot")
     wanted = (default or 0) if task.fewshot is None else task.fewshot
     if default == 0 and wanted:
@@ -209,6 +221,7 @@ def _task_summary(results: Mapping[str, Any], name: str) -> dict[str, Any]:
         "higher_is_better": {_metric_name(key): known[metric] for key, metric in metrics.items() if metric in known},
         "questions": results["n-samples"][name]["effective"],
         "of": results["n-samples"][name]["original"],  # how many there are without a limit
+        "cut": len({sample["doc_id"] for sample in results["samples"][name] if sample["cut"]}),
         "fewshot": results["n-shot"][name],
         "version": results["versions"][name],
         "hash": _task_hash(results["samples"][name]),
@@ -225,6 +238,7 @@ def _group_summary(results: Mapping[str, Any], name: str, leaves: Sequence[Mappi
         "higher_is_better": {key: higher for key, higher in directions.items() if higher is not None},
         "questions": sum(leaf["questions"] for leaf in leaves),
         "of": sum(leaf["of"] for leaf in leaves),
+        "cut": sum(leaf["cut"] for leaf in leaves),
         "fewshot": _common(leaf["fewshot"] for leaf in leaves),
         "version": results["versions"].get(name, leaves[0]["version"]),
         "hash": None,
@@ -287,7 +301,7 @@ def _question_rows(name: str, task: Any, samples: Sequence[Mapping[str, Any]]) -
                 predicted = str(likelihoods.index(max(likelihoods))) if metric == "acc" else None
             label = _metric_name(f"{metric},{sample['filter']}")
             question = (name, sample["doc_id"], sample["doc_hash"], label, float(sample[metric]))
-            rows.append((*question, str(_gold(task, sample)), predicted, likelihoods))
+            rows.append((*question, str(_gold(task, sample)), predicted, likelihoods, sample["cut"]))
     return rows
 
 

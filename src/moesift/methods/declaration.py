@@ -32,7 +32,7 @@ of the report and the checks of a configuration follow from the declaration.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Literal, TypeVar
@@ -48,6 +48,8 @@ from moesift.passes.columns import PASSES, POOL
 # each target one: a column has a number for each), and `lora-1` the selector with the first LoRA checkpoint.
 State = Literal["selector", "target", "untrained", "warmed", "on_target"] | str
 Scores = np.ndarray | tuple[np.ndarray, Mapping[str, np.ndarray]]
+Block = Mapping[str, Any]  # what a targeted method reads, of some examples of the pool or of all queries
+Blocks = Iterable[Block]
 Aggregate = Literal["round_robin", "max", "mean"]
 
 
@@ -65,7 +67,7 @@ class Column:
             raise ValueError(f"{self.pass_name} is no pass with a column {self.name}")
 
 
-N_TOKENS = Column("tokens", "n_tokens")
+N_TOKENS, REFUSED = Column("tokens", "n_tokens"), Column("tokens", "refused")
 Reads = Mapping[str, Column] | Callable[[Any], Mapping[str, Column]]  # the same for all, or by the parameters
 
 

@@ -1,80 +1,75 @@
-"""LoRA matrices on a model: new ones, and those of a checkpoint with the moments that Adam had of them."""
+"""LoRA matrices on the target: added for a training, and loaded from what it saved."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import cast
 
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer, ParamWrapper
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from moesift.errors import UserError
 from moesift.models.loading import require_complete
-
-MOMENTS = "moments.safetensors"
-SETTINGS = "checkpoint.json"
-
-
-class Checkpoint(NamedTuple):
-    """What is known of LoRA matrices after an epoch, beside their values."""
-
-    moments: dict[str, tuple[Tensor, Tensor]]  # Adam's means of each one's gradients and of their squares, float32
-    learning_rate: float  # mean over the epoch
+from moesift.models.lora_weights import lora_weights
 
 
 def add_lora(
     model: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: list[str], section: str = "train"
 ) -> PeftModel:
-    """Add LoRA matrices to the modules whose names end in one of `targets`.
+    """Add LoRA matrices to the weights whose names end in one of `targets`.
 
     Raises:
-        UserError: the model has no such module; the message names the `section` of the configuration.
+        UserError: the targets do not fit the model, as `lora_weights` says, or peft cannot tune one of them.
     """
+    weights = lora_weights(model, targets, dropout, section)
+    beside = [each for each in targets if any(f".{w.module}".endswith(f".{each}") for w in weights if w.beside)]
+    added = [f"{weight.module}.{weight.parameter}" for weight in weights if not weight.beside]
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, bias="none", task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=beside,
+        target_parameters=added or None,
+        bias="none",
+        task_type="CAUSAL_LM",
     )
     try:
         # peft keeps the matrices in float32 on a bf16 model too, where small updates would be lost to rounding.
-        return get_peft_model(model, config)
+        tuned = get_peft_model(model, config)
     except ValueError as error:
         raise UserError(f"{section}.lora_targets: {targets} do not fit {type(model).__name__}: {error}") from error
+    wanted = {f"{weight.module}.{weight.parameter}" for weight in weights}
+    if differs := wanted ^ _tuned(tuned.get_base_model()):
+        raise UserError(f"{section}.lora_targets: peft cannot tune {', '.join(sorted(differs))}; leave them out")
+    return tuned
 
 
-def save_checkpoint(model: PeftModel, tensors: Mapping[str, Tensor], settings: dict[str, Any], folder: Path) -> None:
-    """Write the LoRA matrices as peft does, Adam's moments of them, and settings, `learning_rate` among them.
+def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Return the model with an adapter beside its weights, as it was trained.
 
-    Args:
-        model: whose LoRA matrices.
-        tensors: of `training.state.moments`, and maybe more.
-        settings: JSON.
-        folder: to write.
-    """
-    model.save_pretrained(str(folder))
-    (folder / "README.md").unlink()  # peft's empty template
-    save_file(
-        {name: value.contiguous() for name, value in tensors.items() if name.startswith("exp_avg")}, folder / MOMENTS
-    )
-    (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
-
-
-def load_checkpoint(model: PreTrainedModel, folder: Path) -> Checkpoint:
-    """Attach the LoRA matrices that `save_checkpoint` wrote to the model that they were trained on.
+    It is not merged: that rounds in the weights' dtype, which in bf16 costs more than selections differ by.
 
     Raises:
-        UserError: the folder is no such checkpoint, or one of its files is incomplete.
+        UserError: a file is truncated, or the adapter does not fit the model.
     """
     require_complete(folder)
     try:
-        settings = json.loads((folder / SETTINGS).read_text())
-        tensors = load_file(folder / MOMENTS, device=str(model.device))
-        PeftModel.from_pretrained(model, folder, torch_device=str(model.device)).eval()  # changes the model itself
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder}: not a complete LoRA checkpoint of this model: {error}") from error
-    moments = {
-        name.removeprefix("exp_avg/base_model.model."): (first, tensors[name.replace("exp_avg", "exp_avg_sq", 1)])
-        for name, first in tensors.items()
-        if name.startswith("exp_avg/")
+        tuned = PeftModel.from_pretrained(model, folder).eval()
+        saved = load_file(folder / "adapter_model.safetensors")
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: of another size
+        raise UserError(f"{folder}: not a complete adapter of `train_adapter`: {error}") from error
+    loaded = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    # peft only warns of matrices that it has no values for, and leaves these as they were drawn.
+    if differs := saved.keys() ^ loaded.keys() or {n for n in saved if not torch.equal(saved[n], loaded[n].cpu())}:
+        raise UserError(f"{folder}: is not an adapter of this target: {', '.join(sorted(differs)[:3])} differ")
+    return cast(PreTrainedModel, tuned.get_base_model())
+
+
+def _tuned(model: torch.nn.Module) -> set[str]:
+    """Return the names of the weights that have LoRA matrices."""
+    return {
+        f"{name.replace('.base_layer', '')}.{layer.parameter_name if isinstance(layer, ParamWrapper) else 'weight'}"
+        for name, layer in model.named_modules()
+        if isinstance(layer, LoraLayer)
     }
-    return Checkpoint(moments, settings["learning_rate"])

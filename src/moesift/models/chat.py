@@ -1,26 +1,26 @@
 """Messages to tokens: one tokenisation and chat template for warm-up, passes, training and evaluation."""
 
 import bisect
+import functools
 import itertools
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
 
-from jinja2 import TemplateError
+from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from moesift.errors import UserError
+from moesift.models.templates import FIXED_CLOCK, PLAIN_TEMPLATE, PROBE, Refused, Rendered, Template
 
-# For base models, whose tokenizers have no template. The role marks are ordinary text to them, as in Tulu's template.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>\\n' + message['content'] }}"
-    "{{ eos_token if message['role'] == 'assistant' else '\\n' }}"
-    "{% endfor %}"
-    "{{ '<|assistant|>\\n' if add_generation_prompt else '' }}"
+NO_END = (
+    "its chat template writes nothing at the end of a response: no end is learned, and a response that was cut off is "
+    "like one that was not"
 )
-PRIVATE_USE = range(0xE000, 0xF900)  # characters of Unicode without a meaning, which no template looks for
+
+Tokens = tuple[list[int], list[tuple[int, int]]]  # ids, and the characters of each
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Encoded:
         ids: token ids, at most `max_length` of them.
         response: for each token, whether an assistant wrote it; only these count in losses and scores.
         cut: whether tokens beyond `max_length` were left out.
+        refused: why it has no tokens, if it has none.
     """
 
     ids: list[int]
     response: list[bool]
     cut: bool
+    refused: str | None = None
 
     @property
     def predicted(self) -> int:
@@ -43,27 +45,78 @@ class Encoded:
         return sum(self.response[1:])
 
 
-class Rendered(NamedTuple):
-    """A conversation as text, with spans of its characters."""
-
-    text: str
-    responses: list[tuple[int, int]]  # including the end of the turn
-    spelled: list[tuple[int, int]]  # text of a message that reads like a special token
-
-
 def with_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """Give a tokenizer the plain chat template if it has none, and its end token for padding if it has none.
 
+    Of several templates the one called default is taken, as by transformers. The clock of a template is stopped.
+
     Raises:
-        UserError: the tokenizer has no end token, which closes a response and so must be learned.
+        UserError: the tokenizer has no end token, or no template that can write a question and its answer.
     """
+    name = tokenizer.name_or_path
     if tokenizer.eos_token is None:
-        raise UserError(f"{tokenizer.name_or_path}: its tokenizer has no eos_token; name one in tokenizer_config.json")
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_TEMPLATE
+        raise UserError(f"{name}: its tokenizer has no eos_token; name one in tokenizer_config.json")
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        if "default" not in template:
+            raise UserError(
+                f"{name}: has several chat templates ({', '.join(template)}), and none is called default; copy the one "
+                "to use to chat_template.jinja in the tokenizer's directory"
+            )
+        template = template["default"]
+    template = PLAIN_TEMPLATE if template is None else template
+    has_clock = "strftime_now" in template and not template.startswith(FIXED_CLOCK)
+    tokenizer.chat_template = FIXED_CLOCK + template if has_clock else template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if not end_of_turn(tokenizer):
+        print(f"{name}: {NO_END}", file=sys.stderr)
     return tokenizer
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Return what the chat template writes at the end of a response, empty if nothing.
+
+    Raises:
+        UserError: the template cannot write a question and its answer.
+    """
+    return _template_of(tokenizer).closing
+
+
+def require_embeddings(tokenizer: PreTrainedTokenizerFast, rows: int) -> None:
+    """Refuse a tokenizer with tokens that the model has no embedding for, if a text may have them.
+
+    Special tokens that nothing writes are left alone: some models have them for images.
+
+    Args:
+        tokenizer: of the model.
+        rows: of the embedding.
+
+    Raises:
+        UserError: names the tokens.
+    """
+    template, padding = str(tokenizer.chat_template), tokenizer.pad_token_id
+    used = {padding, *start_of_text(tokenizer), *encode([PROBE], tokenizer, 10_000)[0].ids}
+    special = {id: token.content for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    beyond = {token: id for token, id in tokenizer.get_vocab().items() if id >= rows}
+    missing = {token: id for token, id in beyond.items() if id not in special or id in used or special[id] in template}
+    if missing:
+        listed = ", ".join(f"{token} ({id})" for token, id in sorted(missing.items(), key=lambda item: item[1])[:5])
+        advice = "name another pad_token in tokenizer_config.json, or " if set(missing.values()) == {padding} else ""
+        raise UserError(
+            f"{tokenizer.name_or_path}: {len(missing)} tokens of the tokenizer have no embedding in the model, which "
+            f"has {rows}: {listed}; {advice}enlarge the embedding with resize_token_embeddings"
+        )
+
+
+def start_of_text(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Return the tokens that begin a text of its own.
+
+    They are those that the tokenizer puts before every text, else its start token. Models that have neither have learnt
+    that texts follow an end token.
+    """
+    ids = _put_before(tokenizer)
+    return ids or [tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id]
 
 
 def encode(
@@ -77,29 +130,42 @@ def encode(
     The last response of a conversation that is not `finished` gets no end of its turn; by default all are finished.
 
     A conversation is rendered and tokenised as a whole, and a token belongs to a response if any of its characters
-    does, so the tokens are the ones that the model sees in use. Only the template may write special tokens: a message
-    that contains one as text (`<|im_end|>`) opens or closes no turn, and is encoded in ordinary tokens.
+    does, so the tokens are the ones that the model sees in use. It begins with the tokens that the tokenizer puts
+    before every text, if the template does not write them. Only the template may write special tokens: a message that
+    contains one as text (`<|im_end|>`) opens or closes no turn, and is encoded in ordinary tokens.
+
+    A conversation that the template refuses, or that has a text without a token, has no tokens, and says why.
 
     Raises:
-        UserError: the chat template refuses a conversation, or rewrites earlier turns, so that the responses cannot be
-            located in its text.
+        UserError: the template cannot write a question and its answer.
     """
-    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    # The longest first, because one special token may begin with another.
-    pattern = re.compile("|".join(re.escape(token) for token in sorted(special, key=len, reverse=True)))
-    rendered = [_render(messages, tokenizer, pattern) for messages in conversations]
-    if not rendered:
-        return []
-    if finished is not None:
-        rendered = [
-            part if ends else _without_end(part, tokenizer) for part, ends in zip(rendered, finished, strict=True)
-        ]
-    tokens = tokenizer([part.text for part in rendered], add_special_tokens=False, return_offsets_mapping=True)
+    template, before = _template_of(tokenizer), _put_before(tokenizer)
+    written_before = "".join(tokenizer.convert_ids_to_tokens(before))
+    # These may cover white space around them, which is none of their own.
+    swallowing = {id for id, token in tokenizer.added_tokens_decoder.items() if token.lstrip or token.rstrip}
+    rendered: list[Rendered | str] = []
+    for place, messages in enumerate(conversations):
+        try:
+            part = template.render(messages)
+            rendered.append(part if finished is None or finished[place] else part.without_end())
+        except Refused as reason:
+            rendered.append(str(reason))
+    texts = [part for part in rendered if isinstance(part, Rendered)]
+    tokens = iter(_tokenised(texts, tokenizer, template.special))
     examples = []
-    for ids, offsets, part in zip(tokens["input_ids"], tokens["offset_mapping"], rendered, strict=True):
-        if part.spelled:
-            ids, offsets = _tokenise_spelled(part, tokenizer)
+    for part in rendered:
+        found = part if isinstance(part, str) else next(tokens)
+        if isinstance(part, str) or isinstance(found, str):
+            examples.append(Encoded([], [], cut=False, refused=str(found)))
+            continue
+        ids, offsets = found
+        if swallowing.intersection(ids):
+            offsets = [
+                _stripped(part.text, *span) if id in swallowing else span for id, span in zip(ids, offsets, strict=True)
+            ]
         response = _overlapping(offsets, part.responses)
+        if before and not part.text.lstrip().startswith(written_before):
+            ids, response = before + ids, [False] * len(before) + response
         examples.append(Encoded(ids[:max_length], response[:max_length], len(ids) > max_length))
     return examples
 
@@ -112,74 +178,69 @@ def encode_responses(
 ) -> list[Encoded | None]:
     """Do as `encode`, with None for a conversation that has no response token to learn from within `max_length`.
 
+    Why some have no tokens at all is printed.
+
     Raises:
-        UserError: no conversation has one, or as `encode`.
+        UserError: no conversation has one.
     """
     encoded = encode(conversations, tokenizer, max_length, finished)
+    reasons = Counter(example.refused for example in encoded if example.refused)
+    refused = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
+    if refused:
+        print(f"{tokenizer.name_or_path}: without tokens: {refused}")
     examples = [example if example.predicted else None for example in encoded]
     if not any(examples):
-        raise UserError(f"data.max_length: no example has a response token within {max_length} tokens")
+        problem = f"data.max_length: no example has a response token within {max_length} tokens"
+        raise UserError(f"{problem} ({refused})" if refused else problem)
     return examples
 
 
-def responses_alone(example: Encoded, start_id: int) -> list[Encoded]:
-    """Return each response of an example by itself: its tokens after one start token, without the instruction."""
+def responses_alone(example: Encoded, *start: int) -> list[Encoded]:
+    """Return each response of an example by itself: its tokens after start tokens, without the instruction."""
     turns = []
     for is_response, run in itertools.groupby(
         zip(example.ids, example.response, strict=True), key=lambda pair: pair[1]
     ):
         if is_response:
             ids = [token for token, _ in run]
-            turns.append(Encoded([start_id, *ids], [False] + [True] * len(ids), cut=False))
+            turns.append(Encoded([*start, *ids], [False] * len(start) + [True] * len(ids), cut=False))
     return turns
 
 
-def _render(
-    messages: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerFast, special: re.Pattern[str]
-) -> Rendered:
-    """Return the text of a conversation, its responses, and the places where a message contains a special token."""
-
-    def template(turns: Sequence[dict[str, str]], **options: Any) -> str:
-        try:
-            return cast(str, tokenizer.apply_chat_template(list(turns), tokenize=False, **options))
-        except TemplateError as error:
-            roles = ", ".join(turn["role"] for turn in turns)
-            raise UserError(
-                f"{tokenizer.name_or_path}: its chat template refuses the turns {roles}: {error}; leave such "
-                "conversations out, or set a plain chat template in the tokenizer's directory"
-            ) from error
-
-    text = template(messages)
-    eos = str(tokenizer.eos_token)
-    responses = []
-    for turn, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        before = template(messages[:turn], add_generation_prompt=True)
-        after = template(messages[: turn + 1])
-        if not (text.startswith(after) and after.startswith(before)):
-            raise UserError(
-                f"{tokenizer.name_or_path}: its chat template rewrites earlier turns or opens responses with text that "
-                "it then drops; set a plain chat template in the tokenizer's directory"
-            )
-        # White space that a template writes after the end token belongs to the next turn: a model never writes it.
-        stripped = after.rstrip()
-        responses.append((len(before), len(stripped if stripped.endswith(eos) else after)))
-    if not special.pattern or not any(special.search(message["content"]) for message in messages):
-        return Rendered(text, responses, [])
-    # Special tokens in messages are replaced by a character that occurs nowhere else, which shows their places.
-    mark = next(chr(code) for code in PRIVATE_USE if chr(code) not in text)
-    replaced = [
-        {**message, "content": special.sub(lambda match: mark * len(match.group()), message["content"])}
-        for message in messages
-    ]
-    marked = template(replaced)
-    if len(marked) != len(text):
+def _template_of(tokenizer: PreTrainedTokenizerFast) -> Template:
+    try:
+        return Template(tokenizer)
+    except Refused as reason:
         raise UserError(
-            f"{tokenizer.name_or_path}: its chat template changes messages that contain a special token; set a plain "
-            "chat template in the tokenizer's directory"
-        )
-    return Rendered(text, responses, [match.span() for match in re.finditer(f"{mark}+", marked)])
+            f"{tokenizer.name_or_path}: its chat template cannot be used, not even for a question and its answer: "
+            f"{reason}; set a plain chat template in the tokenizer's directory"
+        ) from reason
+
+
+def _put_before(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Return the special tokens that the tokenizer itself puts before every text."""
+    whole = tokenizer("a", return_special_tokens_mask=True)
+    masked = zip(whole["input_ids"], whole["special_tokens_mask"], strict=True)
+    return [id for id, _ in itertools.takewhile(lambda pair: pair[1], masked)]
+
+
+def _tokenised(
+    rendered: Sequence[Rendered], tokenizer: PreTrainedTokenizerFast, special: re.Pattern[str]
+) -> list[Tokens | str]:
+    """Return the tokens of each text, or why it has none."""
+    texts = [part.text for part in rendered]
+    if not texts:
+        return []
+    try:
+        whole = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    except Exception as error:  # tokenizers raises bare Exceptions
+        if len(texts) == 1:
+            return [f"the tokenizer has no tokens for the text: {' '.join(str(error).split())}"]
+        return [found for part in rendered for found in _tokenised([part], tokenizer, special)]
+    found = zip(rendered, whole["input_ids"], whole["offset_mapping"], strict=True)
+    return [
+        _tokenise_spelled(part, tokenizer, special) if part.spelled else (ids, offsets) for part, ids, offsets in found
+    ]
 
 
 def _overlapping(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
@@ -192,31 +253,49 @@ def _overlapping(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, 
     return overlaps
 
 
-def _without_end(conversation: Rendered, tokenizer: PreTrainedTokenizerFast) -> Rendered:
-    """Return a conversation cut before the end token of its last response."""
-    text, responses, spelled = conversation
-    start, end = responses[-1]
-    end = start + len(text[start:end].removesuffix(str(tokenizer.eos_token)))
-    return Rendered(text[:end], [*responses[:-1], (start, end)], [span for span in spelled if span[1] <= end])
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return a span without the white space at its ends."""
+    own = text[start:end].lstrip()
+    return end - len(own), end - len(own) + len(own.rstrip())
 
 
-def _tokenise_spelled(
-    conversation: Rendered, tokenizer: PreTrainedTokenizerFast
-) -> tuple[list[int], list[tuple[int, int]]]:
+def _tokenise_spelled(conversation: Rendered, tokenizer: PreTrainedTokenizerFast, special: re.Pattern[str]) -> Tokens:
     """Return tokens and offsets, with ordinary tokens where a message contains a special token as text.
 
-    Every tokenizer splits a text at special tokens, so the tokens on both sides of one stay the same.
+    The text is tokenised as a whole, because some tokenizers put a space before a text, by a copy that takes special
+    tokens for ordinary text. It has tokens of its own for those that the template wrote.
     """
-    ids: list[int] = []
-    offsets: list[tuple[int, int]] = []
-    bounds = [0, *itertools.chain(*conversation.spelled), len(conversation.text)]
-    for part, (start, end) in enumerate(itertools.pairwise(bounds)):
-        tokens = tokenizer(
-            conversation.text[start:end],
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            split_special_tokens=part % 2 == 1,
-        )
-        ids += tokens["input_ids"]
-        offsets += [(start + first, start + last) for first, last in tokens["offset_mapping"]]
-    return ids, offsets
+    text, characters, size = conversation.text, set(conversation.text), len(tokenizer.added_tokens_decoder)
+    blocks = range(0x100000, 0x10FFFE - size, size)
+    first = next(block for block in blocks if characters.isdisjoint(map(chr, range(block, block + size))))
+    literal, marks, stands_for = _literal(tokenizer, first)
+    bounds, pieces = [0, *itertools.chain(*conversation.spelled), len(text)], []
+    for number, (start, end) in enumerate(itertools.pairwise(bounds)):
+        piece = text[start:end]
+        pieces.append(piece if number % 2 else special.sub(lambda match: marks[match.group()], piece))
+    found = literal.encode("".join(pieces), add_special_tokens=False)
+    return [stands_for.get(id, id) for id in found.ids], found.offsets
+
+
+@functools.lru_cache(maxsize=2)  # of a large vocabulary it takes a second
+def _literal(tokenizer: PreTrainedTokenizerFast, first: int) -> tuple[Tokenizer, dict[str, str], dict[int, int]]:
+    """Return a copy of a tokenizer that takes special tokens for text, and has others that stand for them.
+
+    Each of these is a character without a meaning, as often as the special token has characters: by the special token,
+    and their ids to its id.
+
+    Args:
+        tokenizer: is not changed.
+        first: number of the first of these characters.
+    """
+    literal = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    literal.encode_special_tokens = True
+    literal.no_truncation()
+    literal.no_padding()
+    marks, stands_for = {}, {}
+    special = ((id, token) for id, token in tokenizer.added_tokens_decoder.items() if token.special)
+    for code, (id, token) in enumerate(special, start=first):
+        mark = marks[token.content] = chr(code) * len(token.content)
+        literal.add_tokens([AddedToken(mark, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)])
+        stands_for[literal.encode(mark, add_special_tokens=False).ids[0]] = id
+    return literal, marks, stands_for

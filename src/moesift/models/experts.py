@@ -57,8 +57,9 @@ def one_by_one(experts: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights:
 
 
 def _linear(experts: Any, name: str, expert: int, inputs: Tensor) -> Tensor:
-    weight = experts.get_parameter(name)[expert]
-    bias = experts.get_parameter(f"{name}_bias")[expert] if experts.has_bias else None
+    # Not by `get_parameter`: in a forward pass peft puts the sum of weight and LoRA in the place of a parameter.
+    weight = getattr(experts, name)[expert]
+    bias = getattr(experts, f"{name}_bias")[expert] if experts.has_bias else None
     return F.linear(inputs, weight.T if experts.is_transposed else weight, bias)
 
 

@@ -1,7 +1,7 @@
 """A causal language model in parts: the body that computes hidden states, its middle layer, and the head."""
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from moesift.errors import UserError
 from moesift.models.batches import Batch
-from moesift.models.routers import find_routers, has_routers
+from moesift.models.routers import ForwardEnded, find_routers, has_routers
 
 FEED_FORWARD = ("mlp", "feed_forward", "ffn", "fc1")  # transformers' names of the block, or of its first linear map
 
@@ -56,11 +56,21 @@ def _body(model: PreTrainedModel) -> Any:
     return body
 
 
+def middle_states(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Return what `middle_inputs` records of a batch, (B, T, D); that block and all behind it do not run."""
+    with middle_inputs(model, ends=True) as middle, suppress(ForwardEnded):
+        _body(model)(batch.ids, use_cache=False)
+    return middle().reshape(*batch.ids.shape, -1)
+
+
 @contextmanager
-def middle_inputs(model: PreTrainedModel) -> Generator[Callable[[], Tensor]]:
+def middle_inputs(model: PreTrainedModel, ends: bool = False) -> Generator[Callable[[], Tensor]]:
     """Record the input of the feed-forward block in the middle layer; in a MoE that is the input of the layer's router.
 
     Of L layers, or L layers with a router in a MoE, the middle one has the index L // 2, from 0.
+
+    Args:
+        ends: the forward pass ends there, by `ForwardEnded`.
 
     Yields:
         A function that returns the input in the last forward pass, of N = B * T tokens, in the dtype of the model.
@@ -72,6 +82,8 @@ def middle_inputs(model: PreTrainedModel) -> Generator[Callable[[], Tensor]]:
 
     def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         recorded[:] = [*inputs, *named.values()][:1]
+        if ends:
+            raise ForwardEnded
 
     handle = _middle_block(model).register_forward_pre_hook(hook, with_kwargs=True)
     try:

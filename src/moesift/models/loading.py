@@ -1,5 +1,6 @@
 """Loading language models, from a directory or the hub."""
 
+import json
 import os
 from pathlib import Path
 from typing import cast
@@ -16,10 +17,11 @@ from transformers import (
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from moesift.errors import UserError
 from moesift.gpus import GIVEN
-from moesift.models.chat import with_template
+from moesift.models.chat import require_embeddings, with_template
 from moesift.models.experts import suit_device
 
 logging.set_verbosity_error()
@@ -83,11 +85,20 @@ def load_config(model: str, key: str) -> PreTrainedConfig:
 
 
 def require_safetensors(model: str) -> None:
-    """Refuse a model directory without safetensors, or with a truncated one; models on the hub are not checked.
+    """Refuse a model with an adapter beside it, and a directory whose safetensors are missing or truncated.
 
     Raises:
-        UserError: names the directory and the pickles that it has instead, or the truncated file.
+        UserError: names the directory and the pickles that it has instead, or the file.
     """
+    try:
+        adapter = find_adapter_config_file(model)
+    except OSError:  # no such model; its loader says so
+        adapter = None
+    if adapter is not None:
+        raise UserError(
+            f"{model}: has {Path(adapter).name}, and transformers would apply that adapter without a word; merge it "
+            "into the weights, or remove it"
+        )
     folder = Path(model)
     if not folder.is_dir():
         return
@@ -95,6 +106,14 @@ def require_safetensors(model: str) -> None:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         advice = f"; convert {', '.join(pickles)} to safetensors: reading a pickle may run code" if pickles else ""
         raise UserError(f"{model}: has neither {' nor '.join(WEIGHTS)}, and no other weights are read{advice}")
+    if not (folder / WEIGHTS[0]).is_file():
+        index = folder / WEIGHTS[1]
+        try:
+            files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{index}: is not an index of safetensors: {error!r}") from None
+        if missing := [file for file in files if not (folder / file).is_file()]:
+            raise UserError(f"{index}: names {len(missing)} files that are not there, such as {missing[0]}")
     require_complete(folder)
 
 
@@ -153,6 +172,7 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         raise UserError(f"{model}: cannot be loaded as a causal language model: {_reason(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
         raise UserError(f"{model}: its files lack {len(missing)} of its weights, such as {missing[0]}")
+    require_embeddings(tokenizer, next(loaded.get_input_embeddings().parameters()).shape[0])
     loaded = loaded.to(device()).eval()
     suit_device(loaded)
     return loaded, tokenizer

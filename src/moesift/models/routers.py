@@ -6,7 +6,8 @@ its MoE families: the class that the model names as the source of `router_logits
 token. `weights` multiply the experts' outputs. So a forward hook on the router can gate the experts of any family.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -113,8 +114,43 @@ def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
     return routers
 
 
-class _LastRouterRan(Exception):
-    """Ends a forward pass whose remaining results are not needed."""
+class ForwardEnded(Exception):
+    """Raised by a hook to end a forward pass whose remaining results are not needed."""
+
+
+def read_routers(
+    body: nn.Module, routers: Mapping[str, nn.Module], ids: Tensor, read: Callable[[str, Tensor], Reading]
+) -> list[Reading]:
+    """Run a model up to its last router, and return what `read` returns for each of them, in order.
+
+    The head and the last layer's experts do not run, and nothing else of a layer is kept.
+
+    Args:
+        body: the model without its head.
+        routers: all of its routers, by name.
+        ids: (B, T) int64, padded on the right.
+        read: called with the name of a router and its logits of N = B * T tokens, (N, E), once it has run.
+    """
+    readings: list[Reading] = []
+
+    def reading(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+            readings.append(read(name, output[0]))
+            if len(readings) == len(routers):
+                raise ForwardEnded
+
+        return hook
+
+    handles = [router.register_forward_hook(reading(name)) for name, router in routers.items()]
+    try:
+        with suppress(ForwardEnded):
+            body(ids, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(readings) < len(routers):
+        raise RuntimeError(f"{type(body).__name__}: {len(readings)} of {len(routers)} routers ran")
+    return readings
 
 
 class TrashCan:
@@ -140,8 +176,6 @@ class TrashCan:
         self.gate = gate
         self.routing: dict[str, Routing] = {}
         self._body = model.base_model
-        self._read: Callable[[Routing], Any] | None = None
-        self._readings: list[Any] = []
         generator = torch.Generator().manual_seed(seed)
         sizes = {router.get_parameter("weight").shape[0] for router in self.routers.values()}
         if len(sizes) > 1:
@@ -172,35 +206,15 @@ class TrashCan:
                 quality_logits = logits.float()[:, :first]  # (N, E - T)
                 odds = log_odds(quality_logits, logits.float()[:, first:])  # (N,)
                 kept = weights.masked_fill(experts >= first, 0.0)  # (N, K)
-            routing = Routing(quality_logits, odds, experts, hidden)
-            if self._read is None:
-                self.routing[name] = routing
-            else:
-                self._readings.append(self._read(routing))
-                if len(self._readings) == len(self.routers):
-                    raise _LastRouterRan
+            self.routing[name] = Routing(quality_logits, odds, experts, hidden)
             gated = {"learned": kept, "open": weights, "shut": torch.zeros_like(weights)}[self.gate]
             return logits, gated, experts
 
         return hook
 
     def read(self, ids: Tensor, read: Callable[[Routing], Reading]) -> list[Reading]:
-        """Run the model up to its last router, and return what `read` returns for each layer's routing, in order.
-
-        The head and the last layer's experts do not run, and nothing else of a layer is kept.
-
-        Args:
-            ids: (B, T) int64, padded on the right.
-            read: called with the routing of N = B * T tokens, layer by layer.
-        """
-        self._read, self._readings = read, []
-        try:
-            self._body(ids, use_cache=False)
-        except _LastRouterRan:
-            return self._readings
-        finally:
-            self._read = None
-        raise RuntimeError(f"{type(self._body).__name__}: {len(self._readings)} of {len(self.routers)} routers ran")
+        """Do as `read_routers`, with `read` called with the routing of each layer; none of it is kept."""
+        return read_routers(self._body, self.routers, ids, lambda name, _: read(self.routing.pop(name)))
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return every parameter of the routers, with trash rows, by its name in the model."""

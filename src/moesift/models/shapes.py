@@ -1,12 +1,12 @@
 """A model in numbers of parameters: what it holds, and what a token passes through."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
 from moesift.errors import UserError
+from moesift.models.lora_weights import LoraWeight
 from moesift.models.routers import find_routers, has_routers
 
 
@@ -25,7 +25,7 @@ class Shape:
     running: int  # K, experts that run for a token
     routed: int  # layers with a router
     dtype: torch.dtype  # of the stored weights
-    lora: tuple[tuple[int, int], ...]  # (inputs, outputs) of each module that gets LoRA matrices
+    lora: tuple[LoraWeight, ...] = ()  # of a target
 
     @property
     def weights(self) -> int:
@@ -33,7 +33,7 @@ class Shape:
         return self.total * self.dtype.itemsize
 
 
-def shape_of(model: PreTrainedModel, lora_targets: Sequence[str]) -> Shape:
+def shape_of(model: PreTrainedModel) -> Shape:
     """Return the shape of a model, which may be on the meta device.
 
     Experts are recognised by transformers' fused parameters, (E, ., .), and counted with all parameters of their
@@ -41,7 +41,6 @@ def shape_of(model: PreTrainedModel, lora_targets: Sequence[str]) -> Shape:
 
     Args:
         model: made from its configuration, with the dtype that its weights are stored in.
-        lora_targets: last part of the names of the modules that get LoRA matrices.
 
     Raises:
         UserError: the configuration of a Mixture of Experts does not say how many experts run.
@@ -76,9 +75,4 @@ def shape_of(model: PreTrainedModel, lora_targets: Sequence[str]) -> Shape:
         running=running,
         routed=routed,
         dtype=model.dtype,
-        lora=tuple(
-            (module.in_features, module.out_features)
-            for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear) and name.split(".")[-1] in lora_targets
-        ),
     )

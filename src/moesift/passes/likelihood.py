@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from moesift.models.batches import Batch, mean_over, per_example
-from moesift.models.chat import Encoded, responses_alone
+from moesift.models.chat import Encoded, responses_alone, start_of_text
 from moesift.models.heads import middle_inputs
 from moesift.models.losses import nll as nll_of
 from moesift.models.losses import token_nll_in_chunks
@@ -39,13 +39,11 @@ def read(reader: Reader, examples: Sequence[Encoded], token_budget: int) -> Valu
 
 
 def _unconditional(reader: Reader, examples: Sequence[Encoded], token_budget: int) -> list[float]:
-    """Return the same with nothing before each response but the start token."""
-    tokenizer = reader.tokenizer
-    # What begins a text of its own: models without a start token have learnt that texts follow an end token.
-    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    alone = [(index, turn) for index, example in enumerate(examples) for turn in responses_alone(example, start)]
+    """Return the same with nothing before each response but what begins a text."""
+    start = start_of_text(reader.tokenizer)
+    alone = [(index, turn) for index, example in enumerate(examples) for turn in responses_alone(example, *start)]
     sums = [0.0] * len(examples)
-    values = nll_of(reader.model, tokenizer.pad_token_id, [turn for _, turn in alone], token_budget)
+    values = nll_of(reader.model, reader.tokenizer.pad_token_id, [turn for _, turn in alone], token_budget)
     for (index, _), value in zip(alone, values, strict=True):
         sums[index] += value
     return sums

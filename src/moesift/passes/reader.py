@@ -1,15 +1,20 @@
 """What reads a pool: a language model in one state, with its tokenizer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift.models import checkpoints
-from moesift.models.adapters import Checkpoint, load_checkpoint
+from moesift.models.batches import Batch, per_example
+from moesift.models.chat import Encoded
 from moesift.models.loading import load_model, load_tokenizer
+from moesift.models.lora_checkpoints import Checkpoint, load_checkpoint
 from moesift.models.routers import TrashCan
+from moesift.passes.columns import PASSES
 
 Values = Mapping[str, Sequence[Any]]  # by column, one value an example; what a pass returns
 
@@ -50,3 +55,25 @@ def load(
     loaded, tokenizer = load_model(model)
     lora = None if adapter is None else load_checkpoint(loaded, adapter)
     return Reader(tokenizer, loaded, None, lora, dimension)
+
+
+def read_tensors(
+    reader: Reader,
+    pass_name: str,
+    measure: Callable[[Batch], Sequence[Tensor]],
+    examples: Sequence[Encoded],
+    token_budget: int,
+) -> Values:
+    """Return the columns of a pass whose columns are tensors of a batch, as one array an example.
+
+    Args:
+        measure: called with each batch; returns a tensor for each column, (B, D).
+    """
+
+    def rows_of(batch: Batch) -> Iterator[tuple[np.ndarray, ...]]:
+        return zip(*(column.cpu().numpy() for column in measure(batch)), strict=True)
+
+    pad_id, device = reader.tokenizer.pad_token_id, reader.model.device
+    rows = per_example(rows_of, examples, pad_id, token_budget, device, pass_name)
+    names = PASSES[pass_name]
+    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))

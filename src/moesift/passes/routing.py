@@ -1,16 +1,14 @@
 """What the routers of a selector decide of each example; the head and the last experts never run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from moesift.models.batches import Batch, mean_over, per_example
+from moesift.models.batches import Batch, mean_over
 from moesift.models.chat import Encoded
 from moesift.models.routers import Routing
-from moesift.passes.reader import Reader, Values
-
-COLUMNS = ("log_odds", "log_odds_all", "expert_usage")
+from moesift.passes.reader import Reader, Values, read_tensors
 
 
 @torch.inference_mode()
@@ -19,13 +17,11 @@ def read(reader: Reader, examples: Sequence[Encoded], token_budget: int) -> Valu
     trash_can = reader.trash_can
     assert trash_can is not None
 
-    def measure(batch: Batch) -> Iterator[tuple[list[float], ...]]:
+    def measure(batch: Batch) -> list[Tensor]:
         by_layer = trash_can.read(batch.ids, lambda routing: _of_layer(routing, batch))  # L times three tensors
-        columns = (torch.cat(layers, dim=1).tolist() for layers in zip(*by_layer, strict=True))
-        return zip(*columns, strict=True)
+        return [torch.cat(layers, dim=1) for layers in zip(*by_layer, strict=True)]
 
-    rows = per_example(measure, examples, reader.tokenizer.pad_token_id, token_budget, reader.model.device, "routing")
-    return dict(zip(COLUMNS, zip(*rows, strict=True) if rows else ((), (), ()), strict=True))
+    return read_tensors(reader, "routing", measure, examples, token_budget)
 
 
 def _of_layer(routing: Routing, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ import polars as pl
 import yaml
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
-from moesift.config import Data
+from moesift.config import Source, TargetTask
 from moesift.demo import wheel
 from moesift.report.comparison import BASE, RANDOM, budget_text
 
@@ -22,11 +22,13 @@ TAGS = ["moesift", "data-selection", "instruction-tuning"]
 Rows = Sequence[Mapping[str, str]]
 
 
-def origins(data: Data, licenses: Mapping[str, str | None]) -> Rows:
+def origins(sources: Sequence[Source], licenses: Mapping[str, str | None]) -> Rows:
     """Return each source, where it comes from, and its licence: as stated by its name, else the wheel task's."""
     rows = []
-    for source in data.sources:
-        if source.wheel is not None:
+    for source in sources:
+        if isinstance(source, TargetTask) and source.task is not None:
+            origin = f"task {source.task} of lm-eval, split {source.split}"
+        elif source.wheel is not None:
             origin = f"task {source.wheel} of {wheel.DATA.requirement}, its training split"
         elif source.path is not None:
             origin = f"a local file, {Path(source.path).name}"
@@ -43,8 +45,9 @@ def selection_card(
 ) -> DatasetCard:
     """Return the card of the selections by a method within a budget, a data set with a configuration for each seed.
 
-    Of each selection, by its seed, the column source is read. The sources of the configuration are not shown, as their
-    paths concern nobody. The template needs `pool` (how many examples there were), `versions` and `commit` as well.
+    Of each selection, by its seed, the column source is read. Where sources and targets come from is not shown of the
+    configuration, as paths concern nobody. The template needs `pool` (how many examples there were), `versions` and
+    `commit` as well.
     """
     method, budget = run[0], budget_text(run[1])
     licenses = sorted({source["licence"] for source in sources})
@@ -55,10 +58,12 @@ def selection_card(
         tags=TAGS,
         configs=[{"config_name": f"seed-{seed}", "data_files": f"seed-{seed}.parquet"} for seed in selections],
     )
-    settings = {**config, "data": {key: value for key, value in config["data"].items() if key != "sources"}}
+    targets = [target["name"] for target in config["targets"]]
+    data_settings = {key: value for key, value in config["data"].items() if key != "sources"}
+    settings = {**config, "data": data_settings, "targets": targets}
     values["settings"] = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).strip()
     values["sources"] = _counted(sources, {f"seed {seed}": frame for seed, frame in selections.items()})
-    values |= {"method": method, "budget": budget, "corrupt": config["data"]["corrupt"]}
+    values |= {"method": method, "budget": budget, "targets": targets, "corrupt": config["data"]["corrupt"]}
     return DatasetCard.from_template(data, template_path=str(TEMPLATES / "selection.md.j2"), **values)
 
 
@@ -67,8 +72,8 @@ def adapter_card(
 ) -> ModelCard:
     """Return the card of an adapter: what was measured of it, in the outcomes of all runs, and what it was trained on.
 
-    The template needs `experiment`, `target`, `on_hub` (whether the target has a name there), `training` (its
-    training.json) and `commit` as well.
+    The template needs `experiment`, `target`, `on_hub` (whether the target has a name there), `targets` (their names),
+    `training` (its training.json) and `commit` as well.
     """
     method, budget, seed = run
     of_budget = outcomes.filter(budget=budget, seed=seed)

@@ -1,6 +1,7 @@
 """The comparison as tidy tables: one row a number, with method, budget, seed and outcome as columns."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from moesift.errors import UserError
 from moesift.report.detection import NORMAL_95
 from moesift.report.statistics import holm, paired_ratios, t_interval
 
-BASE, RANDOM, HELDOUT = "base", "random", "heldout"
+BASE, RANDOM = "base", "random"
+HELDOUT, TARGETS = "heldout", "targets"  # the loss on held-out examples like the pool, the mean over those of targets
+OF_TARGET = f"{HELDOUT}:"  # before the name of a target: the loss on its held-out examples
 BETTER, WORSE, NOT_SIGNIFICANT = "better", "worse", "not significant"
 LEVEL = 0.05
 RESAMPLES = 1000  # of the questions, for an interval over them
@@ -38,38 +41,65 @@ def tasks_of(evaluations: Rows) -> list[dict[str, Any]]:
     for setting in settings:
         measured = evaluations[0]["tasks"][setting["name"]]
         metric = next(name for name in ("acc", "f1", *measured["metrics"]) if name in measured["metrics"])
-        about = {key: measured[key] for key in ("questions", "of", "fewshot", "version", "hash", "shares")}
+        about = {key: measured[key] for key in ("questions", "of", "cut", "fewshot", "version", "hash", "shares")}
         direction = measured["higher_is_better"].get(metric)
         tasks.append({**setting, **about, "metric": metric, "higher_is_better": direction})
     return tasks
+
+
+def losses_of(evaluations: Rows) -> list[dict[str, Any]]:
+    """Return the held-out losses that all runs were measured by, in the form of tasks.
+
+    The first is what the comparison is about: the plain mean over the targets, or the only one; `heldout` without any.
+
+    Raises:
+        UserError: the evaluations were made with different targets.
+    """
+    targets = list(evaluations[0]["targets"])
+    if any(list(evaluation["targets"]) != targets for evaluation in evaluations):
+        raise UserError("the evaluations were made with different targets, so they cannot be compared; evaluate again")
+    names = [OF_TARGET + target for target in targets]
+    shares = {name: {name: 1.0} for name in (*names, HELDOUT)}
+    if len(names) > 1:
+        shares = {TARGETS: dict.fromkeys(names, 1 / len(names)), **shares}
+    return [{"name": name, "metric": "nll", "shares": of} for name, of in shares.items()]
+
+
+def main_outcome(table: pl.DataFrame) -> str:
+    """Return the outcome that the comparison is about, which is the first in each of its tables."""
+    return table["outcome"][0]
 
 
 def runs_of(selections: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
     """Return what each run kept, from selections (method, budget, seed, id) and the pool (id, corruption).
 
     Returns:
-        Columns method, budget, seed, examples, ratio (share of the pool's examples), corrupted (share of the kept
-        examples; null where the pool has no labels).
+        Columns method, budget, seed, examples, ratio (share of the pool's examples; the queries are none of them),
+        corrupted (share of the kept examples; null where the pool has no labels).
     """
     corrupted = pl.col("corruption") != CLEAN
     share = corrupted.mean() if pool.select(corrupted.any()).item() else pl.lit(None, pl.Float64)
-    kept = selections.join(pool.select("id", "corruption"), on="id", maintain_order="left")
+    kept = selections.join(pool.select("id", "corruption"), on="id", how="left", maintain_order="left")
     runs = kept.group_by(RUN, maintain_order=True)
-    return runs.agg(examples=pl.len().cast(pl.Int64), ratio=pl.len() / pool.height, corrupted=share)
+    return runs.agg(examples=pl.len().cast(pl.Int64), ratio=pl.count("corruption") / pool.height, corrupted=share)
 
 
 def outcomes_of(evaluations: Rows, tasks: Rows, runs: pl.DataFrame) -> pl.DataFrame:
     """Return what was measured of each tuned target, and of the untuned one.
 
     Returns:
-        Columns method, budget, ratio, seed (the last three null of the untuned target), outcome (`heldout` or a task),
-        metric, higher_is_better, value (null where the tuning diverged: it is not finite) and stderr (over examples or
-        questions; null where lm-eval has none).
+        Columns method, budget, ratio, seed (the last three null of the untuned target), outcome (a name of `losses_of`
+        or a task), metric, higher_is_better, value (null where the tuning diverged: it is not finite) and stderr (over
+        examples or questions; null where lm-eval has none).
     """
-    rows = []
+    losses, rows = losses_of(evaluations), []
     for one in evaluations:
-        run, heldout = [one[name] for name in RUN], one["heldout"]
-        rows.append((*run, HELDOUT, "nll", False, heldout["nll"], heldout["stderr"]))
+        run = [one[name] for name in RUN]
+        found = {HELDOUT: one["heldout"], **{OF_TARGET + name: loss for name, loss in one["targets"].items()}}
+        for loss in losses:
+            nll = sum(share * found[name]["nll"] for name, share in loss["shares"].items())
+            error = math.hypot(*(share * found[name]["stderr"] for name, share in loss["shares"].items()))
+            rows.append((*run, loss["name"], "nll", False, nll, error))
         for task in tasks:
             metric, metrics = task["metric"], one["tasks"][task["name"]]["metrics"]
             value, error = metrics[metric], metrics.get(f"{metric}_stderr")
@@ -82,7 +112,7 @@ def outcomes_of(evaluations: Rows, tasks: Rows, runs: pl.DataFrame) -> pl.DataFr
 
 def missing_runs(runs: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     """Return the selections without a held-out loss, as they were not evaluated, or diverged: method, budget, seeds."""
-    measured = outcomes.filter(outcome=HELDOUT).drop_nulls("value")
+    measured = outcomes.filter(outcome=main_outcome(outcomes)).drop_nulls("value")
     missing = runs.join(measured, on=RUN, how="anti", maintain_order="left")
     return missing.group_by("method", "budget", maintain_order=True).agg(seeds="seed")
 
@@ -115,13 +145,15 @@ def over_seeds(outcomes: pl.DataFrame) -> pl.DataFrame:
 def against_random(outcomes: pl.DataFrame, methods: Rows, seeds: int) -> pl.DataFrame:
     """Return each outcome's difference to random selection within the same budget, paired by seed.
 
-    References, which are the untuned target and methods that keep the whole pool, are compared within each budget, and
-    not tested. There is no verdict where one of `seeds` is missing, and of one seed neither interval nor verdict.
+    References, which are the untuned target and methods that keep the whole pool or no part of it, are compared within
+    each budget, and not tested. There is no verdict where one of `seeds` is missing, and of one seed neither interval
+    nor verdict.
 
     Returns:
         Columns method, budget, outcome, metric, higher_is_better, ratio, seeds (pairs), difference (method minus
-        random), low, high (95% interval over seeds), p (t-test), p_holm (over methods and budgets of an outcome) and
-        verdict (better, worse or not significant, at LEVEL). Empty where nothing was selected at random.
+        random), low, high (95% interval over seeds), p (t-test), p_holm (over methods and budgets of an outcome; the
+        losses of single targets are corrected together) and verdict (better, worse or not significant, at LEVEL).
+        Empty where nothing was selected at random.
     """
     random = outcomes.filter(method=RANDOM).select("budget", "seed", "outcome", random="value")
     references = {BASE: ["outcome"]} | {label: ["seed", "outcome"] for label in whole_of(methods)}
@@ -137,7 +169,8 @@ def against_random(outcomes: pl.DataFrame, methods: Rows, seeds: int) -> pl.Data
     tested = (pl.col("seeds") == max(seeds, 2)) & ~pl.col("method").is_in(list(references))
     # Equal differences have no test, and nothing to reject; they count as comparisons.
     adjusted = pl.col("p").fill_null(1).map_batches(lambda p: pl.Series(holm(p.to_numpy())), pl.Float64)
-    adjusted = frame.filter(tested).select(*COMPARED, p_holm=adjusted.over("outcome"))
+    family = pl.col("outcome").str.replace(f"^{OF_TARGET}.*", OF_TARGET)
+    adjusted = frame.filter(tested).select(*COMPARED, p_holm=adjusted.over(family))
     frame = frame.join(adjusted, on=COMPARED, how="left", maintain_order="left")
     is_better = (pl.col("difference") > 0) == pl.col("higher_is_better")
     # Where lm-eval does not say which way is better, there is no side.
@@ -153,6 +186,9 @@ def by_question(questions: pl.DataFrame, tasks: Rows) -> pl.DataFrame:
     that of the mean difference. Questions (columns method, budget, seed, task, doc_id, doc_hash, metric, value; of
     held-out examples the metrics nll and tokens) are resampled within each task. A run that diverged has none.
 
+    Args:
+        tasks: of `losses_of` and `tasks_of`: each the mean over the tasks of its shares.
+
     Returns:
         Columns method, budget, outcome, low_questions, high_questions.
 
@@ -160,10 +196,9 @@ def by_question(questions: pl.DataFrame, tasks: Rows) -> pl.DataFrame:
         UserError: two runs were not asked the same questions.
     """
     key = ["task", "doc_id", "doc_hash"]
-    heldout = {"name": HELDOUT, "metric": "nll", "shares": {HELDOUT: 1.0}}
     rows = []
     budgets = questions.drop_nulls("budget").group_by("budget", maintain_order=True)
-    for ((budget,), asked), task in itertools.product(budgets, [heldout, *tasks]):
+    for ((budget,), asked), task in itertools.product(budgets, tasks):
         of_task = asked.filter(pl.col("task").is_in(list(task["shares"])))
         measured = of_task.filter(metric=task["metric"])
         if RANDOM not in measured["method"]:  # a metric of all questions together, or no random selection
@@ -171,17 +206,15 @@ def by_question(questions: pl.DataFrame, tasks: Rows) -> pl.DataFrame:
         values = measured.pivot("method", index=key, values="value", aggregate_function="mean").sort(key)
         if measured.height != values.height * measured.select("method", "seed").n_unique():
             raise UserError(f"{budget}: the runs were not asked the same questions of {task['name']}; evaluate again")
-        if task is heldout:
-            sizes = of_task.filter(metric="tokens").unique(key).sort(key)["value"].to_numpy()
-            weights = np.ones(values.height)
-        else:
-            share = pl.col("task").replace_strict(task["shares"], return_dtype=pl.Float64) / pl.len().over("task")
-            sizes = weights = values.select(share).to_series().to_numpy()
+        tokens = of_task.filter(metric="tokens").unique(key).select(*key, size="value")  # of held-out examples
+        sizes = values.join(tokens, on=key, how="left", maintain_order="left")["size"].fill_null(1).to_numpy()
         differences = values.select(pl.exclude(*key, RANDOM) - pl.col(RANDOM))
         differences = differences.select(each for each in differences if each.is_finite().all())
         if differences.width:
-            weighted = weights * np.stack(differences.get_columns())  # (M, N)
-            intervals = paired_ratios(weighted, sizes, values["task"].rank("dense").to_numpy(), RESAMPLES, seed=0)
+            paired = np.stack(differences.get_columns())  # (M, N)
+            strata = values["task"].rle_id().to_numpy()
+            shares = np.array([task["shares"][name] for name in values["task"].unique(maintain_order=True)])
+            intervals = paired_ratios(paired, sizes, strata, shares, RESAMPLES, seed=0)
             rows += [
                 (name, budget, task["name"], *ends) for name, ends in zip(differences.columns, intervals, strict=True)
             ]
@@ -191,14 +224,14 @@ def by_question(questions: pl.DataFrame, tasks: Rows) -> pl.DataFrame:
 def overview(summary: pl.DataFrame, differences: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     """Return a row for each method and budget: the means over seeds, without columns of which nothing is known.
 
-    Of the held-out loss there are its error, the difference to random and the verdict; `corrupted` is a share of what
-    is kept.
+    Of the outcome that the comparison is about there are its error, the difference to random and the verdict;
+    `corrupted` is a share of what is kept.
     """
-    run = ["method", "budget"]
-    table = summary.filter(outcome=HELDOUT).select(*run, heldout="value", stderr="stderr")
-    compared = differences.filter(outcome=HELDOUT).select(*run, "difference", "verdict")
-    tasks = summary.filter(pl.col("outcome") != HELDOUT).pivot("outcome", index=run, values="value")
-    for part in (compared, runs.group_by(run).agg(pl.mean("corrupted")), tasks):
+    run, main = ["method", "budget"], main_outcome(summary)
+    table = summary.filter(outcome=main).select(*run, pl.col("value").alias(main), "stderr")
+    compared = differences.filter(outcome=main).select(*run, "difference", "verdict")
+    others = summary.filter(pl.col("outcome") != main).pivot("outcome", index=run, values="value")
+    for part in (compared, runs.group_by(run).agg(pl.mean("corrupted")), others):
         table = table.join(part, on=run, how="left", nulls_equal=True, maintain_order="left")
     return table.select(column for column in table if column.null_count() < table.height)
 
@@ -209,9 +242,16 @@ def whole_of(methods: Rows) -> list[str]:
 
 
 def budgets_of(frame: pl.DataFrame) -> list[str]:
-    """Return the budgets in a frame, ratios before tokens, the smallest first."""
+    """Return the budgets in a frame, ratios before tokens, the smallest first, and last the queries."""
     parts = (budget.partition("-") for budget in frame["budget"].drop_nulls().unique())
-    return ["".join(part) for part in sorted(parts, key=lambda part: (part[0], float(part[2] or 0)))]
+    return ["".join(part) for part in sorted(parts, key=lambda part: (not part[2], part[0], float(part[2] or 0)))]
+
+
+def outcome_text(outcome: str) -> str:
+    """Return a held-out loss as one reads it."""
+    if outcome == TARGETS:
+        return "mean held-out loss of the targets"
+    return "held-out loss" if outcome == HELDOUT else f"held-out loss of {outcome.removeprefix(OF_TARGET)}"
 
 
 def budget_text(budget: str) -> str:

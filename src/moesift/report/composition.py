@@ -12,6 +12,8 @@ from moesift.report.detection import length_bins
 SOURCES = 10  # the largest ones; what the others keep is counted together
 PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+(?:\.\d+)?)\b"  # ids and numbers, which do not distinguish kinds of reasons
 REASONS = 20  # of a source, a method or a run: the most frequent
+NEAREST = 3  # examples of a target that are shown beside their queries
+SHOWN = 300  # characters of each turn that are shown
 
 
 def groups(pool: pl.DataFrame, n_tokens: pl.DataFrame) -> pl.DataFrame:
@@ -57,6 +59,45 @@ def kept_of_groups(selections: pl.DataFrame, examples: pl.DataFrame) -> pl.DataF
         group, share = pl.col(by).cast(pl.String), pl.col("count").fill_null(0) / pl.col("examples")
         parts.append(part.select(*RUN, by=pl.lit(by), group=group, examples="examples", kept=share))
     return pl.concat(parts)
+
+
+def taken_by_target(selections: pl.DataFrame) -> pl.DataFrame:
+    """Return what each target took, from targeted selections (columns method, budget, seed, target, source, score).
+
+    Returns:
+        Columns method, budget, seed, target, source, examples, similarity (the mean), the largest source first.
+    """
+    groups = selections.group_by(*RUN, "target", "source", maintain_order=True)
+    counts = groups.agg(examples=pl.len().cast(pl.Int64), similarity=pl.mean("score"))
+    of_targets = counts.group_by(*RUN, "target", maintain_order=True)
+    return pl.concat(part.sort("examples", descending=True, maintain_order=True) for _, part in of_targets)
+
+
+def nearest(selections: pl.DataFrame, pool: pl.DataFrame, queries: pl.DataFrame) -> pl.DataFrame:
+    """Return the NEAREST examples of each target with the highest similarity, each beside the query that took it.
+
+    Args:
+        selections: of one budget and seed; columns method, target, query (its id; null where the target took it as a
+            whole), score, id, source.
+        pool: columns id, messages.
+        queries: columns target, id, messages.
+
+    Returns:
+        Columns method, target, query, query_text, similarity, id, source, text. Texts are the turns, each cut.
+    """
+    of_targets = selections.group_by("method", "target", maintain_order=True)
+    best = pl.concat(part.sort("score", descending=True, maintain_order=True).head(NEAREST) for _, part in of_targets)
+    asked = queries.select("target", query="id", query_text=_text())
+    best = best.join(asked, on=["target", "query"], how="left", validate="m:1", maintain_order="left")
+    texts = pool.filter(pl.col("id").is_in(best["id"].implode())).select("id", text=_text())
+    best = best.join(texts, on="id", how="left", validate="m:1", maintain_order="left")
+    return best.select("method", "target", "query", "query_text", "id", "source", "text", similarity="score")
+
+
+def _text() -> pl.Expr:
+    content = pl.element().struct.field("content").str.replace_all(r"[\s\p{Cc}]+", " ")
+    cut = pl.when(content.str.len_chars() > SHOWN).then(content.str.head(SHOWN) + "…").otherwise(content)
+    return pl.col("messages").list.eval(cut).list.join(" → ")
 
 
 def reason_counts(frame: pl.DataFrame, by: Sequence[str], seeds: int = 1) -> list[dict[str, Any]]:

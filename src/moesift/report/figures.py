@@ -17,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from moesift.report.comparison import BETTER, WORSE, budget_text, budgets_of
+from moesift.report.comparison import BETTER, OF_TARGET, WORSE, budget_text, budgets_of
 from moesift.report.detection import ALL, SAME_STRATUM
 
 WIDTH = 11.0  # inches; the page scales a figure to its column
@@ -36,28 +36,30 @@ STYLE: dict[Any, Any] = {
 
 
 @matplotlib.rc_context(STYLE)
-def against_random(losses: pl.DataFrame, references: Sequence[str]) -> str:
+def against_random(name: str, losses: pl.DataFrame, references: Sequence[str], by: str = "budget") -> str:
     """Draw the difference to random in held-out loss, a panel a budget: wide bars over seeds, thin ones over examples.
 
     The losses are of `comparison.against_random`, with the intervals of `comparison.by_question`. References are below
-    the other methods, and do not set the scale.
+    the other methods, and do not set the scale, which the panels share. By `outcome` each has one of its own.
     """
-    budgets = budgets_of(losses)
+    panels = budgets_of(losses) if by == "budget" else losses["outcome"].unique(maintain_order=True).to_list()
     means = losses.group_by("method").agg(pl.mean("difference")).sort("difference", "method")["method"].to_list()
     rows = sorted(means, key=lambda method: method in references)
     compared = losses.filter(~pl.col("method").is_in(references))
-    ends = compared.select("difference", "low", "high", "low_questions", "high_questions").to_numpy()
-    low, high = np.nanmin(ends, initial=-0.001), np.nanmax(ends, initial=0.001)
-    limits = (low - 0.06 * (high - low), high + 0.06 * (high - low))
-    figure, grid = _canvas(math.ceil(len(budgets) / 3), min(len(budgets), 3), 0.27 * len(rows) + 0.8, sharey=True)
-    for axes in grid.flat[len(budgets) :]:
+    figure, grid = _canvas(math.ceil(len(panels) / 3), min(len(panels), 3), 0.27 * len(rows) + 0.8, sharey=True)
+    for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    for axes, budget in zip(grid.flat, budgets, strict=False):
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        scale = compared if by == "budget" else compared.filter(outcome=panel)
+        ends = scale.select("difference", "low", "high", "low_questions", "high_questions").to_numpy()
+        low, high = np.nanmin(ends, initial=-0.001), np.nanmax(ends, initial=0.001)
+        limits = (low - 0.06 * (high - low), high + 0.06 * (high - low))
+        title = f"{budget_text(panel)} kept" if by == "budget" else panel.removeprefix(OF_TARGET)
         axes.axvspan(limits[0], 0, color=GREEN, alpha=0.07, linewidth=0)
         axes.axvline(0, color=GREY, linewidth=1)
         axes.text(0, -0.8, "← better \N{EN SPACE}", ha="right", fontsize=8.5, color=GREEN)
         axes.text(0, -0.8, "\N{EN SPACE} worse →", fontsize=8.5, color=ORANGE)
-        for row in losses.filter(budget=budget).iter_rows(named=True):
+        for row in losses.filter(pl.col(by) == panel).iter_rows(named=True):
             y, x = rows.index(row["method"]), row["difference"]
             colour, marker = {BETTER: GREEN, WORSE: ORANGE, None: BLUE}.get(row["verdict"], GREY), "o"
             if row["method"] in references:
@@ -68,12 +70,12 @@ def against_random(losses: pl.DataFrame, references: Sequence[str]) -> str:
                 axes.hlines(y, row["low_questions"], row["high_questions"], color=colour, linewidth=1.2)
             axes.plot(np.clip(x, *limits), y, marker, color=colour, markersize=6, clip_on=False, zorder=3)
             axes.text(1.03, y, f"{x:+.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-        axes.set(title=f"{budget_text(budget)} kept", xlim=limits, ylim=(len(rows) - 0.4, -1.5))
+        axes.set(title=title, xlim=limits, ylim=(len(rows) - 0.4, -1.5))
         axes.set_yticks(range(len(rows)), rows)
         axes.tick_params(axis="y", length=0, pad=9)
         axes.spines["left"].set_visible(False)
         axes.locator_params(axis="x", nbins=4)
-    return _svg(figure, "random")
+    return _svg(figure, name)
 
 
 def auroc_map(areas: pl.DataFrame) -> str:

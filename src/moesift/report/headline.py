@@ -1,30 +1,40 @@
-"""The answer in at most three sentences, each around a number."""
+"""The answer in a few sentences, each around a number."""
 
 from collections.abc import Sequence
 
 import polars as pl
 
-from moesift.report.comparison import BETTER, HELDOUT, NOT_SIGNIFICANT, RANDOM, WORSE, budget_text, budgets_of
+from moesift.report.comparison import (
+    BETTER,
+    NOT_SIGNIFICANT,
+    OF_TARGET,
+    RANDOM,
+    WORSE,
+    budget_text,
+    budgets_of,
+    main_outcome,
+    outcome_text,
+)
 
 ONE_SEED = "One seed: the intervals are over held-out examples only, and say nothing about another seed."
 NO_RANDOM = "Nothing was selected at random, so there is nothing to compare with."
 
 
 def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Sequence[str]) -> list[str]:
-    """Return what the held-out loss says: how many selections differ from random, and the best of two budgets.
+    """Return what the main outcome says: how many selections differ from random, and the best of two budgets.
 
-    References are what was not selected: the untuned target and the whole pool.
+    References are what was not selected: the untuned target, the whole pool and the queries.
     """
-    losses = differences.filter(pl.col("outcome") == HELDOUT, ~pl.col("method").is_in(references))
-    losses = losses.drop_nulls("difference").sort("difference")
+    selected = differences.filter(~pl.col("method").is_in(references)).drop_nulls("difference").sort("difference")
+    main = main_outcome(summary)
+    name, losses = outcome_text(main), selected.filter(outcome=main)
     if losses.is_empty():
         return [NO_RANDOM]
-    verdicts, budgets = losses["verdict"].to_list(), budgets_of(losses)
-    counts = (
-        f"Held-out loss against random: {verdicts.count(BETTER)} of {len(verdicts)} selections significantly better, "
-        f"{verdicts.count(WORSE)} significantly worse."
-    )
-    randoms = dict(summary.filter(outcome=HELDOUT, method=RANDOM)["budget", "value"].iter_rows())
+    budgets = budgets_of(losses)
+    targets = selected.filter(pl.col("outcome").str.starts_with(OF_TARGET), pl.col("outcome") != main)
+    counts = [f"{name[0].upper()}{name[1:]} against random: {_counted(losses)}."]
+    counts += [f"Single targets: {_counted(targets)}."] if targets.height else []
+    randoms = dict(summary.filter(outcome=main, method=RANDOM)["budget", "value"].iter_rows())
     sentences = []
     for budget in dict.fromkeys([budgets[0], budgets[-1]]):
         best = losses.filter(budget=budget).row(0, named=True)
@@ -33,10 +43,20 @@ def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Seque
         low, high = best[f"low{over}"], best[f"high{over}"]
         shown = f"{difference:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
         shown += {None: "", NOT_SIGNIFICANT: ", not significant"}.get(best["verdict"], ", significant")
+        single = targets.filter(budget=budget, method=method)["difference"]
+        shown += f"; below random on {(single < 0).sum()} of {len(single)} targets" if len(single) else ""
         sentences.append(
             f"At {at}, no selection is below random, {random:.3f}; the nearest is {method}, {shown}."
             if difference >= 0
-            else f"At {at}, {method} has the lowest held-out loss, {random + difference:.3f}; random: {random:.3f}; "
+            else f"At {at}, {method} has the lowest {name}, {random + difference:.3f}; random: {random:.3f}; "
             f"difference {shown}."
         )
-    return [*sentences, ONE_SEED] if losses["seeds"].max() == 1 else [counts, *sentences]
+    return [*sentences, ONE_SEED] if losses["seeds"].max() == 1 else [*counts, *sentences]
+
+
+def _counted(differences: pl.DataFrame) -> str:
+    """Return how many verdicts there are of each kind; those of one target are of selections, of several of pairs."""
+    verdicts, single = differences["verdict"].to_list(), differences["outcome"].n_unique() == 1
+    noun = "selections" if single else "comparisons"
+    better, worse = verdicts.count(BETTER), verdicts.count(WORSE)
+    return f"{better} of {len(verdicts)} {noun} significantly better, {worse} significantly worse"

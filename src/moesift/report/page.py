@@ -8,7 +8,16 @@ import polars as pl
 import yaml
 
 from moesift.report import figures
-from moesift.report.comparison import BASE, HELDOUT, budget_text, budgets_of, overview, whole_of
+from moesift.report.comparison import (
+    BASE,
+    OF_TARGET,
+    budget_text,
+    budgets_of,
+    main_outcome,
+    outcome_text,
+    overview,
+    whole_of,
+)
 
 FORMS = {"method": "", "budget": "budget", "verdict": "", "difference": "+.3f", "corrupted": ".1%"}  # of the overview
 
@@ -26,6 +35,8 @@ def rendered(numbers: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], cur
     means = overview(tables["summary"], tables["differences"], tables["runs"])
     return environment.get_template("page.html.j2").render(
         numbers,
+        loss=outcome_text(main_outcome(tables["summary"])),
+        took=took(numbers, tables["taken"]) if "taken" in tables else [],
         figures=plots(numbers, tables, curves),
         means=means.to_dicts(),
         means_columns=[(name, name, FORMS.get(name, ".3f")) for name in means.columns],
@@ -42,14 +53,41 @@ def plots(
     kept, areas = (tables[name].filter(~pl.col("method").is_in(whole)) for name in ("kept", "auroc"))
     kept = kept.filter(budget=budgets_of(kept)[0])
     selected = [method["label"] for method in numbers["methods"] if method["label"] in kept["method"]]
-    compared = tables["differences"].filter(outcome=HELDOUT).drop_nulls("difference")
+    differences, main = tables["differences"].drop_nulls("difference"), main_outcome(tables["summary"])
+    compared, references = differences.filter(outcome=main), [*whole, BASE]
+    by_target = differences.filter(pl.col("outcome").str.starts_with(OF_TARGET), pl.col("outcome") != main)
+    by_target = by_target.filter(pl.col("budget").is_in(budgets_of(by_target)[:1]))
     target = settings["trash_share"] if settings["objective"] == "budget" else None
     return {
-        "random": figures.against_random(compared, [*whole, BASE]) if compared.height else None,
+        "random": figures.against_random("random", compared, references) if compared.height else None,
+        "targets": figures.against_random("targets", by_target, references, "outcome") if by_target.height else None,
         "auroc": figures.auroc_map(areas) if areas.height else None,
         "kept": figures.kept_map(kept, selected),
         "warmup": None if curves is None else figures.warmup(curves, target),
     }
+
+
+def took(numbers: Mapping[str, Any], taken: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return of each targeted method, at its smallest budget with the first seed, what each target took.
+
+    Returns:
+        Dictionaries of the method's label, the budget, rows (a target's: examples by source, and the mean similarity),
+        their columns, as a table of the page has them, and the nearest examples.
+    """
+    shown = []
+    first = taken.filter(budget=budgets_of(taken)[0], seed=numbers["configuration"]["seeds"][0])
+    for (label,), of_method in first.group_by("method", maintain_order=True):
+        mean = (pl.col("similarity") * pl.col("examples")).sum() / pl.sum("examples")
+        totals = of_method.group_by("target", maintain_order=True).agg(pl.sum("examples"), similarity=mean)
+        # A source may be called as a column is; no name has a colon.
+        by_source = of_method.with_columns(source=pl.format("source:{}", "source"))
+        counts = by_source.pivot("source", index="target", values="examples", aggregate_function="sum")
+        rows = totals.join(counts.fill_null(0), on="target", maintain_order="left")
+        columns = [("target", "target", ""), ("examples", "examples", ","), ("similarity", "mean similarity", ".3f")]
+        columns += [(name, name.removeprefix("source:"), ",") for name in counts.columns[1:]]
+        near = [example for example in numbers["nearest"] if example["method"] == label]
+        shown.append({"label": label, "rows": rows.to_dicts(), "columns": columns, "nearest": near})
+    return shown
 
 
 def show(value: Any, form: str = "") -> str:

@@ -44,25 +44,31 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def paired_ratios(
-    differences: np.ndarray, sizes: np.ndarray, strata: np.ndarray, resamples: int, seed: int
+    differences: np.ndarray, sizes: np.ndarray, strata: np.ndarray, shares: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
-    """Return 95% percentile intervals (Efron and Tibshirani 1993, section 13.3) of ratios of sums, (M, 2).
+    """Return 95% percentile intervals (Efron and Tibshirani 1993, section 13.3) of means of ratios of sums, (M, 2).
 
-    A ratio is the sum of the paired differences of M pairs on the same N questions, (M, N), over that of sizes, (N,):
-    with sizes of 1 the mean difference of two models; with tokens as sizes and differences of losses a difference per
-    token. Each question is replaced by one of its own stratum, (N,), for which `scipy.stats.bootstrap` has no way.
+    The ratio of a stratum is the sum of the paired differences of M pairs on its questions, (M, N) in all, over that of
+    their sizes, (N,): with sizes of 1 the mean difference of two models; with tokens as sizes and differences of losses
+    a difference per token. Each question is replaced by one of its own stratum, for which `scipy.stats.bootstrap` has
+    no way, and the ratios of the S strata are weighed by their shares.
+
+    Args:
+        strata: (N,), the questions of each stratum together.
+        shares: (S,), in the order of the strata.
 
     Raises:
         ValueError: there are no questions, or a difference is not a number.
     """
     if not len(sizes) or np.isnan(differences).any():
         raise ValueError("a difference needs questions, and a number for each")
-    order = np.argsort(strata, kind="stable")
-    first = np.searchsorted(strata[order], strata, "left")  # (N,) where each question's stratum begins in `order`
-    count = np.searchsorted(strata[order], strata, "right") - first
+    starts = np.flatnonzero(np.r_[True, strata[1:] != strata[:-1]])  # (S,)
+    counts = np.diff(starts, append=len(strata))
+    first, count = np.repeat(starts, counts), np.repeat(counts, counts)  # (N,)
     rng = np.random.default_rng(seed)
-    drawn = (
-        order[first + rng.integers(count)] for _ in range(resamples)
-    )  # one at a time: all of them would fill the memory
-    resampled = np.stack([differences[:, each].sum(axis=1) / sizes[each].sum() for each in drawn], axis=1)  # (M, R)
+    resampled = np.empty((len(differences), resamples))
+    for place in range(resamples):
+        drawn = first + rng.integers(count)
+        sums, of = np.add.reduceat(differences[:, drawn], starts, axis=1), np.add.reduceat(sizes[drawn], starts)
+        resampled[:, place] = sums / of @ shares  # (M, S) @ (S,)
     return np.quantile(resampled, [0.025, 0.975], axis=1).T

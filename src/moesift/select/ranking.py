@@ -83,29 +83,38 @@ def deduplicate(ranking: Ranking, pairs: pl.DataFrame) -> Ranking:
     )
 
 
-def sample_after_filter(ranking: Ranking, pool: Mapping[str, int], share: float, seed: int) -> Ranking:
-    """Drop the lowest `share` of each source, rounded down, and put what is left in an order drawn at random.
+def mark_lowest(ranking: Ranking, pool: Mapping[str, int], share: float) -> Ranking:
+    """Mark the lowest `share` of each source, rounded down, in a column `lowest`; a missing score is lower than any.
 
-    What was dropped before, or has no score, is of the lowest. A score that finds what is wrong need not rank what is
-    right: its best are alike, and of few sources.
+    It is done while nothing else is dropped, so that which are the lowest depends on the scores alone.
 
     Args:
         pool: examples of each source in the pool.
         share: in (0, 1).
-        seed: of the order, which is the same whatever order the examples came in.
     """
-    rows = ranking.left
-    low = np.zeros(rows.height, dtype=bool)
+    lowest = np.zeros(ranking.left.height, dtype=bool)
     for source, size in pool.items():
-        places = (rows["source"] == source).arg_true().to_numpy()  # best first
-        low[places[size - math.floor(round(share * size, 6)) :]] = True
+        places = (ranking.left["source"] == source).arg_true().to_numpy()  # best first
+        lowest[places[size - math.floor(round(share * size, 6)) :]] = True
+    return ranking._replace(left=ranking.left.with_columns(lowest=lowest))
+
+
+def drop_lowest(ranking: Ranking, share: float) -> Ranking:
+    """Drop what `mark_lowest` has marked with this share."""
     reason = pl.lit(f"in the lowest {share:.4g} of its source")
-    dropped = pl.concat([ranking.dropped, rows.filter(low).select("id", "score", reason=reason)])
-    left = rows.filter(~low)
-    order = array("I", range(left.height))  # a list of as many Python numbers would be ten times as large
+    dropped = ranking.left.filter("lowest").select("id", "score", reason=reason)
+    return Ranking(ranking.left.filter(~pl.col("lowest")).drop("lowest"), pl.concat([ranking.dropped, dropped]))
+
+
+def shuffled(ranking: Ranking, seed: int) -> Ranking:
+    """Put what is left in an order drawn at random, the same whatever order the examples came in.
+
+    A score that finds what is wrong need not rank what is right: its best are alike, and of few sources.
+    """
+    order = array("I", range(ranking.left.height))  # a list of as many Python numbers would be ten times as large
     random.Random(seed).shuffle(order)
-    by_id = left["id"].arg_sort().to_numpy()
-    return Ranking(left[by_id[np.frombuffer(order, dtype=np.uintc)]], dropped)
+    by_id = ranking.left["id"].arg_sort().to_numpy()
+    return ranking._replace(left=ranking.left[by_id[np.frombuffer(order, dtype=np.uintc)]])
 
 
 def require(ranking: Ranking, count: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from moesift import flags
-from moesift.config import Data
+from moesift.config import Data, TargetTask
 from moesift.files import atomic_write
 from moesift.provenance import commit, versions
 from moesift.report.cards import adapter_card, origins, selection_card
@@ -29,15 +29,19 @@ def main(
         adapters: training.json of the adapter of each selection, in the same order.
         outcomes: the report's table of that name.
         config: the configuration as JSON.
-        licenses: JSON: the licence of each source, or null.
+        licenses: JSON: the licence, or null, of each source by `sources`, of each target by `targets`.
     """
     configured, measured, made_by = json.loads(config), pl.read_parquet(outcomes), commit()
-    sources = origins(Data.model_validate(configured["data"]), json.loads(licenses))
+    of_pool = origins(Data.model_validate(configured["data"]).sources, json.loads(licenses)["sources"])
+    targets = [TargetTask.model_validate(target) for target in configured["targets"]]
+    of_queries = origins(targets, json.loads(licenses)["targets"])
     about = {"experiment": configured["experiment"], "target": configured["target"]["model"], "commit": made_by}
+    about["targets"] = [target.name for target in targets]
     cards, folders = {}, defaultdict(dict)
     for path, adapter in zip(selections, adapters, strict=True):
         run = (path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-")))
         frame = folders[path.parent][run[2]] = pl.read_parquet(path, columns=["source"])
+        sources = of_queries if run[1] == "queries" else of_pool
         training = json.loads(adapter.read_text())
         about |= {"training": training, "on_hub": not Path(training["settings"]["model"]).is_dir()}
         cards[adapter.parent / "README.md"] = adapter_card(run, measured, frame, sources, **about)
@@ -45,6 +49,7 @@ def main(
     made = {"pool": size, "versions": versions(), "commit": made_by}
     for folder, by_seed in folders.items():
         run = (folder.parent.name, folder.name)
+        sources = of_queries if run[1] == "queries" else of_pool
         cards[folder / "README.md"] = selection_card(run, by_seed, sources, configured, **made)
     for path, card in cards.items():
         with atomic_write(path) as part:

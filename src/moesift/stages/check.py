@@ -3,16 +3,20 @@
 No weights are read, only a sample of each source, and no GPU is needed. All problems are listed at the end.
 """
 
+import dataclasses
 import io
+import itertools
+import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import datasets.config
 import polars as pl
 import torch
-import yaml
 
 from moesift import flags
 from moesift.check.costs import Cost, Pool, costs
@@ -20,16 +24,21 @@ from moesift.check.data import Lengths, Sample, length_problems, lengths, sample
 from moesift.check.disk import written
 from moesift.check.models import Outline, outline, require_routers
 from moesift.config import HUB, Config, Task
-from moesift.data.pool import COLUMNS, deduplicated
+from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons
 from moesift.errors import UserError
-from moesift.evaluation.local_data import look_up, reader
-from moesift.evaluation.tasks import refuse_unknown
+from moesift.evaluation.index import unusable
+from moesift.evaluation.local_data import localise_tasks, reader
+from moesift.evaluation.tasks import look_at_prompts
 from moesift.gpus import devices
-from moesift.models.chat import encode
+from moesift.models.chat import NO_END, encode, end_of_turn
 from moesift.models.loading import require_gpus
+from moesift.models.lora_weights import lora_weights
 from moesift.plan import planned
+from moesift.training.accelerate_file import require_usable
 
 NO_LIMIT = 2**62  # tokens
+TRIED = 2**20  # bytes that are written to see whether it can be done
+PROMPTS = 10  # of each task, and of each member of a group, that are looked at
 
 Result = TypeVar("Result")
 
@@ -63,7 +72,7 @@ def main(
         selector: the selector before it is upcycled: a directory or a name on the hub.
         target: a directory or a name on the hub.
         results: folder that the run writes to.
-        rule_gpus: JSON: the GPUs that each rule that trains asks for.
+        rule_gpus: JSON: the GPUs that each rule that is going to train asks for.
         submitted: the jobs go to a cluster.
         tokenizer: directory of the tokenizer of embedded models.
     """
@@ -74,14 +83,22 @@ def main(
     models: dict[str, Outline] = {}
     for role, model in {"selector": selector, "target": target}.items():
         if found := problems.attempt(outline, config, role, model, tokenizer):
-            models[role], shape = found, found.shape
+            shape = found.shape
+            gradients = any(column.pass_name == "gradients" for column in plan.columns)
+            section, train = (
+                ("train", config.train) if role == "target" else ("gradients.train", config.gradients.train)
+            )
+            if role == "target" or gradients:
+                given = (found.empty, train.lora_targets, train.lora_dropout, section)
+                shape = dataclasses.replace(shape, lora=tuple(problems.attempt(lora_weights, *given) or ()))
+            models[role] = found._replace(shape=shape)
             experts = f", {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
             print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}")
+            ending = end_of_turn(found.tokenizer)
+            print(f"    a response ends with {ending!r}" if ending else f"    {NO_END}")
     if "selector" in models:
         has_routers = models["selector"].shape.routed > 0
         problems.attempt(require_routers, config.selector.model, has_routers, False, plan.routed)
-    if "target" in models and not models["target"].shape.lora:
-        problems.append(f"train.lora_targets: the target has no module called {', '.join(config.train.lora_targets)}")
 
     samples = [found for source in config.data.sources if (found := problems.attempt(sample, source))]
     examples = sum(each.size(config.estimate.pool_examples) for each in samples)
@@ -95,9 +112,7 @@ def main(
     measured = check_lengths(samples, models, config, problems)
 
     print("\nEvaluation")
-    tasks = {task.name: problems.attempt(questions_of, task, config.evaluate.data) for task in config.evaluate.tasks}
-    for name, number in tasks.items():
-        print(f"  {name}: {f'{number:,} questions' if number else 'data not looked at'}")
+    tasks = check_tasks(config, models.get("target"), problems)
     check_gpus(config, rule_gpus, submitted, problems)
 
     if len(measured) == 2:
@@ -105,8 +120,7 @@ def main(
         pool = Pool(left, measured["selector"].mean, of_target.mean, of_target.response, bytes_each(samples))
         counted = config, plan, models["selector"].shape, models["target"].shape, pool
         check_disk(problems.attempt(written, *counted) or {}, results, problems)
-        questions = {name: number for name, number in tasks.items() if number}
-        check_costs(problems.attempt(costs, *counted, questions) or [], config, problems)
+        check_costs(problems.attempt(costs, *counted, tasks) or [], config, problems)
     if problems:
         listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
         raise UserError(f"{len(problems)} problems would stop this run:\n{listed}")
@@ -124,20 +138,59 @@ def check_lengths(
     measured = {}
     for role, model in models.items() if conversations else ():
         if encoded := problems.attempt(encode, conversations, model.tokenizer, NO_LIMIT):
-            found = measured[role] = lengths(encoded, weights, limit)
-            problems += length_problems(role, found, limit, model.positions)
+            usable = [(one, weight) for one, weight in zip(encoded, weights, strict=True) if one.refused is None]
+            if reasons := [one.refused for one in encoded if one.refused is not None]:
+                often = f"{len(reasons)} of {len(encoded)} examples, most often: {frequent_reasons(reasons, 1)[0][0]}"
+                print(f"  {role}: no tokens for {often}")
+            if not usable:
+                problems.append(f"{role}.model: no tokens for {often}")
+                continue
+            found = measured[role] = lengths(*zip(*usable, strict=True), limit)
+            whole = all(each.is_whole for each in samples)
+            problems += length_problems(role, found, limit, model.positions, whole)
             print(f"  {role}: mean {found.mean:,.0f}, longest {found.longest:,}, positions {model.positions}")
             print(f"    data.max_length {limit:,} cuts {found.cut:.1%}, and {found.lost:.1%} have no response left")
     return measured
 
 
-def questions_of(task: Task, data: str) -> int:
-    """Return how many questions a task asks; 0 of data on the hub, which is not asked: the name alone is looked up."""
-    if data == HUB:
-        refuse_unknown([task.name])
-        return 0
-    questions = look_up([task.name], reader(data)).questions.values()
-    return sum(number if task.limit is None else min(task.limit, number) for number in questions)
+def check_tasks(config: Config, target: Outline | None, problems: Problems) -> dict[str, int]:
+    """Return how many questions each task asks; of data on the hub, which are not read, nothing is known."""
+    data = config.evaluate.data
+    wrong = unusable([task.name for task in config.evaluate.tasks], data == HUB)
+    problems += wrong.values()
+    asked: dict[str, int] = {}
+    for task in config.evaluate.tasks:
+        if data == HUB or task.name in wrong:
+            print(f"  {task.name}: data not looked at")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            looked = problems.attempt(look_at_task, task, data, target, Path(folder))
+        if looked is not None:
+            asked[task.name], prompts = looked
+            print(f"  {task.name}: {asked[task.name]:,} questions{prompts}")
+    return asked
+
+
+def look_at_task(task: Task, data: str, target: Outline | None, folder: Path) -> tuple[int, str]:
+    """Return how many questions a task asks, and what is to be said of its prompts.
+
+    Args:
+        target: that answers; None makes no prompts.
+        folder: for the data as lm-eval will read them.
+
+    Raises:
+        UserError: the data are missing or cannot be read, or lm-eval cannot ask their questions as the task says.
+    """
+    datasets.config.HF_DATASETS_CACHE = folder / "cache"  # the copies go with the folder
+    counts = localise_tasks([task.name], reader(data), folder / "data").values()
+    questions = sum(number if task.limit is None else min(task.limit, number) for number in counts)
+    if target is None or target.positions is None:
+        return questions, ""
+    looked = look_at_prompts(task, folder / "data" / "tasks", target.tokenizer, target.positions, PROMPTS)
+    said = (
+        f"; {looked.cut:,} of {looked.questions:,} prompts are longer than the target's {target.positions:,} positions"
+    )
+    return questions, f"{said} and lose their beginning, few-shot examples first" if looked.cut else ""
 
 
 def check_gpus(config: Config, rule_gpus: Mapping[str, int], submitted: bool, problems: Problems) -> None:
@@ -152,18 +205,26 @@ def check_gpus(config: Config, rule_gpus: Mapping[str, int], submitted: bool, pr
         )
     problems.attempt(require_gpus, min(asked, visible))
     files = {"warmup_epoch": config.warmup.accelerate, "train_adapter": config.train.accelerate}
-    for rule, gpus in rule_gpus.items() if asked else ():
-        processes = yaml.safe_load(Path(files[rule]).read_text()).get("num_processes", gpus)
-        if processes != gpus:
+    for rule, gpus in rule_gpus.items():
+        keys = problems.attempt(require_usable, Path(files[rule]), not gpus, gpus, rule == "warmup_epoch")
+        if keys and gpus not in (0, keys["num_processes"]):
             problems.append(
-                f"{rule}: {files[rule]} asks for {processes} processes, and the rule for {gpus} GPUs; give both the "
-                f"same number, the rule's in the profile (set-resources: {{{rule}: {{gpu: {processes}}}}})"
+                f"{rule}: {files[rule]} asks for {keys['num_processes']} processes, and the rule for {gpus} GPUs; give "
+                "both the same number, the rule's in the profile (set-resources: "
+                f"{{{rule}: {{gpu: {keys['num_processes']}}}}})"
             )
 
 
 def check_disk(files: Mapping[str, float], results: Path, problems: Problems) -> None:
-    """Compare what is still to be written with the room on the disk."""
-    results.mkdir(parents=True, exist_ok=True)
+    """Compare what is still to be written with the room on the disk; how much a quota leaves cannot be known."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results) as file:
+            file.write(bytes(TRIED))
+            os.fsync(file.fileno())
+    except OSError as error:
+        problems.append(f"{results}: cannot be written to: {error.strerror}; the results of a run go there")
+        return
     stats = [path.stat() for path in results.rglob("*") if path.is_file()]
     there = sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in stats}.values())  # hard links once
     missing, free = max(0.0, sum(files.values()) - there), shutil.disk_usage(results).free
@@ -186,7 +247,8 @@ def check_costs(rows: Sequence[Cost], config: Config, problems: Problems) -> Non
     device = "GPU" if config.throughput.gpus else "CPU"
     print(f"  {sum(hours):.2g} hours of one {device} at {config.estimate.utilisation:.0%} of {tflops:.3g} TFLOP/s")
     print("  src/moesift/check/costs.py says how this is counted, and what is left out")
-    for stage, needed in {row.stage: row.memory for row in rows}.items():
+    for stage, jobs in itertools.groupby(rows, key=lambda row: row.stage):
+        needed = max(row.memory for row in jobs)
         if memory is not None and needed > memory:
             problems.append(
                 f"{stage}: needs about {size(needed)} of a GPU's {size(memory)}; lower throughput.micro_batch or "

@@ -1,14 +1,29 @@
-"""Look at selector and target before any time is spent: are they there, and can they be used?"""
+"""Look at models, accelerate files and tasks before any time is spent: are they there, and can they be used?"""
 
 import json
 from pathlib import Path
 
-from moesift import flags
-from moesift.check.models import described, require_routers
+from moesift import config, flags
+from moesift.check.models import described, require_lora, require_routers
+from moesift.config import HUB
+from moesift.errors import UserError
+from moesift.evaluation.index import unusable
 from moesift.files import atomic_write
+from moesift.training.accelerate_file import require_usable
 
 
-def main(selector: str, target: str, upcycled: bool, routed: list[str], out: Path) -> None:
+def main(
+    selector: str,
+    target: str,
+    upcycled: bool,
+    routed: list[str],
+    train: config.Train,
+    trainings: dict[str, Path],
+    gpus: list[int],
+    tasks: list[str],
+    data: str,
+    out: Path,
+) -> None:
     """Write what the two models are.
 
     Args:
@@ -16,10 +31,20 @@ def main(selector: str, target: str, upcycled: bool, routed: list[str], out: Pat
         target: likewise.
         upcycled: the selector will be converted into a Mixture of Experts.
         routed: what needs a selector with routers.
+        train: keys lora_targets and lora_dropout.
+        trainings: JSON: the accelerate file of each rule that is going to train.
+        gpus: that each of them asks for.
+        tasks: lm-eval's names of tasks and groups.
+        data: where their data come from, as `evaluate.data` says.
         out: JSON to write.
     """
+    for (rule, file), number in zip(trainings.items(), gpus, strict=True):
+        require_usable(file, not number, number, rule != "train_adapter")
+    if wrong := unusable(tasks, data == HUB):
+        raise UserError("\n".join(wrong.values()))
     models = {"selector": described("selector.model", selector), "target": described("target.model", target)}
     require_routers(selector, bool(models["selector"]["routers"]), upcycled, routed)
+    require_lora(target, train.lora_targets, train.lora_dropout)
     with atomic_write(out) as part:
         part.write_text(json.dumps(models, indent=2) + "\n")
     print(json.dumps(models))

@@ -1,4 +1,4 @@
-"""Measure the target, as it is or with an adapter merged into it: lm-eval's tasks and the loss on held-out examples."""
+"""Measure the target, as it is or with an adapter: lm-eval's tasks and the loss on held-out examples."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,16 @@ from typing import Any, Literal
 
 import polars as pl
 import torch
-from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from moesift import config, flags, progress
 from moesift.errors import UserError
 from moesift.evaluation.heldout import heldout_loss, heldout_losses
 from moesift.evaluation.tasks import QUESTIONS, run_tasks
 from moesift.files import atomic_write
+from moesift.models.adapters import load_adapter
 from moesift.models.chat import encode_responses
-from moesift.models.loading import load_model, require_complete
+from moesift.models.loading import load_model
 from moesift.provenance import commit, machine, versions
 
 
@@ -29,6 +30,7 @@ def main(
     token_budget: int,
     max_length: int,
     evaluate: config.Evaluate,
+    targets: dict[str, flags.Parquet] | None = None,
     adapter: Path | None = None,
     tasks_folder: Path | None = None,
 ) -> None:
@@ -45,6 +47,7 @@ def main(
         token_budget: tokens in a batch of held-out examples, padding included; 0 takes what suits the device.
         max_length: tokens a held-out example may have.
         evaluate: key tasks.
+        targets: JSON: parquet of the held-out examples of each target, by its name.
         adapter: directory of an adapter; without it the target is measured untuned.
         tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
     """
@@ -52,24 +55,34 @@ def main(
     target, tokenizer = load_model(model)
     training = None
     if adapter is not None:
-        require_complete(adapter)
+        target = load_adapter(target, adapter)
         try:
             training = json.loads((adapter / "training.json").read_text())
-            target = PeftModel.from_pretrained(target, adapter).merge_and_unload()
         except (OSError, ValueError) as error:
             raise UserError(f"{adapter}: not a complete adapter of `train_adapter`: {error}") from error
 
-    examples = pl.read_parquet(heldout, columns=["id", "messages"]).with_row_index("doc_id")
-    encoded = encode_responses(examples["messages"].to_list(), tokenizer, max_length)
-    has_response = pl.Series([example is not None for example in encoded])
-    usable = [example for example in encoded if example is not None]
-    losses = heldout_losses(target, usable, tokenizer.pad_token_id, token_budget)
+    files = {"heldout": heldout, **{f"heldout:{name}": path for name, path in (targets or {}).items()}}
+    by_example = {
+        name: losses_by_example(target, tokenizer, path, max_length, token_budget) for name, path in files.items()
+    }
+    for frame in by_example.values():
+        if unmeasured := frame.filter(~pl.col("nll").is_finite())["doc_hash"].to_list():
+            advice = "lower train.learning_rate" if adapter else "are its weights complete, and its dtype wide enough?"
+            raise UserError(
+                f"{adapter or model}: the loss is not finite on {len(unmeasured)} held-out examples, such as "
+                f"{', '.join(unmeasured[:3])}; {advice}"
+            )
     with progress.plain():  # lm-eval shows bars of its own
         measured = run_tasks(target, tokenizer, evaluate.tasks, tasks_folder, batch_size)
 
+    losses = {
+        name: heldout_loss(frame) | {"left_out": pl.read_parquet(files[name], columns=["id"]).height - frame.height}
+        for name, frame in by_example.items()
+    }
     result = {
         **label,
-        "heldout": heldout_loss(losses),
+        "heldout": losses["heldout"],
+        "targets": {name: losses[f"heldout:{name}"] for name in targets or {}},
         "tasks": measured.tasks,
         "made_from": {
             "model": model,
@@ -80,14 +93,33 @@ def main(
             "versions": versions(),
         },
     }
-    by_example = examples.filter(has_response).select("doc_id", doc_hash="id").hstack(losses)
-    rows = by_example.unpivot(["nll", "tokens"], index=["doc_id", "doc_hash"], variable_name="metric")
-    rows = pl.concat([rows.with_columns(task=pl.lit("heldout")), measured.questions], how="diagonal_relaxed")
+    rows = pl.concat(frame.with_columns(task=pl.lit(name)) for name, frame in by_example.items())
+    rows = rows.unpivot(["nll", "tokens"], index=["task", "doc_id", "doc_hash"], variable_name="metric")
+    rows = pl.concat([rows, measured.questions], how="diagonal_relaxed")
     with atomic_write(questions) as part:
         rows.select(*QUESTIONS).write_parquet(part)
     with atomic_write(out) as part:
         part.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["heldout"]))
+
+
+def losses_by_example(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, heldout: Path, max_length: int, token_budget: int
+) -> pl.DataFrame:
+    """Return doc_id, doc_hash, nll and tokens of the held-out examples that have a response token within `max_length`.
+
+    Raises:
+        UserError: none has.
+    """
+    examples = pl.read_parquet(heldout, columns=["id", "messages"]).with_row_index("doc_id")
+    try:
+        encoded = encode_responses(examples["messages"].to_list(), tokenizer, max_length)
+    except UserError as error:
+        raise UserError(f"{heldout}: {error}") from error
+    usable = [example for example in encoded if example is not None]
+    losses = heldout_losses(model, usable, tokenizer.pad_token_id, token_budget)
+    has_response = pl.Series([example is not None for example in encoded])
+    return examples.filter(has_response).select("doc_id", doc_hash="id").hstack(losses)
 
 
 if __name__ == "__main__":

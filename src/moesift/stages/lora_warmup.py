@@ -11,11 +11,12 @@ from transformers import set_seed
 from moesift import config, flags
 from moesift.files import atomic_write
 from moesift.live import view
-from moesift.models.adapters import add_lora, save_checkpoint
+from moesift.models.adapters import add_lora
 from moesift.models.batches import shuffled_batches
 from moesift.models.chat import encode_responses
 from moesift.models.gradients import lora_matrices
 from moesift.models.loading import checkpoint_activations, load_model
+from moesift.models.lora_checkpoints import save_checkpoint
 from moesift.provenance import digest
 from moesift.training.accelerator import launched
 from moesift.training.lora import tune
@@ -65,12 +66,13 @@ def main(
     ranks = (train.lora_rank, train.lora_alpha, train.lora_dropout)
     tuned = add_lora(selector, *ranks, train.lora_targets, section="gradients.train")
     lora_matrices(selector)  # refuses here what no gradient can be computed for later
-    examples = pl.scan_parquet(pool).select("messages", "finished")
+    examples = pl.scan_parquet(pool).select("id", "messages", "finished")
     height = examples.select(pl.len()).collect().item()
     drawn = np.random.default_rng(seed).permutation(height)[: max(1, round(share * height))]
     rows = examples.with_row_index().filter(pl.col("index").is_in(drawn.tolist())).collect()
     encoded = encode_responses(rows["messages"].to_list(), tokenizer, max_length, rows["finished"].to_list())
-    responses = [example for example in encoded if example is not None]
+    usable = {id: example for id, example in zip(rows["id"], encoded, strict=True) if example is not None}
+    ids, responses = list(usable), list(usable.values())
     epochs = [shuffled_batches(len(responses), train.batch_size, seed, epoch) for epoch in range(train.epochs)]
     batches = [batch for epoch in epochs for batch in epoch]
     rates = [train.learning_rate * rise_and_cosine(n, len(batches), train.warmup_ratio) for n in range(len(batches))]
@@ -96,6 +98,7 @@ def main(
         _, losses, _ = tune(
             accelerator,
             tuned,
+            ids,
             responses,
             batches,
             tokenizer.pad_token_id,

@@ -28,13 +28,14 @@ def main(data: config.Data, pool: Path, heldout: Path, rejected: Path) -> None:
     def rows() -> dict[str, Iterator[Row]]:
         return {source.name: read_source(source, data.seed, default_cache()) for source in data.sources}
 
-    examples, unusable = to_examples(rows(), {source.name: source.format for source in data.sources})
+    formats = {source.name: source.format for source in data.sources}
+    examples, unusable = to_examples(rows(), formats, {source.name: source.ignore for source in data.sources})
     read = dict(pl.concat([examples["source"], unusable["source"]]).value_counts().iter_rows())
     examples, duplicates = deduplicated(examples)
-    examples, held_out = split(examples, data.heldout, data.seed)
+    examples, held_out, apart = split(examples, data.heldout, data.seed)
     # A corruption may make an example equal to another one.
     examples, collisions = deduplicated(corrupt(examples, data.corrupt, data.corruptions, data.seed))
-    refused = with_content(pl.concat([unusable, duplicates, collisions]), rows())
+    refused = with_content(pl.concat([unusable, duplicates, apart, collisions]), rows())
 
     for path, frame in ((pool, examples.select(COLUMNS)), (heldout, held_out.select(COLUMNS)), (rejected, refused)):
         with atomic_write(path) as part:

@@ -8,8 +8,7 @@ import polars as pl
 from moesift import config, flags
 from moesift.data.pool import (
     COLUMNS,
-    INSTRUCTION,
-    content_ids,
+    conversations,
     deduplicated,
     frequent_reasons,
     to_examples,
@@ -37,7 +36,7 @@ def main(
 
     Args:
         target: an entry of `targets`.
-        pool: parquet of the pool, whose instructions no query and no held-out example has.
+        pool: parquet of the pool, with which no query and no held-out example shares a question or an exchange.
         tasks: lm-eval's names of the tasks that are evaluated, whose questions are none of them either.
         words: consecutive words that an example may not share with a question; null: it may not contain a whole one.
         seed: of the draw.
@@ -51,11 +50,11 @@ def main(
         return {target.name: read_source(target, seed, default_cache())}
 
     try:
-        examples, unusable = to_examples(rows(), {target.name: target.format})
+        examples, unusable = to_examples(rows(), {target.name: target.format}, {target.name: target.ignore})
         examples, duplicates = deduplicated(examples)
-        instructions = content_ids(pl.read_parquet(pool, columns=["messages"]), INSTRUCTION)
+        others = conversations(pl.read_parquet(pool, columns=["messages"]))
         questions = read_questions(tasks, tasks_folder)
-        parts = divided(examples, instructions, questions, words, target.queries, target.heldout, seed)
+        parts = divided(examples, others, questions, words, target.queries, target.heldout, seed)
     except UserError as error:
         raise UserError(f"targets: {target.name}: {error}") from error
     rejected = with_content(pl.concat([unusable, duplicates, parts.refused]), rows())

@@ -16,6 +16,7 @@ from moesift.report.page import rendered
 
 QUESTIONS = ["task", "doc_id", "doc_hash", "metric", "value"]
 SCORES = ["id", "score", "n_tokens", "reason"]
+TAKEN = ["id", "source", "score", "target", "query"]
 
 
 def main(
@@ -24,6 +25,7 @@ def main(
     rejected: flags.Parquet,
     scores: list[flags.Parquet],
     selections: list[flags.Parquet],
+    queries: list[flags.Parquet],
     curves: list[Path],
     config: str,
     methods: str,
@@ -39,6 +41,7 @@ def main(
         rejected: parquet of the rows that became no example.
         scores: .../{method}/seed-{seed}.parquet.
         selections: .../{method}/{budget}/seed-{seed}.parquet, each beside its .dropped.parquet.
+        queries: .../{target}/queries.parquet, none without targets.
         curves: .../seed-{seed}/epoch-{n}.jsonl of the warm-up.
         config: the resolved configuration as JSON.
         methods: JSON: what is said of each method, in order.
@@ -61,7 +64,7 @@ def main(
     n_tokens = scored.filter(method=scored["method"][0], seed=scored["seed"][0]).select("id", "n_tokens")
     tasks, kept_by_run = comparison.tasks_of(measured), comparison.runs_of(kept, examples)
     outcomes = comparison.outcomes_of(measured, tasks, kept_by_run)
-    intervals = comparison.by_question(asked, tasks)
+    intervals = comparison.by_question(asked, [*comparison.losses_of(measured), *tasks])
     differences = comparison.against_random(outcomes, described, seeds)
     differences = differences.join(intervals, on=comparison.COMPARED, how="left", maintain_order="left")
     made = {
@@ -72,6 +75,14 @@ def main(
         "auroc": detection.aurocs(dict(scored.group_by("method", "seed", maintain_order=True)), examples, n_tokens),
         "kept": composition.kept_of_groups(kept, composition.groups(examples, n_tokens)),
     }
+    asking = {path.parent.name: pl.read_parquet(path, columns=["id", "messages"]) for path in queries}
+    nearest: list[dict[str, Any]] = []
+    if targeted := [method["label"] for method in described if method["targeted"]]:
+        took = of_runs({path: run for path, run in runs.items() if run[0] in targeted}, TAKEN)
+        made["taken"] = composition.taken_by_target(took)
+        first = took.filter(budget=comparison.budgets_of(took)[0], seed=configured["seeds"][0])
+        texts = pl.concat(frame.with_columns(target=pl.lit(target)) for target, frame in asking.items())
+        nearest = composition.nearest(first, examples, texts).to_dicts()
     made_from = [one["made_from"] for one in measured]
     versions = sorted({pair for one in made_from for pair in one["versions"].items()})
     numbers = {
@@ -81,6 +92,11 @@ def main(
         "methods": described,
         "tasks": tasks,
         "heldout": {key: measured[0]["heldout"][key] for key in ("examples", "tokens")},
+        "targets": [
+            {"name": name, "queries": frame.height, "heldout": measured[0]["targets"].get(name, {}).get("examples", 0)}
+            for name, frame in asking.items()
+        ],
+        "nearest": nearest,
         **{name: frame.to_dicts() for name, frame in made.items()},
         "pool": examples.group_by("source", "corruption").len("examples").sort("source", "corruption").to_dicts(),
         "rejected": reason_counts(pl.read_parquet(rejected), ["source"]),

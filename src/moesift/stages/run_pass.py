@@ -16,7 +16,7 @@ from moesift.errors import UserError
 from moesift.files import atomic_write
 from moesift.models.chat import Encoded, encode
 from moesift.passes import reader
-from moesift.passes.columns import PASSES
+from moesift.passes.columns import schema
 from moesift.passes.shards import CHUNK
 
 Made = TypeVar("Made")
@@ -70,7 +70,7 @@ def main(
     def blocks() -> Iterator[pl.DataFrame]:
         nonlocal tokens
         if not starts:
-            yield pl.DataFrame(schema={"id": pl.String, **PASSES[pass_name]})
+            yield pl.DataFrame(schema={"id": pl.String, **schema(pass_name)})
         coming = prefetch(tokenised, starts)
         for start, chunk in progress.steps(coming, sizes, pass_name, unit="examples", status=rate):
             try:
@@ -115,7 +115,7 @@ def columns_of(
     columns = places.with_columns(
         # The cast, because polars makes rows that are arrays an Array, whatever the dtype says.
         pl.Series(name, list(values[name]), dtype=kind).cast(kind)
-        for name, kind in PASSES[pass_name].items()
+        for name, kind in schema(pass_name).items()
     )
     every = ids.to_frame().with_columns(place=pl.int_range(pl.len()))
     return every.join(columns, on="place", how="left", maintain_order="left").drop("place")

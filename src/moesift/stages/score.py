@@ -9,8 +9,8 @@ import polars as pl
 from moesift import flags
 from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
-from moesift.methods import METHODS, N_TOKENS, Column, parameters_of
-from moesift.methods.table import NO_RESPONSE, score_table
+from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
+from moesift.select.table import NO_RESPONSE, score_table
 
 
 def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None:
@@ -27,7 +27,7 @@ def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None
     own = parameters_of(declared, json.loads(parameters))
     paths = {name: require_parquet(path) for name, path in json.loads(files).items()}
     pool = pl.read_parquet(paths["pool/selector"], columns=["id", "source"])
-    wanted = {"n_tokens": N_TOKENS, **declared.columns(own)}
+    wanted = {"n_tokens": N_TOKENS, "refused": REFUSED, **declared.columns(own)}
     columns = {
         name: column_of(paths[f"{column.pass_name}/{column.state}"], column, pool["id"])
         for name, column in wanted.items()
@@ -37,7 +37,8 @@ def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None
     with np.errstate(divide="ignore", invalid="ignore"):  # what is no finite number gets no score
         scored = declared.compute(**arguments, **more)
     values, refused = scored if isinstance(scored, tuple) else (scored, {})
-    table = score_table(pool.with_columns(columns["n_tokens"].alias("n_tokens")), values, refused)
+    tokens = {name: columns[name] for name in ("n_tokens", "refused")}
+    table = score_table(pool.with_columns(**tokens), values, refused)
     with atomic_write(out) as part:
         table.write_parquet(part)
     print(f"{table.height} examples scored by {method}")

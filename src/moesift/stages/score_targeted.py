@@ -12,9 +12,9 @@ import torch
 from moesift import flags
 from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
-from moesift.methods import METHODS, N_TOKENS, Column, parameters_of
-from moesift.methods.table import NO_RESPONSE, NOT_FINITE
+from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
 from moesift.passes.columns import POOL
+from moesift.select.table import NO_RESPONSE, NOT_FINITE
 from moesift.select.targeted import assign
 from moesift.stages.score import column_of
 
@@ -59,7 +59,10 @@ def main(method: str, parameters: str, files: str, queries: str, out: Path, seed
     own = parameters_of(declared, json.loads(parameters))
     paths, by_target = json.loads(files), json.loads(queries)
     examples = pl.read_parquet(require_parquet(paths[f"{POOL}/selector"]), columns=["id", "source"])
-    tokens = column_of(require_parquet(paths["tokens/selector"]), N_TOKENS, examples["id"])
+    tokens = {
+        column.name: column_of(require_parquet(paths["tokens/selector"]), column, examples["id"])
+        for column in (N_TOKENS, REFUSED)
+    }
     owners, ids, asked = queries_of(by_target, declared.query_columns(own), device)
 
     more: dict[str, Any] = dict(own) | ({"seed": seed} if declared.needs_seed else {})
@@ -74,7 +77,7 @@ def main(method: str, parameters: str, files: str, queries: str, out: Path, seed
         found = assign(similarities, columns, more.get("aggregate"), examples.height)
     if not len(found.rows):
         raise UserError(f"{method}: no example of the pool, or no query, has what it compares")
-    table = order_table(examples.with_columns(tokens.alias("n_tokens")), found, list(by_target), ids)
+    table = order_table(examples.with_columns(**tokens), found, list(by_target), ids)
     with atomic_write(out) as part:
         table.write_parquet(part)
     print(f"{table.height} examples compared with {len(ids)} queries of {len(by_target)} targets by {method}")
@@ -119,7 +122,7 @@ def order_table(examples: pl.DataFrame, found: Any, targets: list[str], queries:
     """Return the scores of N examples in the order in which they were taken, those without a score last, by id.
 
     Args:
-        examples: columns id, source, n_tokens.
+        examples: columns id, source, n_tokens and refused (why it has no tokens).
         found: what `select.targeted.assign` returns.
         targets: names.
         queries: ids.
@@ -140,7 +143,7 @@ def order_table(examples: pl.DataFrame, found: Any, targets: list[str], queries:
     )
     table = examples.with_columns(row=pl.int_range(pl.len())).join(taken, on="row", how="left")
     no_response = pl.when(pl.col("n_tokens") == 0).then(pl.lit(NO_RESPONSE)).otherwise(pl.lit(NOT_FINITE))
-    reason = pl.when(pl.col("score").is_null()).then(no_response)
+    reason = pl.when(pl.col("score").is_null()).then(pl.coalesce("refused", no_response))
     columns = ("id", "source", "score", "n_tokens", "reason", "turn", "target", "query")
     return table.with_columns(reason=reason).select(columns).sort("turn", "id", nulls_last=True)
 

@@ -17,12 +17,14 @@ from moesift.select.diversity import k_centre
 from moesift.select.ranking import (
     count_within,
     deduplicate,
+    drop_lowest,
     drop_top,
     keep,
+    mark_lowest,
     quotas,
     ranked,
     require,
-    sample_after_filter,
+    shuffled,
     without,
 )
 
@@ -51,7 +53,7 @@ def main(
         pool: parquet of the pool.
         budget: ratio-0.1, a share of the pool's examples, or tokens-20000, response tokens (below 1 a share of them).
         whole: keep everything that has a response, whatever the budget.
-        reject: share of each source that is rejected before a draw; null ranks.
+        reject: share of each source that is rejected before a draw, first what has no score; null ranks.
         select: keys format, drop_top, quota and diversity.
         out: parquet of the selection to write.
         dropped: parquet to write of what was left out for another reason than its rank.
@@ -77,14 +79,18 @@ def main(
 
     repeated = [pl.col(column).cast(pl.Categorical) for column in ("source", "reason")]
     ranking = ranked(keyed(table.with_columns(repeated), "id"))
+    if reject is not None:
+        ranking = mark_lowest(ranking, sizes, reject)
     if contaminated is not None:
         reason = pl.format("shares a run of words with question {} of {}: {}", "question", "task", "run")
         ranking = without(ranking, keyed(pl.scan_parquet(contaminated).select("id", reason=reason), "id"))
     ranking = drop_top(ranking, select.drop_top)
+    if reject is not None:  # before near-duplicates: none should go for the sake of one that is rejected
+        ranking = drop_lowest(ranking, reject)
     if near_duplicates is not None:
         ranking = deduplicate(ranking, keyed(pl.scan_parquet(near_duplicates), "id", "other"))
     if reject is not None:
-        ranking = sample_after_filter(ranking, sizes, reject, seed)
+        ranking = shuffled(ranking, seed)
 
     kind, _, amount = budget.partition("-")
     if whole:

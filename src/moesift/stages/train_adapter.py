@@ -9,12 +9,13 @@ from transformers import set_seed
 
 from moesift import config, flags
 from moesift.files import atomic_write
+from moesift.launch import files_of_launch
 from moesift.live import view
 from moesift.models.adapters import add_lora
 from moesift.models.batches import shuffled_batches
 from moesift.models.chat import encode_responses
 from moesift.models.loading import checkpoint_activations, load_model
-from moesift.provenance import digest, versions
+from moesift.provenance import content, digest, versions
 from moesift.training.accelerator import launched
 from moesift.training.lora import tune
 from moesift.training.state import States, fingerprint
@@ -58,21 +59,23 @@ def main(
     if recompute:
         checkpoint_activations(target)
     tuned = add_lora(target, train.lora_rank, train.lora_alpha, train.lora_dropout, train.lora_targets)
-    rows = pl.read_parquet(selection, columns=["messages", "finished"])
+    rows = pl.read_parquet(selection, columns=["id", "messages", "finished"])
     encoded = encode_responses(rows["messages"].to_list(), tokenizer, max_length, rows["finished"].to_list())
-    examples = [example for example in encoded if example is not None]
+    usable = {id: example for id, example in zip(rows["id"], encoded, strict=True) if example is not None}
+    examples = list(usable.values())
     epochs = (shuffled_batches(len(examples), train.batch_size, seed, epoch) for epoch in range(train.epochs))
     batches = [batch for epoch in epochs for batch in epoch]
 
     settings = {"seed": seed, "max_length": max_length, "model": model, "selection": str(selection)}
     settings |= train.model_dump(mode="json")
-    code = {"code": digest("stages.train_adapter")}
-    job = fingerprint(settings | code, [example.ids for example in examples])
+    made_by = {"code": digest("stages.train_adapter"), "files": content(model, *files_of_launch(train.accelerate))}
+    job = fingerprint(settings | made_by, [example.ids for example in examples])
     states = States(state, job, accelerator.is_main_process, save_every)
     with view(live if accelerator.is_main_process else None) as show:
         trained, losses, seconds = tune(
             accelerator,
             tuned,
+            list(usable),
             examples,
             batches,
             tokenizer.pad_token_id,
@@ -98,7 +101,8 @@ def main(
             "versions": versions(),
         }
         with atomic_write(out) as part:
-            accelerator.unwrap_model(trained).save_pretrained(part, state_dict=weights)
+            # No copy of an embedding that has LoRA matrices: it is the target's own.
+            accelerator.unwrap_model(trained).save_pretrained(part, state_dict=weights, save_embedding_layers=False)
             (part / "README.md").unlink()  # peft's empty template; the stage `cards` writes the card
             (part / "training.json").write_text(json.dumps(record, indent=2) + "\n")
         states.remove()

@@ -18,13 +18,14 @@ from moesift import config, flags, progress
 from moesift.data.corruption import negatives
 from moesift.errors import UserError
 from moesift.files import atomic_write
+from moesift.launch import files_of_launch
 from moesift.live import view
 from moesift.models import checkpoints
 from moesift.models.batches import micro_batches_by_tokens, shuffled_batches
 from moesift.models.chat import Encoded, encode, encode_responses
 from moesift.models.loading import checkpoint_activations
 from moesift.models.routers import freeze_all_but
-from moesift.provenance import digest
+from moesift.provenance import content, digest
 from moesift.training.accelerator import launched
 from moesift.training.state import State, States, fingerprint, moments, set_moments, set_values, values
 from moesift.training.warmup import Pair, Progress, progress_of, take_step
@@ -94,6 +95,7 @@ def main(
     sizes = [sum(lengths[index] for index in batch) * (2 if contrastive else 1) for batch in batches]
 
     settings = {"seed": seed, "epoch": epoch, "max_length": max_length, "code": digest("stages.warmup_epoch")}
+    settings["files"] = content(previous, *files_of_launch(accelerate))
     sums = sorted(value.sum().item() for value in trained.values())
     job = fingerprint(settings | warmup.model_dump(), zip(ids, lengths, strict=True), sums)
     states = States(state, job, accelerator.is_main_process, save_every)

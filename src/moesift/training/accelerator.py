@@ -4,14 +4,12 @@ import os
 from pathlib import Path
 
 import torch
-import yaml
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import KwargsHandler
 
 from moesift.errors import UserError
 from moesift.models.loading import device, gpus_given
-
-REPLICATED = ("NO", "MULTI_GPU", "MULTI_CPU")  # distributed types that keep the whole model in each process
+from moesift.training.accelerate_file import REPLICATED, require_usable
 
 
 def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) -> Accelerator:
@@ -26,35 +24,21 @@ def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) 
         replicated: whether every process must hold the whole model, as in data parallelism.
 
     Raises:
-        UserError: the processes or the kind of distribution differ from the file, the kind is not replicated although
-            it must be, or there are GPUs that torch cannot use.
+        UserError: the file cannot be used, as `require_usable` says; the processes or the kind of distribution differ
+            from it; or there are GPUs that torch cannot use.
     """
     on_cpu = device().type == "cpu" or os.environ.get("ACCELERATE_USE_CPU") == "true"
-    asked = yaml.safe_load(accelerate_file.read_text())
-    if replicated and asked["distributed_type"] not in REPLICATED:
-        raise UserError(
-            f"{accelerate_file}: distributed_type is {asked['distributed_type']}, but a warm-up trains few parameters "
-            f"and keeps the whole selector in each process: use one of {', '.join(REPLICATED)}, as in "
-            "config/accelerate/ddp.yaml"
-        )
-    if on_cpu and (gpus := gpus_given()):
-        raise UserError(
-            f"{accelerate_file}: use_cpu is true, but the job asks for GPUs: {gpus}; leave use_cpu out, or ask for "
-            "none (throughput.gpus, or the profile's `gpu`, 0)"
-        )
-    if on_cpu and asked["distributed_type"] == "FSDP":
-        raise UserError(
-            f"{accelerate_file}: distributed_type is FSDP, which accelerate supports only on GPUs: on CPUs each "
-            "process would train a separate copy; ask for GPUs (throughput.gpus, or the profile's `gpu`), or use "
-            "config/accelerate/zero2_cpu.yaml"
-        )
-    precision = asked.get("mixed_precision", "bf16" if not on_cpu and torch.cuda.is_bf16_supported() else "no")
+    asked = require_usable(accelerate_file, on_cpu, gpus_given(), replicated)
+    precision = asked.get("mixed_precision") or ("bf16" if not on_cpu and torch.cuda.is_bf16_supported() else "no")
     # On CPUs accelerate joins several processes only when told to: data parallelism by `cpu`, DeepSpeed by a backend.
     # Otherwise each process would train alone, or their sums would add nothing up.
     several = on_cpu and "WORLD_SIZE" in os.environ
     sharded = asked["distributed_type"] not in REPLICATED
     handlers: list[KwargsHandler] = [InitProcessGroupKwargs(backend="gloo")] if several and sharded else []
-    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers, cpu=several and not sharded)
+    try:
+        accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=handlers, cpu=several and not sharded)
+    except (ValueError, ImportError, NotImplementedError) as error:
+        raise UserError(f"{accelerate_file}: accelerate refuses it here: {' '.join(str(error).split())}") from error
     actual = kind(accelerator)
     expected = "MULTI_GPU" if asked["distributed_type"] == "MULTI_CPU" else asked["distributed_type"]
     if (asked["num_processes"], expected) != (accelerator.num_processes, actual):

@@ -1,9 +1,11 @@
 import numpy as np
 import polars as pl
 
-from moesift.methods.table import NO_RESPONSE, NOT_FINITE, score_table
+from moesift.select.table import NO_RESPONSE, NOT_FINITE, score_table
 
-EXAMPLES = pl.DataFrame({"id": ["d", "b", "a", "c", "e"], "source": list("sssst"), "n_tokens": [3, 1, 2, 0, 4]})
+EXAMPLES = pl.DataFrame(
+    {"id": ["d", "b", "a", "c", "e"], "source": list("sssst"), "n_tokens": [3, 1, 2, 0, 4]}
+).with_columns(refused=pl.lit(None, pl.String))
 
 
 def test_best_first_ties_by_id_and_no_score_last_with_its_reason():
@@ -26,6 +28,11 @@ def test_what_a_method_refuses_has_a_reason():
         ("b", None, "it is too easy"),
         ("c", None, NO_RESPONSE),
     ]
+
+
+def test_what_has_no_tokens_says_why_and_not_that_it_is_too_long():
+    examples = EXAMPLES.with_columns(refused=pl.Series([None, None, None, "no system turn", None]))
+    assert score_table(examples, np.ones(5), {})[["id", "score", "reason"]].rows()[-1] == ("c", None, "no system turn")
 
 
 def test_an_empty_pool_has_an_empty_table():
