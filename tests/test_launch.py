@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moesift.launch import machines
+from moesift.launch import files_of_launch, machines
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,3 +72,13 @@ def test_a_training_that_fails_ends_in_one_message(tmp_path, end, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_files_of_a_launch(tmp_path):
+    """What cannot be read is said where it is used; here it is the one file."""
+    deepspeed = "distributed_type: DEEPSPEED\ndeepspeed_config: {deepspeed_config_file: zero.json}\n"
+    texts = {deepspeed: ["zero.json"], "num_processes: 1": [], "": [], "a: [": [], "deepspeed_config: no": [], "\0": []}
+    for text, named in texts.items():
+        (tmp_path / "one.yaml").write_text(text)
+        assert files_of_launch(tmp_path / "one.yaml") == [str(tmp_path / "one.yaml"), *named]
+    assert files_of_launch("nothing.yaml") == ["nothing.yaml"]

@@ -56,6 +56,32 @@ def test_every_python_gives_the_same_digest(version):
     pytest.skip(f"there is no Python {version} here")
 
 
+def test_the_content_of_a_model_directory(tmp_path, monkeypatch):
+    """Small files by what they hold, whatever their time; large ones by size and time; the README never."""
+    monkeypatch.setattr(provenance, "SMALL", 20)
+    templates = tmp_path / "additional_chat_templates"
+    templates.mkdir()
+    files = [tmp_path / "config.json", tmp_path / "model.safetensors", templates / "tool_use.jinja"]
+    for file, text in zip(files, ("{}", "x" * 50, "{{ a }}"), strict=True):
+        file.write_text(text)
+
+    def now():
+        provenance._content.cache_clear()
+        return provenance.content(str(tmp_path))
+
+    before = now()
+    (tmp_path / "README.md").write_text("a model")
+    os.utime(files[0], ns=(1, 1))
+    assert now() == before
+    os.utime(files[1], ns=(1, 1))  # as one that was copied with its time, and is older
+    other = now()
+    assert other != before
+    files[2].write_text("{{ b }}")
+    assert len({before, other, now()}) == 3
+    assert provenance.content("allenai/OLMoE-1B-7B-0125") == ""
+    assert provenance.content(files[0]) != provenance.content(files[0], files[2])
+
+
 def test_versions_name_the_libraries():
     assert provenance.versions()["transformers"] == "5.23.0"
 

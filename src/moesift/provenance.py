@@ -22,7 +22,8 @@ PACKAGE = Path(__file__).parent
 # method. The others word errors, write files atomically, hand out GPUs, show progress or record what was done.
 WITHOUT_EFFECT = {
     *("moesift", "moesift.config", "moesift.errors", "moesift.fields", "moesift.files", "moesift.flags"),
-    *("moesift.gpus", "moesift.live", "moesift.progress", "moesift.provenance"),
+    *("moesift.gpus", "moesift.live", "moesift.progress", "moesift.provenance", "moesift.validation"),
+    "moesift.training.accelerate_file",
     *("moesift.passes.columns", "moesift.methods", "moesift.methods.declaration"),
 }
 

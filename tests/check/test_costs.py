@@ -6,10 +6,10 @@ import transformers
 from given.costs import DEFAULT, DENSE, MOE, POOL, ROOT, configured
 from transformers import AutoModelForCausalLM
 
-from moesift.check.costs import activations, costs, router_parameters, share_of
+from moesift.check.costs import activations, costs, lora_parameters, router_parameters, share_of
 from moesift.errors import UserError
 from moesift.models.adapters import add_lora
-from moesift.models.lora_weights import lora_weights
+from moesift.models.lora_weights import LoraWeight, lora_weights
 from moesift.models.routers import TrashCan, freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.plan import planned
@@ -140,6 +140,18 @@ def deep(family, **settings):
 
 
 IDS = torch.arange(512).remainder(64).view(2, 256)
+
+
+def test_lora_of_experts_and_the_weights_that_it_is_added_to():
+    config, experts = configured(), LoraWeight("experts", "down_proj", 6, 10, experts=8, beside=False)
+    tuned = dataclasses.replace(DENSE, lora=(experts,))
+    assert lora_parameters(config, tuned) == 16 * 8 * (6 + 10)  # a pair of matrices of rank 16 for each expert
+
+    def memory(shape):
+        return next(row.memory for row in costs(config, planned(config), MOE, shape, POOL, {}) if row.stage == "train")
+
+    more = memory(tuned) - memory(dataclasses.replace(DENSE, lora=()))
+    assert more == 16 * 16 * 8 * (6 + 10) + 2 * 8 * 6 * 10
 
 
 @pytest.mark.parametrize(

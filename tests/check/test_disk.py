@@ -61,3 +61,11 @@ def test_only_states_that_are_read_are_written():
     assert not [what for what in sizes(configured(methods=["nll", "random"])) if "epoch" in what]
     first = sizes(configured(methods=["router_untrained"]))["routers and optimizer of all epochs"]
     assert first == 2 * 4 * 400  # epoch 0 of each seed
+
+
+def test_representations_are_as_wide_as_the_model_and_router_logits_as_it_has_experts():
+    given = [{"name": "mine", "hub": "some/set", "queries": 8, "heldout": 0}]
+    found = sizes(configured(methods=["moee", "rds_middle"], targets=given))
+    assert found["pass representation, selector"] == 1000 * (20 + 3 * 10 * 2)
+    assert found["pass representation_middle, selector"] == 1000 * (20 + 3 * 10 * 2)
+    assert found["pass router_logits, selector"] == 1000 * (20 + 2 * 4 * 8 * 4)

@@ -46,7 +46,15 @@ LOST = {
 WITHOUT_EFFECT = {
     "weight": 0.5, "loss_weight": 0, "train": False, "loss": False, "sample-weights": [1, 0], "lossMask": [[0, 5]],
 }  # fmt: skip
-BAD = {"label": False, "is_correct": False, "isCorrect": 0, "is_bad": True, "quality": "Bad", "label_name": "rejected"}
+BAD = {
+    "label": False,
+    "is_correct": False,
+    "isCorrect": 0,
+    "is_bad": True,
+    "quality": "Bad",
+    "label_name": "rejected",
+    "kto_tag": False,
+}
 REJECTED = [
     *((key, value, f"has {key}, which would be lost; write it into the turns, or name it in `ignore`")
       for key, value in LOST.items()),

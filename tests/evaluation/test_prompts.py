@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 from given.models import random_model
 from given.questions import ARC
@@ -29,11 +27,10 @@ def test_a_prompt_is_cut_where_it_is_longer_than_the_context(requests, cut):
 
 @pytest.mark.parametrize(("settings", "tokens"), [({"max_gen_toks": 10}, "10"), ({}, "256"), (None, "256")])
 def test_a_task_that_fills_the_context_is_refused(settings, tokens):
-    task = SimpleNamespace(OUTPUT_TYPE="generate_until", config=SimpleNamespace(generation_kwargs=settings))
     with pytest.raises(UserError, match=rf"quiz generates up to {tokens} tokens, and the target has 10 positions"):
-        require_room("quiz", task, context=10)
-    require_room("quiz", task, context=257)
-    require_room("quiz", SimpleNamespace(OUTPUT_TYPE="multiple_choice"), context=10)
+        require_room("quiz", "generate_until", settings, context=10)
+    require_room("quiz", "generate_until", settings, context=257)
+    require_room("quiz", "multiple_choice", settings, context=10)
 
 
 def test_questions_whose_prompts_are_cut_are_counted_before_and_after(tmp_path, tokenizer, caplog):

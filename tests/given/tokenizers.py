@@ -111,8 +111,7 @@ TEMPLATES = {
     "Qwen3": written(THINKING, PROMPT),
     "R1": written(
         "{% if m.role == 'user' %}<|user|>{{ m.content }}{% else %}<|assistant|>"
-        "{{ m.content.split('</think>')[-1] }}</s>"
-        "{% endif %}",
+        "{{ m.content.split('</think>')[-1] }}</s>{% endif %}",
         "<|assistant|><think>\n",
     ),
     "default system": written(

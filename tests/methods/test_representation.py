@@ -8,7 +8,7 @@ from moesift.methods import METHODS, Column, parameters_of
 from moesift.methods.representation import moee, rds, rds_middle, routes
 from moesift.models.chat import encode
 from moesift.passes import representation
-from moesift.passes.columns import PASSES
+from moesift.passes.columns import schema
 from moesift.passes.reader import Reader
 from moesift.select.targeted import assign
 from moesift.stages.run_pass import columns_of
@@ -107,7 +107,7 @@ def test_rds_is_as_published(tokenizer, conversations):
     def hidden(some):
         examples, ids = encode(some, tokenizer, 200), pl.Series("id", map(str, range(len(some))))
         frame = columns_of("representation", ids, examples, lambda each: representation.read(reader, each, 300))
-        assert frame.schema == {"id": pl.String, **PASSES["representation"]}
+        assert frame.schema == {"id": pl.String, **schema("representation")}
         return torch.tensor(as_array(frame["weighted"])).float()
 
     vectors, queries = hidden(pool), {"hidden": hidden(wanted)}

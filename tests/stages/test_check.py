@@ -179,6 +179,15 @@ def test_of_tasks_on_the_hub_only_the_names_are_looked_up(checked, capsys):
     assert "  gsm8k: data not looked at\n  mmlu: data not looked at\n" in capsys.readouterr().out
 
 
+def test_of_tasks_on_the_hub_what_lm_evals_files_say_is_known(checked):
+    """MMLU-Pro generates up to 2,048 tokens, and BBH without examples has none."""
+    with pytest.raises(UserError) as error:
+        checked(evaluate={"tasks": [{"name": "mmlu_pro"}, {"name": "bbh_zeroshot", "fewshot": 3}], "data": "hub"})
+    first, second = problems(error)
+    assert first.startswith("evaluate.tasks: mmlu_pro_biology generates up to 2,048 tokens, and the target has 512")
+    assert "bbh_zeroshot_boolean_expressions has no few-shot examples, so fewshot cannot be 3" in second
+
+
 def test_evaluation_data_of_a_directory(checked, models, capsys):
     row = {"question": "?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}
     evaluate = arc(models, json.dumps(row) + "\n")

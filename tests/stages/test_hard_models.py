@@ -145,6 +145,10 @@ FOUND = {
     "a config.json of bytes": (written("config.json", b"\xff\xfe\0"), "config.json' is not a valid JSON file"),
     "a config.json that is a list": (written("config.json", []), "my model cannot be read: Unrecognized model"),
     "a config.json that is null": (written("config.json", None), "selector.model: "),
+    "weights in four bits": (
+        changed("config.json", quantization_config={"quant_method": "awq", "bits": 4}),
+        "my model is quantized, and cannot be loaded: Loading an AWQ quantized model requires gptqmodel",
+    ),
     "no kind of model": (written("config.json", {"hidden_size": 8}), "my model cannot be read: Unrecognized model"),
     "text for a number": (changed("config.json", hidden_size="wide"), "'hidden_size' expected int, got str"),
     "no config.json": (removed("config.json"), "selector.model: "),

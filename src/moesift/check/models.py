@@ -1,10 +1,12 @@
 """What a model is, from its configuration and its tokenizer: no weights are read."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.quantizers import AutoHfQuantizer
 
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.demo import embedded
@@ -112,6 +114,12 @@ def _empty(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
 def _read(key: str, model: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerFast]:
     config = load_config(model, key)
     require_safetensors(model)
+    if (quantized := getattr(config, "quantization_config", None)) is not None:
+        with contextlib.suppress(ValueError, RuntimeError):  # of an unknown kind, or for a GPU that is elsewhere
+            try:
+                AutoHfQuantizer.from_config(quantized, pre_quantized=True).validate_environment(device_map=None)
+            except ImportError as error:
+                raise UserError(f"{key}: {model} is quantized, and cannot be loaded: {error}") from error
     has_routers(config)  # refuses what is not a causal language model
     tokenizer = load_tokenizer(model)
     require_embeddings(tokenizer, config.get_text_config().vocab_size)

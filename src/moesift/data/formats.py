@@ -128,10 +128,12 @@ def _part(part: Any, place: str, ignore: Collection[str]) -> tuple[str, Unread]:
 
 def _key(mapping: Row, place: str, *names: str) -> str:
     """Return which of several names of a key there is; in a table there are all, and one is not null."""
-    present = sorted((name for name in names if name in mapping), key=lambda name: mapping[name] is None)
-    if not present:
+    for name in names:
+        if mapping.get(name) is not None:
+            return name
+    if not any(name in mapping for name in names):
         raise Rejected(f"{place} has no {' or '.join(names)}, only {', '.join(mapping) or 'nothing'}")
-    return present[0]
+    return next(name for name in names if name in mapping)
 
 
 def _without(mapping: Row, keys: Collection[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
-from functools import cache
+from functools import lru_cache
 from numbers import Number
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ NEGATIONS = {"no", "not", "without", "ignore", "skip", "exclude", "disable"}
 # The last word of names of judgements on a response, and what such a name may say of a bad one.
 GOOD = {
     "label", "correct", "good", "valid", "accepted", "chosen", "preferred", "passed", "approved", "desirable",
-    "helpful", "success", "successful", "solved", "resolved", "keep", "finished", "complete",
+    "helpful", "success", "successful", "solved", "resolved", "keep", "finished", "complete", "tag",
 }  # fmt: skip
 BAD = {
     "bad", "wrong", "incorrect", "invalid", "rejected", "undesirable", "failed", "error", "truncated", "deleted",
@@ -113,7 +113,7 @@ def is_empty(value: Any) -> bool:
     return all(isinstance(leaf, str) and (is_blank(leaf) or leaf.strip() in NOTHING) for leaf in _leaves(value))
 
 
-@cache
+@lru_cache(1024)  # a table has few names, a file of odd rows may have any number
 def _words(key: str) -> tuple[str, ...]:
     """Return the words of a name, at least one, without the last of model_name, dataset_name and their like."""
     words = tuple(word.lower() for word in WORD.findall(key)) or (key,)

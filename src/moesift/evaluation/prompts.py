@@ -38,14 +38,18 @@ def is_cut(requests: Sequence[Sequence[Any]], encode: Callable[[str], list[int]]
     return False
 
 
-def require_room(name: str, task: Any, context: int) -> None:
+def require_room(name: str, output_type: str | None, settings: dict[str, Any] | None, context: int) -> None:
     """Refuse a task that generates as many tokens as the context has, or more.
+
+    Args:
+        output_type: of the task, as lm-eval calls it.
+        settings: of the generation, likewise.
+        context: positions of the model.
 
     Raises:
         UserError: names the task and both numbers.
     """
-    generates = task.OUTPUT_TYPE == "generate_until"
-    if generates and (tokens := _generated(task.config.generation_kwargs or {})) >= context:
+    if output_type == "generate_until" and (tokens := _generated(settings or {})) >= context:
         raise UserError(
             f"evaluate.tasks: {name} generates up to {tokens:,} tokens, and the target has {context:,} positions; "
             "remove it, or use another target"

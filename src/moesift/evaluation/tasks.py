@@ -13,7 +13,7 @@ from moesift.config import Task
 from moesift.data.decontamination import Question
 from moesift.data.rows import Row
 from moesift.errors import UserError
-from moesift.evaluation.index import refuse_unknown, task_manager, unusable
+from moesift.evaluation.index import members, refuse_unknown, task_manager, unusable
 from moesift.evaluation.prompts import Looked, is_cut, look, require_room
 
 # Accuracies have a standard error in closed form; a metric without one gets this many resamples.
@@ -76,7 +76,7 @@ def run_tasks(
     for task, parts in zip(tasks, loaded, strict=True):
         for name, part in parts["tasks"].items():
             refuse_fewshot(task, name, part)
-            require_room(name, part, evaluated.max_length)
+            require_room(name, part.OUTPUT_TYPE, part.config.generation_kwargs, evaluated.max_length)
 
     summaries, questions = {}, {}
     for task, parts in zip(tasks, loaded, strict=True):
@@ -121,7 +121,7 @@ def look_at_prompts(
     try:
         for name, part in task_manager(tasks_folder).load([task.name])["tasks"].items():
             refuse_fewshot(task, name, part)
-            require_room(name, part, context)
+            require_room(name, part.OUTPUT_TYPE, part.config.generation_kwargs, context)
             found = look(part, task.fewshot, min(task.limit or limit, limit), tokenizer, context)
             questions, cut = questions + found.questions, cut + found.cut
     except UserError:
@@ -192,6 +192,17 @@ def examples_of(task: str, split: str, tasks_folder: Path | None) -> list[Row]:
     return rows
 
 
+def refuse_without_data(task: Task, context: int) -> None:
+    """Refuse what lm-eval's files alone say that cannot be asked: more examples than none, or too long answers.
+
+    Raises:
+        UserError: as `run_tasks`.
+    """
+    for name, entry in members(task.name, task_manager().task_index).items():
+        _refuse_zero(name, entry.cfg.get("num_fewshot"), task.fewshot)
+        require_room(name, entry.cfg.get("output_type"), entry.cfg.get("generation_kwargs"), context)
+
+
 def refuse_fewshot(task: Task, name: str, part: Any) -> None:
     """Refuse numbers of few-shot examples that lm-eval would ignore, or fail at in the middle of a run.
 
@@ -200,13 +211,17 @@ def refuse_fewshot(task: Task, name: str, part: Any) -> None:
     """
     default = part.get_config("num_fewshot")
     wanted = (default or 0) if task.fewshot is None else task.fewshot
-    if default == 0 and wanted:
-        raise UserError(f"evaluate.tasks: {name} has no few-shot examples, so fewshot cannot be {wanted}")
+    _refuse_zero(name, default, task.fewshot)
     if wanted and wanted > (available := len(list(part.fewshot_docs()))):
         raise UserError(
             f"evaluate.tasks: {name} needs {wanted} few-shot examples before each question, and its data have "
             f"{available}"
         )
+
+
+def _refuse_zero(name: str, default: int | None, fewshot: int | None) -> None:
+    if default == 0 and fewshot:  # lm-eval would ignore it
+        raise UserError(f"evaluate.tasks: {name} has no few-shot examples, so fewshot cannot be {fewshot}")
 
 
 def _task_summary(results: Mapping[str, Any], name: str) -> dict[str, Any]:

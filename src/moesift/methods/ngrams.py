@@ -26,7 +26,7 @@ def dsir(
     queries: Block,
     *,
     smoothing: Annotated[float, Field(gt=0, lt=1)] = 0.8,
-    gumbel: bool = False,
+    gumbel: Annotated[float, Field(ge=0)] = 0.0,
     seed: int,
 ) -> Iterator[np.ndarray]:
     """Return each example's log importance weight, Σ_b c_b [log p_target(b) - log p_pool(b)], for each target, (B, T).
@@ -38,8 +38,8 @@ def dsir(
     is, and so the longer ones come first or last.
 
     Args:
-        gumbel: add Gumbel noise, so that the first ones are a draw without replacement by these weights, as published.
-            By default they are the best ones, as of every other method.
+        gumbel: scale of Gumbel noise that is added. With 1, as published, the first ones are a draw without replacement
+            by these weights; by default they are the best ones, as of every other method.
         seed: of the noise.
     """
     owners, of_queries = np.array(queries["target"].tolist()), _counts(queries["messages"])
@@ -53,7 +53,7 @@ def dsir(
         counts = _counts(block["messages"])
         weights = counts @ difference  # (B, b) @ (b, T)
         weights[counts.sum(axis=1) == 0] = np.nan  # without a word there is nothing to weigh
-        yield weights + noise.gumbel(size=weights.shape) if gumbel else weights
+        yield weights + noise.gumbel(scale=gumbel, size=weights.shape)
 
 
 def _counts(conversations: Sequence[Sequence[Mapping[str, str]]]) -> Any:

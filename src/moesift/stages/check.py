@@ -28,7 +28,7 @@ from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons
 from moesift.errors import UserError
 from moesift.evaluation.index import unusable
 from moesift.evaluation.local_data import localise_tasks, reader
-from moesift.evaluation.tasks import look_at_prompts
+from moesift.evaluation.tasks import look_at_prompts, refuse_without_data
 from moesift.gpus import devices
 from moesift.models.chat import NO_END, encode, end_of_turn
 from moesift.models.loading import require_gpus
@@ -162,6 +162,8 @@ def check_tasks(config: Config, target: Outline | None, problems: Problems) -> d
     for task in config.evaluate.tasks:
         if data == HUB or task.name in wrong:
             print(f"  {task.name}: data not looked at")
+            if target is not None and target.positions is not None:
+                problems.attempt(refuse_without_data, task, target.positions)
             continue
         with tempfile.TemporaryDirectory() as folder:
             looked = problems.attempt(look_at_task, task, data, target, Path(folder))

@@ -13,6 +13,7 @@ from accelerate.commands.launch import launch_command_parser
 from pydantic import TypeAdapter, ValidationError
 
 from moesift.errors import UserError
+from moesift.validation import repeated_keys
 
 REPLICATED = ("NO", "MULTI_GPU", "MULTI_CPU")  # distributed types that keep the whole model in each process
 TYPES = (*REPLICATED, "DEEPSPEED", "FSDP")
@@ -47,14 +48,15 @@ def read(path: Path) -> dict[str, Any]:
         least = 2 if kind in ("MULTI_GPU", "MULTI_CPU") else 1
         if processes is None or processes < least or (kind == "NO" and processes > 1):
             right = "1, or distributed_type MULTI_GPU" if kind == "NO" else f"{least} or more"
-            raise UserError(f"num_processes: {processes or 'is missing'} with distributed_type {kind}; give {right}")
+            given = "is missing" if processes is None else processes
+            raise UserError(f"num_processes: {given} with distributed_type {kind}; give {right}")
         if asked.get("num_machines", 1) != 1:
             raise UserError("num_machines: leave it at 1; how many nodes there are is the profile's `nodes`")
         if asked.get("gpu_ids", "all") != "all":
             raise UserError("gpu_ids: leave it out; moesift gives each job GPUs that no other job has")
         if unused := [key for key in UNUSED if asked.get(key)]:
             raise UserError(f"{unused[0]}: has no effect in moesift; remove it")
-        if (asked.get("dynamo_config") or {}).get("dynamo_backend", "NO").upper() != "NO":
+        if str((asked.get("dynamo_config") or {}).get("dynamo_backend", "NO")).upper() != "NO":
             raise UserError('dynamo_config.dynamo_backend: compiled models are not supported; write "NO"')
         for section, of in (("deepspeed_config", "DEEPSPEED"), ("fsdp_config", "FSDP")):
             if asked.get(section) and kind != of:
@@ -108,6 +110,8 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if repeated := repeated_keys(text):
+            raise UserError(f"{path}: duplicate keys; keep one of {', '.join(repeated)}")
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
@@ -152,6 +156,8 @@ def _refuse_section(section: str, given: Mapping[str, Any]) -> None:
     flags = {key if key.startswith(prefix) else prefix + key: value for key, value in given.items()}
     _refuse_unknown(flags, vars(parser.parse_args(["script"])), f"{section}.")
     for key, value in flags.items():
+        if not isinstance(value, (str, int, float)) or (key.endswith("_file") and not isinstance(value, str)):
+            raise UserError(f"{section}.{key}: is {json.dumps(value)}, but must be a word or a number")
         try:
             parser.parse_args([f"--{key}={str(value).lower() if isinstance(value, bool) else value}", "script"])
         except UserError as error:
@@ -182,10 +188,12 @@ def _refuse_deepspeed(asked: Mapping[str, Any], section: Mapping[str, Any]) -> N
             not isinstance(clipping, (int, float)) or isinstance(clipping, bool) or clipping <= 0
         ):
             raise UserError("gradient_clipping: give the largest norm of a gradient, 1.0 as without DeepSpeed")
-        for key in ("bf16", "fp16"):
-            enabled = (content.get(key) or {}).get("enabled", False)
+        for key in PRECISIONS[1:]:
+            if not isinstance(content.get(key, {}), Mapping):
+                raise UserError(f'{key}: must be a section with keys, such as {{"enabled": true}}')
+            enabled = content.get(key, {}).get("enabled", False)
             _require_one_of(f"{key}.enabled", str(enabled).lower(), ("true", "false", "auto"))
-        if all((content.get(key) or {}).get("enabled") is True for key in ("bf16", "fp16")):
+        if all(content.get(key, {}).get("enabled") is True for key in PRECISIONS[1:]):
             raise UserError("bf16.enabled and fp16.enabled are both true; use one")
         _require_zero(content.get("zero_optimization"))
     except UserError as error:
@@ -195,7 +203,7 @@ def _refuse_deepspeed(asked: Mapping[str, Any], section: Mapping[str, Any]) -> N
 def _deepspeed_precision(asked: Mapping[str, Any]) -> str | None:
     file = (asked.get("deepspeed_config") or {}).get("deepspeed_config_file")
     content = _mapping(Path(file)) if file else {}
-    return next((name for name in ("bf16", "fp16") if (content.get(name) or {}).get("enabled") is True), None)
+    return next((name for name in PRECISIONS[1:] if content.get(name, {}).get("enabled") is True), None)
 
 
 def _require_zero(section: Any) -> None:
