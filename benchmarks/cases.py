@@ -189,7 +189,7 @@ def gradients(full_size: bool) -> Case:
     def apart() -> float:
         return (ours() - theirs()).abs().max().item()
 
-    tokens, shape = sum(len(example.ids) for example in examples), shape_of(model, [])
+    tokens, shape = sum(len(example.ids) for example in examples), shape_of(model)
     predicted = sum(example.predicted for example in examples)
     return Case(ours, theirs, apart, tokens, 2 * (tokens * forward(shape, head=False) + predicted * 2 * shape.head))
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 import transformers
-from given.costs import DENSE, MOE, POOL, ROOT, configured
+from given.costs import DEFAULT, DENSE, MOE, POOL, ROOT, configured
 from transformers import AutoModelForCausalLM
 
 from moesift.check.costs import activations, costs, lora_parameters, router_parameters, share_of
@@ -13,6 +13,8 @@ from moesift.models.lora_weights import LoraWeight, lora_weights
 from moesift.models.routers import TrashCan, freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.plan import planned
+
+TARGETS = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,15 @@ def test_a_contrast_reads_pairs_without_head_and_backward_pass():
     lm, contrast = (counted(configured(warmup={"objective": name}))[0] for name in ("lm", "contrastive"))
     assert lm[3:] == (2 * 1000 * 20, 4 * 1500)  # the pool has fewer than the 2,000 examples that are asked for
     assert contrast[3:] == (2 * lm[3], 2 * 1000)
+
+
+def test_gradients_are_read_after_a_warm_up_of_the_selector():
+    train = DEFAULT["gradients"]["train"] | {"epochs": 3, "lora_rank": 2}
+    config = configured(methods=["gist"], targets=TARGETS, gradients={"share": 0.1, "train": train})
+    first, second, *_ = costs(config, planned(config), dataclasses.replace(MOE, lora=DENSE.lora), DENSE, POOL, {})
+    assert first[:5] == ("warm up", "LoRA, 3 epochs", 2, pytest.approx(3 * 100 * 20), 4 * 1500)
+    assert second[:5] == ("score", "gradients, lora-1", 2, 1000 * 20, 4 * 1500)
+    assert first.memory - second.memory > 16 * 160
 
 
 def test_hours():

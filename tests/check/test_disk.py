@@ -1,5 +1,7 @@
+import dataclasses
+
 import pytest
-from given.costs import DENSE, MOE, POOL, ROOT, configured
+from given.costs import DEFAULT, DENSE, MOE, POOL, ROOT, configured
 
 from moesift.check.disk import written
 from moesift.plan import planned
@@ -38,6 +40,15 @@ def test_what_is_written():
         "adapters": 8 * 4 * lora,
         "states of a running training": 3 * 12 * lora,
     }
+
+
+def test_projected_gradients_and_the_checkpoints_that_they_are_read_of():
+    train = DEFAULT["gradients"]["train"] | {"epochs": 3, "lora_rank": 2}
+    targets = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
+    config = configured(methods=["gist"], targets=targets, gradients={"dimension": 64, "train": train})
+    found = written(config, planned(config), dataclasses.replace(MOE, lora=DENSE.lora), DENSE, POOL)
+    assert found["pass gradients, lora-1"] == 2 * 1000 * (20 + 2 * 64 * 2 + 8)
+    assert found["LoRA checkpoints of the selector"] == 3 * 2 * 3 * 4 * (2 * 20 * 4)
 
 
 def test_models_that_are_made_here_count_and_a_contrast_trains_trash_cans_alone():

@@ -18,8 +18,6 @@ MODELS = {
     "Mixtral": (lambda: random_model("Mixtral"), TARGETS),
     "GptOss": (lambda: random_model("GptOss"), TARGETS),
     "DeepseekV3": (lambda: random_model("DeepseekV3"), ["q_a_proj", "q_b_proj", "kv_b_proj", "o_proj"]),
-    # The shared expert reads every token, without the dimension of the batch.
-    "Qwen2Moe": (lambda: random_model("Qwen2Moe"), ["q_proj", "shared_expert.up_proj", "shared_expert.down_proj"]),
 }
 
 

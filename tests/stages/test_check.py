@@ -98,7 +98,7 @@ def test_all_problems_are_listed_at_once(checked, models, monkeypatch, capsys):
             estimate={"memory_gib": 0.00001},
         )
     beginnings = (
-        "train.lora_targets: the target has no module called query that LoRA can tune; LlamaForCausalLM has embed",
+        "train.lora_targets: the model has no module called query that LoRA can tune; LlamaForCausalLM has embed",
         "no row of bad can be used",
         "data.heldout: the sources have about 40 examples in all, too few to hold out 50",
         "throughput.gpus: 1 for each job, but 0 can be seen here",

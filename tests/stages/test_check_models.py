@@ -58,7 +58,7 @@ def test_lora_that_does_not_fit_the_target_is_refused_before_anything_is_spent(t
     checked(
         tmp_path, target=tmp_path / "dense" if target == "dense" else target, lora=["q_proj", "layers.3.mlp.up_proj"]
     )
-    with pytest.raises(UserError, match=r"train.lora_targets: the target has no module called v_porj that .* v_proj,"):
+    with pytest.raises(UserError, match=r"train.lora_targets: the model has no module called v_porj that .* v_proj,"):
         checked(tmp_path, target=tmp_path / "dense" if target == "dense" else target, lora=["q_proj", "v_porj"])
     if target != "dense":  # the workflow's own are tied
         with pytest.raises(UserError, match=r"train.lora_targets: lm_head is tied to model\.embed_tokens\.weight"):

@@ -83,9 +83,14 @@ def costs(
             Cost("warm up", f"{config.warmup.epochs} epochs", seeds, tokens, operations, selector.weights + memory)
         )
     if plan.tunes_selector:
-        tokens = config.gradients.train.epochs * config.gradients.share * pool.examples * pool.selector_tokens
-        memory = selector.weights + batch * activations(selector, selector.dtype.itemsize, recompute)
-        rows.append(Cost("warm up", "LoRA of the selector", seeds, tokens, 2 * forward(selector, head=True), memory))
+        train = config.gradients.train
+        tokens = train.epochs * config.gradients.share * pool.examples * pool.selector_tokens
+        kept = batch * (
+            activations(selector, selector.dtype.itemsize, recompute) + 14 * selector.head / selector.hidden
+        )
+        memory = selector.weights + 16 * lora_parameters(train.lora_rank, selector) + kept
+        operations = 2 * forward(selector, head=True)
+        rows.append(Cost("warm up", f"LoRA, {train.epochs} epochs", seeds, tokens, operations, memory))
     for name, state in passes_of(plan.columns):
         shape, each = (target, pool.target_tokens) if state == "target" else (selector, pool.selector_tokens)
         times, head = FORWARDS.get(name, (1, True))
@@ -98,7 +103,7 @@ def costs(
     copies = 0 if target.dtype == torch.bfloat16 else 2 * target.body
     # Where LoRA is added to a weight, the sum is kept for the backward pass.
     copies += target.dtype.itemsize * sum(w.experts * w.inputs * w.outputs for w in target.lora if not w.beside)
-    memory = target.weights + copies + 16 * lora_parameters(config, target) + batch * kept
+    memory = target.weights + copies + 16 * lora_parameters(config.train.lora_rank, target) + batch * kept
     for budget, runs in Counter(run.budget for run in plan.runs).items():
         tokens = config.train.epochs * share_of(budget, pool) * pool.examples * pool.target_tokens
         rows.append(Cost("train", budget, runs, tokens, 2 * forward(target, head=True), memory))
@@ -134,9 +139,9 @@ def activations(shape: Shape, itemsize: int, recompute: bool = False) -> float:
     return itemsize * shape.hidden * shape.layers + kept / shape.layers if recompute else kept
 
 
-def lora_parameters(config: Config, target: Shape) -> int:
+def lora_parameters(rank: int, shape: Shape) -> int:
     """Return the parameters of the LoRA matrices."""
-    return sum(config.train.lora_rank * weight.experts * (weight.inputs + weight.outputs) for weight in target.lora)
+    return sum(rank * weight.experts * (weight.inputs + weight.outputs) for weight in shape.lora)
 
 
 def router_parameters(config: Config, selector: Shape) -> tuple[int, int]:

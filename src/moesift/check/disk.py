@@ -30,13 +30,16 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
     for name, state in passes:
         row = ID + sum(_bytes(name, column, kind, selector, config) for column, kind in PASSES[name].items())
         files[f"pass {name}, {state}"] = readings(state, config) * pool.examples * row
+    if plan.tunes_selector:  # and Adam's two moments of each
+        epochs, rank = config.gradients.train.epochs, config.gradients.train.lora_rank
+        files["LoRA checkpoints of the selector"] = 3 * seeds * epochs * FLOAT * lora_parameters(rank, selector)
     files["scores"] = len(plan.methods) * seeds * pool.examples * (ID + 2 * 8)
     copies = 1 if config.select.format == "parquet" else 3  # JSON lines are not compressed
     kept = pool.examples * sum(share_of(run.budget, pool) for run in plan.runs)
     files["selections"] = copies * kept * (pool.bytes + ID)
-    files["adapters"] = len(plan.runs) * FLOAT * lora_parameters(config, target)
+    files["adapters"] = len(plan.runs) * FLOAT * lora_parameters(config.train.lora_rank, target)
     # Three of them, with Adam's moments: two that are kept, and the next one that is written.
-    files["states of a running training"] = 3 * 3 * FLOAT * lora_parameters(config, target)
+    files["states of a running training"] = 3 * 3 * FLOAT * lora_parameters(config.train.lora_rank, target)
     return files
 
 

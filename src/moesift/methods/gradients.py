@@ -1,19 +1,15 @@
 """Methods of gradients over LoRA matrices: which examples would move the model as the queries of a target would."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
 from moesift.fields import Unique
-from moesift.methods.declaration import Aggregate, Column, method
+from moesift.methods.declaration import Aggregate, Block, Blocks, Column, method
 
-if TYPE_CHECKING:  # methods are imported with every plan, and torch takes seconds
-    from torch import Tensor
-
-Columns = Mapping[str, "Tensor"]
 Epochs = Annotated[tuple[PositiveInt, ...], Field(min_length=1), Unique]  # of the LoRA warm-up, from 1
 
 
@@ -32,8 +28,8 @@ def _less_reads(parameters: Any) -> dict[str, Column]:
     source="arXiv 2402.04333",
 )
 def less(
-    pool: Iterable[Columns], queries: Columns, *, epochs: Epochs = (1, 2, 3, 4), aggregate: Aggregate = "mean"
-) -> "Iterator[Tensor]":
+    pool: Blocks, queries: Block, *, epochs: Epochs = (1, 2, 3, 4), aggregate: Aggregate = "mean"
+) -> Iterator[Any]:
     """Yield Σ_c w_c <Γ_c(d), g_c(v)> of examples d and queries v over the checkpoints c, (B, V).
 
     Γ is the step of Adam for the example and g the gradient of the query, both projected and of length 1. The weight is
@@ -54,13 +50,13 @@ def less(
     source="arXiv 2602.18584",
 )
 def gist(
-    pool: Iterable[Columns],
-    queries: Columns,
+    pool: Blocks,
+    queries: Block,
     *,
     epoch: PositiveInt = 1,
     rank: PositiveInt = 150,
     aggregate: Aggregate = "mean",
-) -> "Iterator[Tensor]":
+) -> Iterator[Any]:
     """Yield the cosine of the gradients of examples and queries in the subspace of the queries' target, (B, V).
 
     The subspace is that of the first `rank` right singular vectors of the gradients of a target's queries, fewer where

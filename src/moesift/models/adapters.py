@@ -22,7 +22,7 @@ def add_lora(
     Raises:
         UserError: the targets do not fit the model, as `lora_weights` says, or peft cannot tune one of them.
     """
-    weights = lora_weights(model, targets, dropout)
+    weights = lora_weights(model, targets, dropout, section)
     beside = [each for each in targets if any(f".{w.module}".endswith(f".{each}") for w in weights if w.beside)]
     added = [f"{weight.module}.{weight.parameter}" for weight in weights if not weight.beside]
     config = LoraConfig(

@@ -25,13 +25,16 @@ class LoraWeight(NamedTuple):
     beside: bool  # whether the matrices stand beside the module; else their product is added to the weight
 
 
-def lora_weights(model: PreTrainedModel, targets: Sequence[str], dropout: float) -> list[LoraWeight]:
+def lora_weights(
+    model: PreTrainedModel, targets: Sequence[str], dropout: float, section: str = "train"
+) -> list[LoraWeight]:
     """Return the weights whose names end in one of `targets`: of linear maps, embeddings and routed experts.
 
     Args:
         model: may be on the meta device.
         targets: ends of module names; `gate_proj` and `up_proj` together stand for the experts' `gate_up_proj`.
         dropout: on the input of the matrices, which those of a weight have not.
+        section: of the configuration, for errors.
 
     Raises:
         UserError: a target fits nothing or a part of a fused weight, names a weight that is shared with another module,
@@ -43,7 +46,7 @@ def lora_weights(model: PreTrainedModel, targets: Sequence[str], dropout: float)
     if unknown := [each for each in targets if not any(_fits(name, each) for of in names.values() for name in of)]:
         there = dict.fromkeys(name.rpartition(".")[2] for of in names.values() for name in of)
         raise UserError(
-            f"train.lora_targets: the target has no module called {', '.join(unknown)} that LoRA can tune; "
+            f"{section}.lora_targets: the model has no module called {', '.join(unknown)} that LoRA can tune; "
             f"{family} has {', '.join(there)}"
         )
     chosen = [weight for weight in found if any(_fits(name, each) for name in names[weight] for each in targets)]
@@ -52,7 +55,7 @@ def lora_weights(model: PreTrainedModel, targets: Sequence[str], dropout: float)
         asked = [part for part in parts if any(_fits(part, each) for each in targets)]
         if asked and len(asked) < len(parts) and not any(_fits(whole, each) for each in targets):
             raise UserError(
-                f"train.lora_targets: {asked[0]} is a half of the one weight {whole} of {family}; name both of "
+                f"{section}.lora_targets: {asked[0]} is a half of the one weight {whole} of {family}; name both of "
                 f"{' and '.join(FUSED[weight.parameter])}, or neither"
             )
     tensors = dict(model.named_parameters(remove_duplicate=False))
@@ -60,15 +63,15 @@ def lora_weights(model: PreTrainedModel, targets: Sequence[str], dropout: float)
         tensor = tensors[(tied := f"{weight.module}.{weight.parameter}")]
         if others := [name for name, other in tensors.items() if other is tensor and name != tied]:
             raise UserError(
-                f"train.lora_targets: {weight.module} is tied to {', '.join(others)} in {family}, so what is tuned in "
-                "one of them would be merged into both; leave it out"
+                f"{section}.lora_targets: {weight.module} is tied to {', '.join(others)} in {family}, so what is tuned "
+                "in one of them would be merged into both; leave it out"
             )
     if dropout and (
         added := sorted({name.rpartition(".")[2] for each in chosen if not each.beside for name in names[each]})
     ):
         raise UserError(
-            f"train.lora_dropout: {dropout:g} cannot be applied to {', '.join(added)} of {family}, where LoRA is added "
-            "to the weights of the experts; set it to 0, or leave these out of train.lora_targets"
+            f"{section}.lora_dropout: {dropout:g} cannot be applied to {', '.join(added)} of {family}, where LoRA is "
+            "added to the weights of the experts; set it to 0, or leave these out of lora_targets"
         )
     return chosen
 

@@ -84,9 +84,13 @@ def main(
     for role, model in {"selector": selector, "target": target}.items():
         if found := problems.attempt(outline, config, role, model, tokenizer):
             shape = found.shape
-            if role == "target":
-                lora = problems.attempt(lora_weights, found.empty, config.train.lora_targets, config.train.lora_dropout)
-                shape = dataclasses.replace(shape, lora=tuple(lora or ()))
+            gradients = any(column.pass_name == "gradients" for column in plan.columns)
+            section, train = (
+                ("train", config.train) if role == "target" else ("gradients.train", config.gradients.train)
+            )
+            if role == "target" or gradients:
+                given = (found.empty, train.lora_targets, train.lora_dropout, section)
+                shape = dataclasses.replace(shape, lora=tuple(problems.attempt(lora_weights, *given) or ()))
             models[role] = found._replace(shape=shape)
             experts = f", {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
             print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}")

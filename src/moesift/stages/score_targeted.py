@@ -1,7 +1,8 @@
 """Compare the pool with the queries of the targets by one method: the order in which these take its examples."""
 
+import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ from moesift.stages.score import column_of
 ROWS = 8192  # of the pool that are in memory at once
 
 
+class Columns:
+    """The columns of some examples by name, each read when it is asked for: a method may use few of a wide pass."""
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        self.read = functools.cache(read)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.read(name)
+
+
 class Pool:
     """The columns of the pool that a method reads, in blocks, from the start whenever it is iterated."""
 
@@ -29,10 +40,10 @@ class Pool:
     ) -> None:
         self.columns, self.files, self.ids, self.device = columns, files, ids, device
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Columns]:
         for start in range(0, len(self.ids), ROWS):
             ids = self.ids.slice(start, ROWS)
-            yield {name: self._values(column, ids, start) for name, column in self.columns.items()}
+            yield Columns(lambda name, ids=ids, start=start: self._values(self.columns[name], ids, start))
 
     def _values(self, column: Column, ids: pl.Series, start: int) -> Any:
         given = self.files[f"{column.pass_name}/{column.state}"]
