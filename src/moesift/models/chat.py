@@ -292,10 +292,14 @@ def _literal(tokenizer: PreTrainedTokenizerFast, first: int) -> tuple[Tokenizer,
     literal.encode_special_tokens = True
     literal.no_truncation()
     literal.no_padding()
-    marks, stands_for = {}, {}
-    special = ((id, token) for id, token in tokenizer.added_tokens_decoder.items() if token.special)
-    for code, (id, token) in enumerate(special, start=first):
-        mark = marks[token.content] = chr(code) * len(token.content)
-        literal.add_tokens([AddedToken(mark, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)])
-        stands_for[literal.encode(mark, add_special_tokens=False).ids[0]] = id
+    special = {id: token for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    marks = {token.content: chr(code) * len(token.content) for code, token in enumerate(special.values(), start=first)}
+    sides = [{"lstrip": token.lstrip, "rstrip": token.rstrip} for token in special.values()]
+    # All at once: each call builds the search for added tokens anew.
+    literal.add_tokens(
+        [AddedToken(mark, normalized=False, **of) for mark, of in zip(marks.values(), sides, strict=True)]
+    )
+    ids = dict(zip(marks.values(), special, strict=True))
+    own = literal.get_added_tokens_decoder().items()
+    stands_for = {id: ids[token.content] for id, token in own if token.content in ids}
     return literal, marks, stands_for
