@@ -3,7 +3,7 @@ from copy import deepcopy
 from datetime import datetime
 
 import pytest
-from given.tokenizers import GENERATION, KINDS, SPECIAL, TEMPLATES, tokenizer_of
+from given.chats import GENERATION, KINDS, SPECIAL, TEMPLATES, tokenizer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
