@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -81,12 +82,14 @@ def _tunable(model: PreTrainedModel) -> list[LoraWeight]:
     found = []
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Embedding, Conv1D)) and module not in routers:
-            outputs, inputs = module.get_parameter("weight").shape
+            outputs, inputs = _shape(module.get_parameter("weight"))
             sizes = (inputs, outputs) if isinstance(module, nn.Linear) else (outputs, inputs)
             found.append(LoraWeight(name, "weight", *sizes, experts=1, beside=True))
         for key, parameter in module.named_parameters(recurse=False):
-            if key in FUSED and parameter.ndim == 3:
-                found.append(LoraWeight(name, key, *_sizes(module, parameter), beside=False))
+            if key in FUSED and len(shape := _shape(parameter)) == 3:
+                number, outputs, inputs = shape
+                sizes = (outputs, inputs) if getattr(module, "is_transposed", False) else (inputs, outputs)
+                found.append(LoraWeight(name, key, *sizes, experts=number, beside=False))
     if all(weight.beside for weight in found):
         return found
     # peft takes a module of a MoE that is called like a part of its experts for these, so such a module is given to it
@@ -95,10 +98,8 @@ def _tunable(model: PreTrainedModel) -> list[LoraWeight]:
     return [weight._replace(beside=weight.module.rpartition(".")[2] not in parts and weight.beside) for weight in found]
 
 
-def _sizes(experts: nn.Module, weight: Tensor) -> tuple[int, int, int]:
-    """Return the inputs, outputs and number of the experts of a fused weight."""
-    number, outputs, inputs = weight.shape
-    return (outputs, inputs, number) if getattr(experts, "is_transposed", False) else (inputs, outputs, number)
+def _shape(weight: Tensor) -> torch.Size:
+    return getattr(weight, "ds_shape", weight.shape)  # ZeRO-3 has spread it over the processes
 
 
 def _names(weight: LoraWeight) -> list[str]:
