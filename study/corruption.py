@@ -100,7 +100,7 @@ def training(outcomes: pl.DataFrame, runs: pl.DataFrame) -> dict[str, pl.DataFra
     whole = numbers.filter(budget="ratio-1")["method"].unique()
     tuned = numbers.filter(pl.col("method") != comparison.BASE)
     differences = comparison.against_random(
-        tuned, [{"label": method, "keeps": "pool"} for method in whole], tuned["seed"].n_unique()
+        tuned, [{"label": method, "keeps": "pool", "each": None} for method in whole], tuned["seed"].n_unique()
     )
     differences = differences.drop("ratio").rename({"difference": "value"})
     return {"outcomes": reached.drop("ratio", "stderr"), "training": differences}

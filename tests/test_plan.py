@@ -48,6 +48,7 @@ def test_every_method_is_planned_by_name_and_by_label():
         "source": "moesift",
         "keeps": "budget",
         "targets": [],
+        "each": None,
         "parameters": {"layers": [1, 2], "tokens": "response"},
     }
 

@@ -23,6 +23,7 @@ class Chosen(NamedTuple):
     parameters: Section
     reject: float | None  # share of each source that is rejected before a random draw; None ranks
     targets: list[str]  # whose queries it reads
+    each: str | None = None  # the label of its entry, which selects for each target by itself
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -175,7 +176,7 @@ def _chosen(entry: MethodEntry, config: Config) -> list[Chosen]:
             f"methods.{entry.label}: targets: no target is called {', '.join(unknown)}; there are {', '.join(known)}"
         )
     if entry.targets == "each":
-        return [Chosen(f"{entry.label}.{name}", declared, parameters, reject, [name]) for name in known]
+        return [Chosen(f"{entry.label}.{name}", declared, parameters, reject, [name], entry.label) for name in known]
     return [Chosen(entry.label, declared, parameters, reject, known if entry.targets == "all" else entry.targets)]
 
 
@@ -244,5 +245,6 @@ def describe(chosen: Chosen) -> dict[str, Any]:
         "source": declared.source,
         "keeps": declared.keeps,
         "targets": chosen.targets,
+        "each": chosen.each,
         "parameters": chosen.parameters.model_dump(mode="json"),
     }

@@ -145,7 +145,7 @@ IDS = torch.arange(512).remainder(64).view(2, 256)
 def test_lora_of_experts_and_the_weights_that_it_is_added_to():
     config, experts = configured(), LoraWeight("experts", "down_proj", 6, 10, experts=8, beside=False)
     tuned = dataclasses.replace(DENSE, lora=(experts,))
-    assert lora_parameters(config, tuned) == 16 * 8 * (6 + 10)  # a pair of matrices of rank 16 for each expert
+    assert lora_parameters(16, tuned) == 16 * 8 * (6 + 10)  # a pair of matrices of rank 16 for each expert
 
     def memory(shape):
         return next(row.memory for row in costs(config, planned(config), MOE, shape, POOL, {}) if row.stage == "train")

@@ -30,7 +30,8 @@ METHODS = [
         "caption": f"caption of {label}",
         "source": "a paper",
         "keeps": {"full": "pool", "queries_only": "queries"}.get(label, "budget"),
-        "targeted": label == "rds",
+        "targets": ["one"] if label == "rds" else [],
+        "each": None,
     }
     for label in ("router", "rds", "random", "full", "queries_only")
 ]

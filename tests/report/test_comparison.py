@@ -6,6 +6,7 @@ import pytest
 from given.comparison import METHODS, SHARES, evaluation
 
 from moesift.errors import UserError
+from moesift.report import comparison
 from moesift.report.comparison import (
     against_random,
     budget_text,
@@ -276,3 +277,31 @@ def test_budgets_are_ordered_by_kind_and_size_and_can_be_read():
     ordered = budgets_of(frame)
     read = ["5%", "10%", "100%", "5% of the tokens", "20,000 tokens", "queries"]
     assert [budget_text(budget) for budget in ordered] == read
+
+
+def test_selections_for_each_target_are_one_method_on_the_target_of_each():
+    methods = [
+        {"label": "rds.a", "each": "rds", "targets": ["a"]},
+        {"label": "rds.b", "each": "rds", "targets": ["b"]},
+        {"label": "random", "each": None, "targets": []},
+    ]
+    rows = [
+        (method, "ratio-0.1", 0.1, 0, f"heldout:{target}", "nll", False, value, 0.3)
+        for method, values in (("rds.a", (1.0, 9.0)), ("rds.b", (8.0, 2.0)), ("random", (3.0, 5.0)))
+        for target, value in zip("ab", values, strict=True)
+    ]
+    rows.append(("random", "ratio-0.1", 0.1, 0, "targets", "nll", False, 4.0, 0.2))
+    columns = ["method", "budget", "ratio", "seed", "outcome", "metric", "higher_is_better", "value", "stderr"]
+    outcomes = pl.DataFrame(rows, schema=columns, orient="row")
+    losses = [{"name": "targets", "metric": "nll", "shares": {"heldout:a": 0.5, "heldout:b": 0.5}}]
+    found = comparison.with_means(comparison.of_own_target(outcomes, "outcome", methods), losses)
+    assert found.select("method", "outcome", "value").rows() == [
+        ("rds", "heldout:a", 1.0),
+        ("rds", "heldout:b", 2.0),
+        ("random", "heldout:a", 3.0),
+        ("random", "heldout:b", 5.0),
+        ("random", "targets", 4.0),
+        ("rds", "targets", 1.5),
+    ]
+    assert found["stderr"].to_list()[-1] == pytest.approx((0.3**2 + 0.3**2) ** 0.5 / 2)
+    assert comparison.of_own_target(outcomes, "outcome", methods[2:]).equals(outcomes)

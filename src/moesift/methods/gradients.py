@@ -30,7 +30,7 @@ def _less_reads(parameters: Any) -> dict[str, Column]:
 def less(
     pool: Blocks, queries: Block, *, epochs: Epochs = (1, 2, 3, 4), aggregate: Aggregate = "mean"
 ) -> Iterator[Any]:
-    """Yield Σ_c w_c <Γ_c(d), g_c(v)> of examples d and queries v over the checkpoints c, (B, V).
+    """Return Σ_c w_c <Γ_c(d), g_c(v)> of examples d and queries v over the checkpoints c, (B, V).
 
     Γ is the step of Adam for the example and g the gradient of the query, both projected and of length 1. The weight is
     the mean learning rate of the checkpoint's epoch, as a share of the sum, as in the published code of LESS. So is the
@@ -57,7 +57,7 @@ def gist(
     rank: PositiveInt = 150,
     aggregate: Aggregate = "mean",
 ) -> Iterator[Any]:
-    """Yield the cosine of the gradients of examples and queries in the subspace of the queries' target, (B, V).
+    """Return the cosine of the gradients of examples and queries in the subspace of the queries' target, (B, V).
 
     The subspace is that of the first `rank` right singular vectors of the gradients of a target's queries, fewer where
     these span less. A query without a gradient has no similarities.

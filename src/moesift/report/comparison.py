@@ -110,6 +110,42 @@ def outcomes_of(evaluations: Rows, tasks: Rows, runs: pl.DataFrame) -> pl.DataFr
     return frame.select("method", "budget", "ratio", "seed", *OUTCOME, *numbers)
 
 
+def of_own_target(frame: pl.DataFrame, outcome: str, methods: Rows) -> pl.DataFrame:
+    """Return a frame in which the selections that a method made for each target by itself are one method.
+
+    Of each of them only what was measured on its own target is left.
+
+    Args:
+        frame: column method, and one that names what was measured.
+        outcome: the name of that column.
+        methods: what is said of each method: label, each (the common label, or None), targets.
+    """
+    each = {method["label"]: (method["each"], OF_TARGET + method["targets"][0]) for method in methods if method["each"]}
+    names, own = pl.col("method"), pl.col(outcome)
+    common = names.replace({label: name for label, (name, _) in each.items()})
+    of_label = names.replace_strict({label: target for label, (_, target) in each.items()}, default=None)
+    return frame.filter(~names.is_in(list(each)) | (own == of_label)).with_columns(common) if each else frame
+
+
+def with_means(outcomes: pl.DataFrame, losses: Rows) -> pl.DataFrame:
+    """Return the outcomes with the mean over the targets for runs that have the loss on each, but not the mean."""
+    if losses[0]["name"] != TARGETS:
+        return outcomes
+    shares = losses[0]["shares"]
+    without = outcomes.join(
+        outcomes.filter(outcome=TARGETS), on=RUN, how="anti", nulls_equal=True, maintain_order="left"
+    )
+    runs = without.filter(pl.col("outcome").is_in(list(shares))).group_by(RUN, maintain_order=True)
+    means = runs.agg(
+        pl.col("ratio").mean(),
+        *(pl.col(name).first() for name in OUTCOME[1:]),
+        pl.when(pl.len() == len(shares)).then(pl.col("value").mean()).alias("value"),
+        (pl.col("stderr").pow(2).sum().sqrt() / len(shares)).alias("stderr"),
+    )
+    means = means.with_columns(outcome=pl.lit(TARGETS)).select(outcomes.columns)
+    return pl.concat([outcomes, means])
+
+
 def missing_runs(runs: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     """Return the selections without a held-out loss, as they were not evaluated, or diverged: method, budget, seeds."""
     measured = outcomes.filter(outcome=main_outcome(outcomes)).drop_nulls("value")

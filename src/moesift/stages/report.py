@@ -64,7 +64,11 @@ def main(
     n_tokens = scored.filter(method=scored["method"][0], seed=scored["seed"][0]).select("id", "n_tokens")
     tasks, kept_by_run = comparison.tasks_of(measured), comparison.runs_of(kept, examples)
     outcomes = comparison.outcomes_of(measured, tasks, kept_by_run)
-    intervals = comparison.by_question(asked, [*comparison.losses_of(measured), *tasks])
+    missing = comparison.missing_runs(kept_by_run, outcomes)
+    losses = comparison.losses_of(measured)
+    outcomes = comparison.with_means(comparison.of_own_target(outcomes, "outcome", described), losses)
+    asked = comparison.of_own_target(asked, "task", described)
+    intervals = comparison.by_question(asked, [*losses, *tasks])
     differences = comparison.against_random(outcomes, described, seeds)
     differences = differences.join(intervals, on=comparison.COMPARED, how="left", maintain_order="left")
     made = {
@@ -77,7 +81,7 @@ def main(
     }
     asking = {path.parent.name: pl.read_parquet(path, columns=["id", "messages"]) for path in queries}
     nearest: list[dict[str, Any]] = []
-    if targeted := [method["label"] for method in described if method["targeted"]]:
+    if targeted := [method["label"] for method in described if method["targets"]]:
         took = of_runs({path: run for path, run in runs.items() if run[0] in targeted}, TAKEN)
         made["taken"] = composition.taken_by_target(took)
         first = took.filter(budget=comparison.budgets_of(took)[0], seed=configured["seeds"][0])
@@ -88,7 +92,7 @@ def main(
     numbers = {
         "experiment": configured["experiment"],
         "headline": headline(made["summary"], differences, [comparison.BASE, *comparison.whole_of(described)]),
-        "missing": comparison.missing_runs(kept_by_run, outcomes).to_dicts(),
+        "missing": missing.to_dicts(),
         "methods": described,
         "tasks": tasks,
         "heldout": {key: measured[0]["heldout"][key] for key in ("examples", "tokens")},
