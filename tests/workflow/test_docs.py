@@ -49,23 +49,15 @@ def test_tutorial_word_by_word(copy, tmp_path):
         printed[command.split("   ")[0]] = done.stdout
 
     (expected,) = blocks("docs/tutorial.md", "text")
-    lowest = printed["python docs/lowest.py results/capitals likelihood_pmi 14"]
-    assert [line.split("  ")[-1] for line in lowest.splitlines()] == [
-        line.split("  ")[-1] for line in expected.splitlines()
-    ]
-    rows = [json.loads(row) for row in (folder / "capitals.jsonl").read_text().splitlines()[:60]]
-    wrong = {row["output"] for row in rows if row["note"] == "wrong"}
-    assert len(wrong) == 12
-
-    def kept(method: str) -> list[str]:
-        file = folder / f"results/capitals/selected/{method}/ratio-0.5/seed-0.jsonl"
-        return [json.loads(row)["messages"][-1]["content"] for row in file.read_text().splitlines()]
-
-    assert len(kept("likelihood_pmi")) == len(kept("random")) == 28
-    assert not wrong & set(kept("likelihood_pmi"))
-    assert len(wrong & set(kept("random"))) == 7
+    taken = {command.split()[-1]: text for command, text in printed.items() if "docs/taken.py" in command}
+    assert expected.strip() == taken["rds_middle"].strip()
+    sources = {
+        method: dict(part.split() for part in text.splitlines()[0].split("; ")) for method, text in taken.items()
+    }
+    assert {method: sum(map(int, counts.values())) for method, counts in sources.items()} == dict.fromkeys(sources, 95)
+    assert all(int(sources[method]["piqa"]) > 2 * int(sources["random"]["piqa"]) for method in ("rds_middle", "dsir"))
     rejected = next(text for command, text in printed.items() if "rejected" in command)
-    assert "'row': 60" in rejected
+    assert "'row': 24" in rejected
 
 
 def test_faq_headings_are_messages_of_the_code():

@@ -40,7 +40,8 @@ def test_commands_can_be_run(checkout):
     shutil.copytree(ROOT / "study", checkout.folder / "study", dirs_exist_ok=True)
     (mine,) = blocks("README.md", "yaml")
     (checkout.folder / "config" / "mine.yaml").write_text(mine.replace("gpus: 1", "gpus: 0"))
-    for source in yaml.safe_load(mine)["data"]["sources"]:
+    read = yaml.safe_load(mine)
+    for source in [*read["data"]["sources"], *read["targets"]]:
         if "path" in source:
             place = checkout.folder / source["path"]
             place.parent.mkdir(exist_ok=True)
