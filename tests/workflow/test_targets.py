@@ -17,9 +17,7 @@ def ready(finished, tmp_path):
     """A copy of a checkout in which a run without targets is finished, with twelve wishes and a line that is none."""
     folder = tmp_path / "moesift"
     shutil.copytree(finished.folder, folder, symlinks=True)
-    wishes = [
-        {"prompt": f"Say {word} twice.", "completion": f"{word} {word}"} for word in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"]
-    ]
+    wishes = [{"prompt": f"Say {word} twice.", "completion": f"{word} {word}"} for word in "abcdefghijkl"]
     (folder / "wishes.jsonl").write_text("\n".join([*map(json.dumps, wishes), "this line is no JSON"]))
     return dataclasses.replace(finished, folder=folder)
 
