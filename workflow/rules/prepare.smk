@@ -70,7 +70,7 @@ rule evaluation_data:
     priority: 100  # it knows a misspelt task, which would otherwise be found when all is trained
     params:
         # Their names alone: a limit changes how many questions are asked, not which there are.
-        tasks=sorted({*EVALUATED_TASKS, *(target.task for target in CONFIG.targets if target.task)}),
+        tasks=EVALUATED_TASKS,
         data=CONFIG.evaluate.data,
         code=digest("stages.evaluation_data"),
     shell:
@@ -83,6 +83,30 @@ EVALUATION_DATA = [] if CONFIG.evaluate.data == HUB else rules.evaluation_data.o
 TASKS_FOLDER = f"--tasks-folder {EVALUATION_DATA}/tasks" if EVALUATION_DATA else ""
 
 
+# The data of a target's own task, apart from those of the evaluation, which another target does not change.
+rule target_data:
+    input:
+        OWN_DATA,
+    output:
+        directory(f"{RESULTS}/targets/{{target}}/task"),
+    log:
+        f"{RESULTS}/logs/targets/{{target}}/task.log",
+    priority: 100
+    params:
+        task=lambda wildcards: TARGETS[wildcards.target].task,
+        data=CONFIG.evaluate.data,
+        code=digest("stages.evaluation_data"),
+    shell:
+        "{PYTHON} -m moesift.stages.evaluation_data --out {output} --tasks {params.task} --data {params.data:q}"
+        " > {log} 2>&1"
+
+
+def own_task(wildcards):
+    """Return the data of a target's task; nothing where it has none, or lm-eval takes them from the hub."""
+    is_local = TARGETS[wildcards.target].task and CONFIG.evaluate.data != HUB
+    return f"{RESULTS}/targets/{wildcards.target}/task" if is_local else []
+
+
 # The pool does not depend on targets, so that another one repeats nothing that was done with the pool: what a target has
 # in common with it is left out of the target.
 rule prepare_target:
@@ -90,6 +114,7 @@ rule prepare_target:
         lambda wildcards: TARGETS[wildcards.target].path or [],
         pool=f"{RESULTS}/data/pool.parquet",
         tasks=EVALUATION_DATA,
+        own=own_task,
     output:
         queries=ensure(QUERIES, non_empty=True),
         heldout=ensure(f"{RESULTS}/targets/{{target}}/heldout.parquet", non_empty=True),
@@ -102,9 +127,10 @@ rule prepare_target:
         target=lambda wildcards: TARGETS[wildcards.target].model_dump_json(),
         tasks=EVALUATED_TASKS,
         tasks_folder=TASKS_FOLDER,
+        own=lambda wildcards, input: f"--own-folder {input.own}/tasks" if input.own else "",
         words=json.dumps(CONFIG.select.decontaminate),
         seed=CONFIG.data.seed,
         code=digest("stages.prepare_target"),
     shell:
         "{PYTHON} -m moesift.stages.prepare_target --target {params.target:q} --pool {input.pool} --tasks {params.tasks}"
-        " {params.tasks_folder} --words {params.words} --seed {params.seed} --out {params.out} > {log} 2>&1"
+        " {params.tasks_folder} {params.own} --words {params.words} --seed {params.seed} --out {params.out} > {log} 2>&1"

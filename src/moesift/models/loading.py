@@ -172,7 +172,8 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         raise UserError(f"{model}: cannot be loaded as a causal language model: {_reason(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
         raise UserError(f"{model}: its files lack {len(missing)} of its weights, such as {missing[0]}")
-    require_embeddings(tokenizer, next(loaded.get_input_embeddings().parameters()).shape[0])
+    embedding = next(loaded.get_input_embeddings().parameters())
+    require_embeddings(tokenizer, getattr(embedding, "ds_shape", embedding.shape)[0])  # ZeRO-3 has spread it
     loaded = loaded.to(device()).eval()
     suit_device(loaded)
     return loaded, tokenizer

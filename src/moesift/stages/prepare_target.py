@@ -31,6 +31,7 @@ def main(
     seed: int,
     out: Path,
     tasks_folder: Path | None = None,
+    own_folder: Path | None = None,
 ) -> None:
     """Read the origin of a target and the pool, write queries.parquet, heldout.parquet and rejected.parquet.
 
@@ -42,11 +43,12 @@ def main(
         seed: of the draw.
         out: folder to write the three files to.
         tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
+        own_folder: the same of the target's own task.
     """
 
     def rows() -> dict[str, Iterator[Row]]:
         if target.task is not None:
-            return {target.name: iter(examples_of(target.task, target.split, tasks_folder))}
+            return {target.name: iter(examples_of(target.task, target.split, own_folder))}
         return {target.name: read_source(target, seed, default_cache())}
 
     try:
