@@ -19,7 +19,8 @@ rule check_models:
     priority: 100  # before all else that could run: not every job that reads a model waits for it
     resources:
         routed=" ".join(PLAN.routed),  # names for the message: another method of routers is no reason to look again
-        gpus=lambda wildcards: " ".join(str(gpus_asked(rule)) for rule in TRAININGS),
+        # Not `gpus`, which Slurm would take for those of this job.
+        asked=lambda wildcards: " ".join(str(gpus_asked(rule)) for rule in TRAININGS),
     params:
         selector=CONFIG.selector.model,
         target=CONFIG.target.model,
@@ -34,7 +35,7 @@ rule check_models:
     shell:
         "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"
         " {params.upcycled} --routed {resources.routed} --train {params.train:q} --trainings {params.trainings:q}"
-        " --gpus {resources.gpus} --tasks {params.tasks} --data {params.data:q} > {log} 2>&1"
+        " --gpus {resources.asked} --tasks {params.tasks} --data {params.data:q} > {log} 2>&1"
 
 
 rule prepare:
