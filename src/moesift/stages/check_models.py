@@ -1,6 +1,7 @@
 """Look at models, accelerate files and tasks before any time is spent: are they there, and can they be used?"""
 
 import json
+import os
 from pathlib import Path
 
 from moesift import config, flags
@@ -9,6 +10,7 @@ from moesift.config import HUB
 from moesift.errors import UserError
 from moesift.evaluation.index import unusable
 from moesift.files import atomic_write
+from moesift.models.loading import FAKE_GPUS
 from moesift.training.accelerate_file import require_usable
 
 
@@ -38,6 +40,8 @@ def main(
         data: where their data come from, as `evaluate.data` says.
         out: JSON to write.
     """
+    if FAKE_GPUS in os.environ:
+        gpus = [0] * len(gpus)
     for (rule, file), number in zip(trainings.items(), gpus, strict=True):
         require_usable(file, not number, number, rule != "train_adapter")
     if wrong := unusable(tasks, data == HUB):
