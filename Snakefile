@@ -97,5 +97,6 @@ include: "workflow/rules/check.smk"
 rule all:
     default_target: True
     input:
+        MODELS_CHECKED,
         rules.report.output,
         rules.cards.output,

@@ -104,6 +104,13 @@ def test_what_a_selection_looks_at_is_made_once_for_all_methods(finished, select
     assert finished.planned("select", "--configfile", changed) == {"select_run": 4, "select": 1, **more}
 
 
+def test_what_is_looked_at_again_hides_no_other_change(finished):
+    """Snakemake sees nothing else of a job that has an `ancient` input which is made anew."""
+    changed = finished.configured("q_proj", train={"epochs": 1, "lora_targets": ["q_proj"]})
+    planned = finished.planned("--configfile", changed)
+    assert (planned["check_models"], planned["train_adapter"], planned["evaluate_run"]) == (1, 4, 4)
+
+
 def test_the_filter_of_one_method_changes_its_selection_alone(finished):
     methods = ["router", {"router_untrained": {"reject": None}}, "random"]
     changed = finished.configured("ranked", methods=methods)

@@ -64,4 +64,5 @@ EVALUATED = ["base", *of_runs("{method}/{budget}/seed-{seed}")]
 
 rule evaluate:
     input:
+        MODELS_CHECKED,
         expand(rules.evaluate_run.output, run=EVALUATED),

@@ -3,7 +3,6 @@
 
 rule lora_warmup:
     input:
-        MODELS_CHECKED,
         model=model_files("selector"),
         pool=f"{RESULTS}/data/pool.parquet",
     output:

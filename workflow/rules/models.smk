@@ -1,7 +1,8 @@
 # The selector and the target, wherever they come from: the hub, a directory, a pinned wheel, or made here.
 
-# The models are looked at before anything is trained; that look must not retrain what is there.
-MODELS_CHECKED = ancient(f"{RESULTS}/models.json")
+# The models are looked at by a job of the highest priority, which stops a run that cannot end well. No job waits for it: an
+# `ancient` input that is made anew hides from Snakemake whatever else has changed for the jobs that read it.
+MODELS_CHECKED = f"{RESULTS}/models.json"
 NAMED = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}
 
 
@@ -52,7 +53,6 @@ rule pretrain_tokenizer:
 
 rule pretrain_model:
     input:
-        MODELS_CHECKED,
         tokenizer=f"{RESULTS}/embedded/tokenizer",
         corpus=f"{RESULTS}/embedded/corpus.safetensors",
     output:
@@ -91,7 +91,6 @@ if CONFIG.selector.upcycle is not None:
 
     rule upcycle:
         input:
-            MODELS_CHECKED,
             files_named("selector"),
         output:
             directory(f"{RESULTS}/upcycled"),

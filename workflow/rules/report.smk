@@ -19,7 +19,7 @@ rule report:
         questions=expand(f"{RESULTS}/eval/{{run}}.parquet", run=EVALUATED),
         pool=f"{RESULTS}/data/pool.parquet",
         rejected=f"{RESULTS}/data/rejected.parquet",
-        scores=rules.score.input,
+        scores=expand(SCORES, method=PLAN.methods, seed=CONFIG.seeds),
         selections=of_runs(SELECTION),
         dropped=of_runs(rules.select_run.output.dropped),
         queries=expand(QUERIES, target=TARGETS),
@@ -78,7 +78,8 @@ rule archive:
         files=[
             rules.report.output.results,
             rules.report.output.page,
-            *rules.evaluate.input,
+            *rules.report.input.evaluations,
+            *rules.report.input.questions,
             *rules.report.input.dropped,
             *rules.report.input.curves,
             *rules.cards.input.adapters,

@@ -61,4 +61,5 @@ rule score_method:
 
 rule score:
     input:
+        MODELS_CHECKED,
         expand(SCORES, method=PLAN.methods, seed=CONFIG.seeds),

@@ -105,4 +105,5 @@ rule select_queries:
 
 rule select:
     input:
+        MODELS_CHECKED,
         of_runs(SELECTION),

@@ -3,7 +3,6 @@
 
 rule train_adapter:
     input:
-        MODELS_CHECKED,
         model=model_files("target"),
         selection=SELECTION,
     output:
@@ -40,4 +39,5 @@ rule train_adapter:
 
 rule train:
     input:
+        MODELS_CHECKED,
         of_runs(f"{ADAPTER}/training.json"),

@@ -34,7 +34,6 @@ rule warmup_examples:
 
 rule warmup_start:
     input:
-        MODELS_CHECKED,
         model=model_files("selector"),
     output:
         directory(f"{WARMUP}epoch-0"),
@@ -88,4 +87,5 @@ rule warmup_epoch:
 
 rule warmup:
     input:
+        MODELS_CHECKED,
         expand(f"{RESULTS}/warmup/seed-{{seed}}/epoch-{CONFIG.warmup.epochs}", seed=CONFIG.seeds),
