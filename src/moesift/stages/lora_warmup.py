@@ -10,6 +10,7 @@ from transformers import set_seed
 
 from moesift import config, flags
 from moesift.files import atomic_write
+from moesift.launch import files_of_launch
 from moesift.live import view
 from moesift.models.adapters import add_lora
 from moesift.models.batches import shuffled_batches
@@ -17,7 +18,7 @@ from moesift.models.chat import encode_responses
 from moesift.models.gradients import lora_matrices
 from moesift.models.loading import checkpoint_activations, load_model
 from moesift.models.lora_checkpoints import save_checkpoint
-from moesift.provenance import digest
+from moesift.provenance import content, digest
 from moesift.training.accelerator import launched
 from moesift.training.lora import tune
 from moesift.training.schedule import rise_and_cosine
@@ -91,8 +92,8 @@ def main(
                 save_checkpoint(tuned, reached.tensors, settings, part)
 
     settings = {"seed": seed, "max_length": max_length, "model": model, **train.model_dump(mode="json")}
-    code = {"code": digest("stages.lora_warmup")}
-    job = fingerprint(settings | code, [example.ids for example in responses])
+    made_by = {"code": digest("stages.lora_warmup"), "files": content(model, *files_of_launch(train.accelerate))}
+    job = fingerprint(settings | made_by, [example.ids for example in responses])
     states = States(state, job, accelerator.is_main_process, save_every)
     with view(live if accelerator.is_main_process else None) as show:
         _, losses, _ = tune(

@@ -16,8 +16,8 @@ from moesift.files import atomic_write, require_parquet
 from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
 from moesift.passes.columns import POOL
 from moesift.select.table import NO_RESPONSE, NOT_FINITE
-from moesift.select.targeted import assign
-from moesift.stages.score import column_of
+from moesift.select.targeted import Assigned, assign
+from moesift.stages.score import as_array, column_of
 
 ROWS = 8192  # of the pool that are in memory at once
 
@@ -115,21 +115,14 @@ def queries_of(
 
 
 def values_of(column: pl.Series, device: torch.device) -> Any:
-    """Return a column as a tensor, (B,), or of lists of equally many numbers (B, D), float32 with nan for none."""
-    if not isinstance(column.dtype, pl.List):
-        if column.dtype == pl.String:
-            return column.to_list()
-        return torch.from_numpy(column.cast(pl.Float32).fill_null(float("nan")).to_numpy(writable=True)).to(device)
-    if not column.dtype.inner.is_numeric():
+    """Return a column as a tensor of float32, see `as_array`; of texts and conversations a list."""
+    kind = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
+    if not kind.is_numeric():
         return column.to_list()
-    width = column.list.len().max()
-    if not isinstance(width, int):
-        raise UserError(f"data.max_length: {NO_RESPONSE} in any example")
-    nothing = pl.lit([float("nan")] * width, column.dtype)
-    return torch.from_numpy(column.fill_null(nothing).list.to_array(width).to_numpy(writable=True)).to(device).float()
+    return torch.tensor(as_array(column), dtype=torch.float32, device=device)
 
 
-def order_table(examples: pl.DataFrame, found: Any, targets: list[str], queries: list[str]) -> pl.DataFrame:
+def order_table(examples: pl.DataFrame, found: Assigned, targets: list[str], queries: list[str]) -> pl.DataFrame:
     """Return the scores of N examples in the order in which they were taken, those without a score last, by id.
 
     Args:
