@@ -3,6 +3,7 @@ hub's."""
 
 import json
 import zipfile
+from copy import deepcopy
 from pathlib import Path
 
 import polars as pl
@@ -120,9 +121,9 @@ def sharded(family: str, folder: Path, tokenizer, dtype: torch.dtype) -> torch.n
     """Save a random model as the hub holds large ones: several safetensors files and an index; no chat template."""
     model = random_model(family).to(dtype)
     model.save_pretrained(folder, max_shard_size="20KB")
-    template, tokenizer.chat_template = tokenizer.chat_template, None
-    tokenizer.save_pretrained(folder)
-    tokenizer.chat_template = template
+    without = deepcopy(tokenizer)  # the fixture is of the session
+    without.chat_template = None
+    without.save_pretrained(folder)
     assert len(list(folder.glob("model-*-of-*.safetensors"))) > 2
     assert (folder / "model.safetensors.index.json").is_file()
     assert not (folder / "chat_template.jinja").exists()

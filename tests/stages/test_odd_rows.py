@@ -1,6 +1,7 @@
 """Odd rows of every layout, mixed, from the file to a selection: each ends in the pool, held out, or rejected."""
 
 import json
+from copy import deepcopy
 
 import polars as pl
 import pytest
@@ -13,8 +14,10 @@ from moesift.models.chat import PLAIN_TEMPLATE
 from moesift.select.table import NO_RESPONSE
 from moesift.stages import prepare, run_pass, score, select
 
-# In the manner of ChatML, Llama 3, Mistral and Zephyr.
+# In the manner of ChatML, Llama 3, Mistral, Zephyr, Gemma (no system, roles that alternate) and Qwen3 (thoughts go).
 WITH_ROLE = "{{% for m in messages %}}{}{{% endfor %}}{{{{ '{}' if add_generation_prompt else '' }}}}"
+ALTERNATES = "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('order') }}{% endif %}"
+THOUGHT = "{% set at = m.content.rfind('</think>') %}{{ m.content[at + 8 if at > 0 else 0:] | trim + eos_token }}"
 MISTRAL = "{{ m.content + eos_token if m.role == 'assistant' else '[INST] ' + m.content + '[/INST]' }}"
 TEMPLATES = {
     "plain": PLAIN_TEMPLATE,
@@ -24,6 +27,8 @@ TEMPLATES = {
     "llama": WITH_ROLE.format("{{ '<|' + m.role + '|>\n\n' + m.content | trim + eos_token }}", "<|assistant|>\n\n"),
     "mistral": WITH_ROLE.format(MISTRAL, ""),
     "zephyr": WITH_ROLE.format("{{ '<|' + m.role + '|>\n' + m.content + eos_token + '\n' }}", "<|assistant|>\n"),
+    "gemma": ALTERNATES + "{{ '<|' + m.role + '|>' + m.content + eos_token }}{% endfor %}",
+    "qwen3": "{% for m in messages %}{{ '<|' + m.role + '|>' }}" + THOUGHT + "{% endfor %}",
 }
 
 
@@ -34,7 +39,19 @@ def rarely(usual, odd):
 WORDS = st.lists(
     st.sampled_from(["which", "metal", "is", "the", "cat", "on", "?", "鉄", "🙂", "<|im_end|>"]), min_size=2
 )
-ODD = ["", " \n", "\u200b", "\0", "\ud800", "a\0b\x1b[2J", "<|im_start|>", "\u202eא", "e\u0301", "x" * 20_000]
+ODD = [
+    "",
+    " \n",
+    "\u200b",
+    "\0",
+    "\ud800",
+    "a\0b\x1b[2J",
+    "<|im_start|>",
+    "so</think> yes",
+    "\u202eא",
+    "e\u0301",
+    "x" * 20_000,
+]
 ODD_TEXTS = st.sampled_from(ODD) | st.text(max_size=20)
 TEXTS = rarely(WORDS.map(" ".join), ODD_TEXTS)
 NUMBERS = st.booleans() | st.integers() | st.floats()
@@ -118,8 +135,9 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
     random_dense_model().save_pretrained(tmp_path / "plain")
     passes = {}
     for name, template in TEMPLATES.items():
-        tokenizer.chat_template = template
-        tokenizer.save_pretrained(tmp_path / name)
+        theirs = deepcopy(tokenizer)  # the fixture is of the session
+        theirs.chat_template = template
+        theirs.save_pretrained(tmp_path / name)
         for pass_name in ("tokens", "likelihood") if name == "plain" else ("tokens",):
             passes[pass_name] = tmp_path / f"{name}-{pass_name}.parquet"
             for part in ("heldout", "pool"):
