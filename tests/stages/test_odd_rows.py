@@ -16,7 +16,10 @@ from moesift.stages import prepare, run_pass, score, select
 
 # In the manner of ChatML, Llama 3, Mistral, Zephyr, Gemma (no system, roles that alternate) and Qwen3 (thoughts go).
 WITH_ROLE = "{{% for m in messages %}}{}{{% endfor %}}{{{{ '{}' if add_generation_prompt else '' }}}}"
-ALTERNATES = "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('order') }}{% endif %}"
+ALTERNATES = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('order') }}{% endif %}"
+)
 THOUGHT = "{% set at = m.content.rfind('</think>') %}{{ m.content[at + 8 if at > 0 else 0:] | trim + eos_token }}"
 MISTRAL = "{{ m.content + eos_token if m.role == 'assistant' else '[INST] ' + m.content + '[/INST]' }}"
 TEMPLATES = {
