@@ -9,6 +9,7 @@ the address of the first.
 
 import argparse
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -42,6 +43,11 @@ def main() -> None:
         step = ["srun", f"--nodes={args.nodes}", f"--ntasks={args.nodes}", "--ntasks-per-node=1"]
         step += ["--kill-on-bad-exit=1", f"--cpus-per-task={args.threads}"]
         os.execvp("srun", [*step, sys.executable, "-m", "moesift.launch", *sys.argv[1:]])
+    # All that is heavy is imported in a fork: what is left here only says how it ended.
+    if number := os.fork():
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(number, signal.SIGTERM))
+        end_with(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]))
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch reads it
     from moesift.training.accelerate_file import read
 
     read(Path(args.config))
@@ -76,16 +82,30 @@ def machines(nodes: int, environment: Mapping[str, str]) -> list[str]:
 
 
 def accelerate(words: list[str]) -> None:
-    """Do as `accelerate launch`, without its traceback when a process of the training has failed."""
-    from accelerate.commands.launch import launch_command, launch_command_parser
+    """Do as `accelerate launch`, without its traceback when a process of the training has failed.
+
+    One process that accelerate would start is this one, which has imported what it needs.
+    """
+    from accelerate.commands import launch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    launch.simple_launcher = run_here
     try:
-        launch_command(launch_command_parser().parse_args(words))
+        launch.launch_command(launch.launch_command_parser().parse_args(words))
     except subprocess.CalledProcessError as error:
         end_with(error.returncode)
     except ChildFailedError as error:
         end_with(min(failure.exitcode for failure in error.failures.values()))
+
+
+def run_here(args: argparse.Namespace) -> None:
+    """Run the module in this process, in the environment that accelerate would start it in."""
+    from accelerate.utils.launch import prepare_simple_launcher_cmd_env
+
+    _, environment = prepare_simple_launcher_cmd_env(args)
+    os.environ.update(environment)
+    sys.argv[1:] = args.training_script_args
+    runpy.run_module(args.training_script, run_name="__main__", alter_sys=True)
 
 
 def end_with(code: int) -> None:
