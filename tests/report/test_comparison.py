@@ -82,6 +82,11 @@ def test_the_mean_over_targets_comes_first_and_counts_each_as_much_as_another():
         ("heldout:b", 4.0, 0.4),
         ("heldout", 2.5, 0.02),
     ]
+    own = evaluation("rds.b", "ratio-0.1", 3, 2.5)
+    own["targets"] = {"b": {"nll": 3.0, "stderr": 0.4}}  # selected for b alone, and measured on nothing else
+    outcomes = outcomes_of([own, one], tasks_of([one]), RUNS)
+    assert outcomes.filter(method="rds.b", metric="nll")["outcome"].to_list() == ["heldout:b", "heldout"]
+    assert losses_of([own, one]) == losses_of([one])
     del one["targets"]["a"]
     assert [loss["name"] for loss in losses_of([one])] == ["heldout:b", "heldout"]
     with pytest.raises(UserError, match="different targets"):

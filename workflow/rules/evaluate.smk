@@ -22,11 +22,18 @@ TARGETS_HELDOUT = {
 }
 
 
+def targets_of(run):
+    """Return the held-out examples that a run is measured on: those of its own target where it was selected for one."""
+    chosen = PLAN.methods.get(run.partition("/")[0])
+    own = chosen.targets[0] if chosen and chosen.each else None
+    return {own: TARGETS_HELDOUT[own]} if own in TARGETS_HELDOUT else TARGETS_HELDOUT
+
+
 rule evaluate_run:
     input:
         model=model_files("target"),
         heldout=f"{RESULTS}/data/heldout.parquet",
-        targets=list(TARGETS_HELDOUT.values()),
+        targets=lambda wildcards: list(targets_of(wildcards.run).values()),
         tasks=EVALUATION_DATA,
         adapter=adapter_of,
     output:
@@ -46,7 +53,7 @@ rule evaluate_run:
         watched=watched("target"),
         adapter=lambda wildcards: "" if wildcards.run == "base" else f"--adapter {RESULTS}/adapters/{wildcards.run}",
         label=label_of,
-        targets=json.dumps(TARGETS_HELDOUT),
+        targets=lambda wildcards: json.dumps(targets_of(wildcards.run)),
         tasks_folder=TASKS_FOLDER,
         max_length=CONFIG.data.max_length,
         evaluate=keys(CONFIG.evaluate, "tasks"),

@@ -80,7 +80,7 @@ rule evaluation_data:
 
 
 # What jobs that read the evaluation tasks wait for, and are told: nothing where lm-eval takes them from the hub.
-EVALUATION_DATA = [] if CONFIG.evaluate.data == HUB else rules.evaluation_data.output[0]
+EVALUATION_DATA = [] if CONFIG.evaluate.data == HUB or not EVALUATED_TASKS else rules.evaluation_data.output[0]
 TASKS_FOLDER = f"--tasks-folder {EVALUATION_DATA}/tasks" if EVALUATION_DATA else ""
 
 

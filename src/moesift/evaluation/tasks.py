@@ -65,6 +65,8 @@ def run_tasks(
         UserError: a task cannot be used, as `unusable` says, cannot have as many few-shot examples as are asked for, or
             generates more tokens than the model's context has.
     """
+    if not tasks:
+        return Measured({}, pl.DataFrame(schema=QUESTIONS))
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
@@ -142,6 +144,8 @@ def read_questions(tasks: Sequence[str], tasks_folder: Path | None) -> list[Ques
     Raises:
         UserError: a task is unknown.
     """
+    if not tasks:
+        return []
     refuse_unknown(tasks, tasks_folder)
     manager = task_manager(tasks_folder)
     # One by one: lm-eval refuses to load a group together with one of its tasks.

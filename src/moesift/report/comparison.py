@@ -48,15 +48,17 @@ def tasks_of(evaluations: Rows) -> list[dict[str, Any]]:
 
 
 def losses_of(evaluations: Rows) -> list[dict[str, Any]]:
-    """Return the held-out losses that all runs were measured by, in the form of tasks.
+    """Return the held-out losses that runs were measured by, in the form of tasks.
 
     The first is what the comparison is about: the plain mean over the targets, or the only one; `heldout` without any.
+    A run that was selected for one of the targets is measured on that one alone.
 
     Raises:
         UserError: the evaluations were made with different targets.
     """
-    targets = list(evaluations[0]["targets"])
-    if any(list(evaluation["targets"]) != targets for evaluation in evaluations):
+    measured = [list(evaluation["targets"]) for evaluation in evaluations]
+    targets = max(measured, key=len)
+    if any(names != targets and names not in [[target] for target in targets] for names in measured):
         raise UserError("the evaluations were made with different targets, so they cannot be compared; evaluate again")
     names = [OF_TARGET + target for target in targets]
     shares = {name: {name: 1.0} for name in (*names, HELDOUT)}
@@ -97,6 +99,8 @@ def outcomes_of(evaluations: Rows, tasks: Rows, runs: pl.DataFrame) -> pl.DataFr
         run = [one[name] for name in RUN]
         found = {HELDOUT: one["heldout"], **{OF_TARGET + name: loss for name, loss in one["targets"].items()}}
         for loss in losses:
+            if not loss["shares"].keys() <= found.keys():
+                continue
             nll = sum(share * found[name]["nll"] for name, share in loss["shares"].items())
             error = math.hypot(*(share * found[name]["stderr"] for name, share in loss["shares"].items()))
             rows.append((*run, loss["name"], "nll", False, nll, error))
@@ -148,7 +152,7 @@ def with_means(outcomes: pl.DataFrame, losses: Rows) -> pl.DataFrame:
 
 def missing_runs(runs: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     """Return the selections without a held-out loss, as they were not evaluated, or diverged: method, budget, seeds."""
-    measured = outcomes.filter(outcome=main_outcome(outcomes)).drop_nulls("value")
+    measured = outcomes.filter(pl.col("outcome").str.starts_with(HELDOUT)).drop_nulls("value")
     missing = runs.join(measured, on=RUN, how="anti", maintain_order="left")
     return missing.group_by("method", "budget", maintain_order=True).agg(seeds="seed")
 

@@ -87,6 +87,7 @@ def main(
         first = took.filter(budget=comparison.budgets_of(took)[0], seed=configured["seeds"][0])
         texts = pl.concat(frame.with_columns(target=pl.lit(target)) for target, frame in asking.items())
         nearest = composition.nearest(first, examples, texts).to_dicts()
+    sizes = {name: loss["examples"] for one in measured for name, loss in one["targets"].items()}
     made_from = [one["made_from"] for one in measured]
     versions = sorted({pair for one in made_from for pair in one["versions"].items()})
     numbers = {
@@ -97,7 +98,7 @@ def main(
         "tasks": tasks,
         "heldout": {key: measured[0]["heldout"][key] for key in ("examples", "tokens")},
         "targets": [
-            {"name": name, "queries": frame.height, "heldout": measured[0]["targets"].get(name, {}).get("examples", 0)}
+            {"name": name, "queries": frame.height, "heldout": sizes.get(name, 0)}
             for name, frame in asking.items()
         ],
         "nearest": nearest,
