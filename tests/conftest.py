@@ -2,18 +2,18 @@ from collections.abc import Iterator
 
 import pytest
 from given.models import random_model
-from given.preloaded import preloaded
 from transformers import PreTrainedTokenizerFast
 
 from moesift.demo import embedded
 from moesift.models.checkpoints import Selector
 from moesift.models.routers import TrashCan
+from moesift.preloaded import preloaded
 
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory) -> Iterator[str]:
     """A stand-in for the interpreter that has the libraries in memory already."""
-    with preloaded(tmp_path_factory.mktemp("preloaded")) as client:
+    with preloaded(tmp_path_factory.mktemp("preloaded"), HF_HUB_OFFLINE="1") as client:
         yield client
 
 

@@ -98,8 +98,7 @@ def main(
         "tasks": tasks,
         "heldout": {key: measured[0]["heldout"][key] for key in ("examples", "tokens")},
         "targets": [
-            {"name": name, "queries": frame.height, "heldout": sizes.get(name, 0)}
-            for name, frame in asking.items()
+            {"name": name, "queries": frame.height, "heldout": sizes.get(name, 0)} for name, frame in asking.items()
         ],
         "nearest": nearest,
         **{name: frame.to_dicts() for name, frame in made.items()},

@@ -1,9 +1,12 @@
-"""A Python for tests that has its libraries in memory: a stage starts in a hundredth of a second instead of ten.
+"""Run a workflow of many small jobs by a Python that has its libraries in memory: a job starts at once.
 
-A server imports the libraries once and forks for each command. Its client, an executable that stands for the
+python -m moesift.preloaded snakemake --cores all
+
+To import torch, transformers, peft and lm-eval takes a job seven seconds or more, which is most of a small one. Here a
+server imports them once and forks for each job of this machine. Its client, an executable that stands for the
 interpreter, hands it the words, the folder, the environment and the standard streams, and ends as the fork ends; what
-kills the client kills the fork. The code of moesift is imported by the forks alone, so each runs what its PYTHONPATH
-has.
+kills the client kills the fork. The code of moesift is imported by the forks alone, so each runs what there is when it
+starts. Jobs that a cluster runs are started as ever.
 """
 
 import array
@@ -20,10 +23,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 LIBRARIES = (
     "accelerate.commands.launch",
@@ -65,11 +71,26 @@ sys.exit(code)
 """
 
 
+def main(command: list[str]) -> int:
+    """Run a command, with a `python` and a `snakemake` of the server first in its PATH, and return its exit code."""
+    if not command:
+        print("usage: python -m moesift.preloaded snakemake ...", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="moesift-") as folder, preloaded(Path(folder)):
+        path = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        with subprocess.Popen(command, env=os.environ | {"PATH": path}) as started:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command has it from the terminal as well
+            signal.signal(signal.SIGTERM, lambda *_: started.terminate())
+            code = started.wait()
+    return 128 - code if code < 0 else code
+
+
 @contextlib.contextmanager
-def preloaded(folder: Path):
+def preloaded(folder: Path, **variables: str) -> Iterator[str]:
     """Start the server and yield the path of the client, to use in the place of `sys.executable`.
 
-    It is called python, and beside it is a snakemake that it runs.
+    It is called python, and beside it is a snakemake that it runs. The libraries are imported with the variables in the
+    environment.
     """
     client, listens, snakemake = folder / "python", folder / "server", folder / "snakemake"
     words = [sys.executable, "-I", "-S", "-c", CLIENT, sys.executable, str(listens)]
@@ -77,11 +98,17 @@ def preloaded(folder: Path):
     snakemake.write_text(f'#!/bin/sh\nexec {shlex.quote(str(client))} -m snakemake "$@"\n')
     client.chmod(0o755)
     snakemake.chmod(0o755)
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen([sys.executable, __file__, str(listens), str(client)], env=environment)
+    # A session of its own: the clients pass on what a terminal interrupts. -P: a folder of moesift is no library.
+    server = subprocess.Popen(
+        [sys.executable, "-P", __file__, str(listens), str(client)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | variables,
+    )
     try:
         while not listens.exists():
-            assert server.poll() is None, "the server of the preloaded Python has ended"
+            if server.poll() is not None:
+                raise RuntimeError(f"the server of the preloaded Python ended with {server.returncode}")
             time.sleep(0.05)
         yield str(client)
     finally:
@@ -100,6 +127,9 @@ def wait(listens: Path) -> tuple[dict, list[int]]:
         listener.listen(64)
         listens.with_suffix(".part").rename(listens)
         while True:
+            ready, *_ = select.select([listener, sys.stdin], [], [])
+            if sys.stdin in ready:  # closed: whoever started the server has ended
+                os._exit(0)
             connection, _ = listener.accept()
             if not os.fork():
                 break
@@ -157,7 +187,8 @@ def run(words: list[str]) -> int:
     return code or 0
 
 
-if __name__ == "__main__":
+def serve() -> NoReturn:
+    """Be the server; in each fork, run its command."""
     command, streams = wait(Path(sys.argv[1]))
     for place, stream in enumerate(streams):
         os.dup2(stream, place)
@@ -167,8 +198,13 @@ if __name__ == "__main__":
     os.environ.update(command["environment"])
     sys.executable = sys.argv[2]
     paths = command["environment"].get("PYTHONPATH", "").split(os.pathsep)
-    # As `python -m` has it: the folder first, and not that of this file.
-    sys.path[:1] = [command["folder"], *filter(None, paths)]
+    sys.path[:0] = [command["folder"], *filter(None, paths)]  # as `python -m` has it: the folder first
     sys.argv = command["words"][1:] if command["words"][0] == "-m" else ["-c", *command["words"][2:]]
     # Not as a program ends: to free all that the libraries hold takes another two seconds.
     os._exit(run(command["words"]))
+
+
+if __name__ == "__main__":
+    if __spec__ is None:  # started as a file
+        serve()
+    sys.exit(main(sys.argv[1:]))
