@@ -14,7 +14,7 @@ from moesift.files import atomic_write
 from moesift.report import comparison
 from moesift.report.detection import ALL_PAIRS
 from study.comparison import best_of, markdown, mean_by_seed, minus, over_seeds, read_tables, shown
-from study.experiments import CorruptionStudy, corruption_study
+from study.experiments import CorruptionStudy
 from study.figures import differences_figure, heat_map
 
 MEAN = "mean over kinds"
@@ -30,7 +30,7 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
         seeds: of each experiment, in the same order.
         out: folder to write, with parquet, figures and README.md.
     """
-    settings = corruption_study(json.loads(study))
+    settings = CorruptionStudy.model_validate_json(study)
     folders = dict(zip(tables, seeds, strict=True))
     found = detection(read_tables(folders, "auroc"), settings) | training(
         read_tables(folders, "outcomes"), read_tables(folders, "runs")

@@ -1,8 +1,8 @@
 """What a study is made of: ordinary experiments, each a configuration of the workflow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from snakemake.utils import update_config
@@ -32,6 +32,7 @@ class CorruptionStudy(Section):
     that they were not trained on. A seed changes the pool, its corruption, the embedded models and the warm-up.
     """
 
+    kind: Literal["corruption"]
     name: Name = Field(description="first part of the experiments' names, and the folder of the comparison")
     seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(description="the comparison is over these")
     halves: Annotated[list[Kinds], Field(min_length=2)] = Field(description="the kinds of corruption, parted")
@@ -65,42 +66,115 @@ class CorruptionStudy(Section):
         """Return the kinds that no mean over kinds has."""
         return {self.control, *self.sanity}
 
+    def experiments(self, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the configuration of each experiment, those of one seed next to each other.
 
-def corruption_study(raw: Mapping[str, Any]) -> CorruptionStudy:
+        Args:
+            defaults: the content of config/config.yaml.
+        """
+        return [
+            merged(
+                defaults,
+                self.settings,
+                {
+                    "experiment": f"{self.name}-half-{place}-seed-{seed}",
+                    "seeds": [seed],
+                    "data": {"corruptions": [*half, self.control], "seed": seed},
+                    "embedded": {"seed": seed},
+                    "warmup": {"negatives": [kind for other in self.halves if other != half for kind in other]},
+                },
+            )
+            for seed in self.seeds
+            for place, half in enumerate(self.halves)
+        ]
+
+
+class Pool(Section):
+    """Which of the sources a pool is of, and which of the targets something is selected for from it."""
+
+    sources: Names
+    targets: Names
+
+
+class TargetClaim(Section):
+    """What the study is to show, written down before it is run: the mean over targets is below that of random."""
+
+    method: Name
+    setting: Literal["present", "absent"]
+    budget: str = Field(description="as in paths, such as tokens-0.05")
+
+
+class TargetStudy(Section):
+    """Whether targeted selection beats random, for each target with its own source in the pool, and without it.
+
+    There is one experiment for each seed and pool. A target of a pool is *present* where a source has its name, and
+    *absent* otherwise. A seed changes what is drawn from the sources and the targets, the LoRA matrices and the order
+    of training; the models are the same.
+    """
+
+    kind: Literal["targets"]
+    name: Name = Field(description="first part of the experiments' names, and the folder of the comparison")
+    seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(description="the comparison is over these")
+    pools: Annotated[dict[Name, Pool], Field(min_length=1)]
+    draws: int = Field(ge=1, description="of each method in `drawn`, whose losses are averaged")
+    drawn: Names = Field(description="methods that are decided by a draw")
+    claim: TargetClaim
+    settings: dict[str, Any] = Field(description="of every experiment, merged over config/config.yaml")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        for key, known in (("sources", self.settings["data"]["sources"]), ("targets", self.settings["targets"])):
+            asked = {name for pool in self.pools.values() for name in getattr(pool, key)}
+            if unknown := sorted(asked - {one["name"] for one in known}):
+                raise ValueError(f"pools: {', '.join(unknown)} is none of the {key} in settings")
+        labels = {MethodEntry.model_validate(entry).label for entry in self.settings["methods"]}
+        if missing := sorted({RANDOM, self.claim.method, *self.drawn} - labels):
+            raise ValueError(f"settings.methods: lacks {', '.join(missing)}, which the comparison needs")
+        return self
+
+    def experiments(self, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the configuration of each experiment, those of one seed next to each other.
+
+        Args:
+            defaults: the content of config/config.yaml.
+        """
+        redrawn = [
+            {f"{name}_{draw}": {"method": name, "draw": draw}} for name in self.drawn for draw in range(1, self.draws)
+        ]
+        return [
+            merged(
+                defaults,
+                self.settings,
+                {
+                    "experiment": f"{self.name}-{name}-seed-{seed}",
+                    "seeds": [seed],
+                    "methods": [*self.settings["methods"], *redrawn],
+                    "data": {"sources": _named(self.settings["data"]["sources"], pool.sources), "seed": seed},
+                    "targets": _named(self.settings["targets"], pool.targets),
+                },
+            )
+            for seed in self.seeds
+            for name, pool in self.pools.items()
+        ]
+
+
+Study = CorruptionStudy | TargetStudy
+
+
+def read_study(raw: Mapping[str, Any]) -> Study:
     """Return a study from its configuration file.
 
     Raises:
         ConfigError: one line per error, each with the path of the key.
     """
+    kinds = {"corruption": CorruptionStudy, "targets": TargetStudy}
+    if (kind := raw.get("kind")) not in kinds:
+        raise ConfigError(f"kind: {kind}: name the file of a study by --configfile, such as study/corruption.yaml")
     try:
-        return CorruptionStudy.model_validate(dict(raw))
+        return kinds[kind].model_validate(dict(raw))
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise ConfigError("\n".join(lines)) from None
-
-
-def experiments(study: CorruptionStudy, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the configuration of each experiment, those of one seed next to each other.
-
-    Args:
-        study: what to run.
-        defaults: the content of config/config.yaml.
-    """
-    return [
-        merged(
-            defaults,
-            study.settings,
-            {
-                "experiment": f"{study.name}-half-{place}-seed-{seed}",
-                "seeds": [seed],
-                "data": {"corruptions": [*half, study.control], "seed": seed},
-                "embedded": {"seed": seed},
-                "warmup": {"negatives": [kind for other in study.halves if other != half for kind in other]},
-            },
-        )
-        for seed in study.seeds
-        for place, half in enumerate(study.halves)
-    ]
 
 
 def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,3 +183,7 @@ def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:
     for one in settings:
         update_config(result, deepcopy(dict(one)))
     return result
+
+
+def _named(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:
+    return [entry for entry in entries if entry["name"] in names]

@@ -22,7 +22,7 @@ class Chosen(NamedTuple):
     method: Method
     parameters: Section
     reject: float | None  # share of each source that is rejected before a random draw; None ranks
-    targets: list[str]  # whose queries it reads
+    targets: list[str]  # whose queries it reads or keeps
     each: str | None = None  # the label of its entry, which selects for each target by itself
 
     @property
@@ -166,7 +166,7 @@ def _chosen(entry: MethodEntry, config: Config) -> list[Chosen]:
     parameters = parameters_of(declared, entry.parameters)
     declared.columns(parameters)  # some refuse their parameters here
     reject = None if declared.ranks else config.select.reject if entry.reject == "select" else entry.reject
-    if not declared.targeted:
+    if not declared.targeted and declared.keeps != "queries":
         if entry.targets != "all":
             raise ConfigError(f"methods.{entry.label}: targets does not apply to {entry.method}; remove it")
         return [Chosen(entry.label, declared, parameters, reject, [])]

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from study.corruption import MEAN, detection, main, training
-from study.experiments import corruption_study
+from study.experiments import read_study
 
 with open("study/corruption.yaml", encoding="utf-8") as file:
     RAW = yaml.safe_load(file) | {
@@ -16,7 +16,7 @@ with open("study/corruption.yaml", encoding="utf-8") as file:
         "baselines": ["nll", "length"],
         "claim": {"method": "router", "against": ["nll", "length"], "kinds": ["truncated", "empty"]},
     }
-STUDY = corruption_study(RAW)
+STUDY = read_study(RAW)
 # By method and kind, of each seed: a number, or one of each experiment.
 AREAS = {
     ("nll", "truncated"): ([0.7], [0.8]),

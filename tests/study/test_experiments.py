@@ -7,7 +7,7 @@ import yaml
 from moesift.fields import ConfigError
 from moesift.plan import planned
 from moesift.validation import validated
-from study.experiments import corruption_study, experiments, merged
+from study.experiments import merged, read_study
 
 DEFAULTS, STUDY, FAST = (
     yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -17,8 +17,8 @@ DEFAULTS, STUDY, FAST = (
 
 @pytest.mark.parametrize("raw", [STUDY, merged(STUDY, FAST)], ids=["full", "fast"])
 def test_every_experiment_is_a_configuration_that_the_workflow_accepts(raw):
-    study = corruption_study(raw)
-    configurations = [validated(one) for one in experiments(study, DEFAULTS)]
+    study = read_study(raw)
+    configurations = [validated(one) for one in study.experiments(DEFAULTS)]
     assert len({config.experiment for config in configurations}) == len(study.seeds) * len(study.halves)
     for config in configurations:
         assert config.seeds == [config.data.seed] == [config.embedded.seed]
@@ -34,7 +34,7 @@ def test_every_experiment_is_a_configuration_that_the_workflow_accepts(raw):
 
 def test_defaults_and_settings_are_left_as_they_were():
     before = copy.deepcopy((DEFAULTS, STUDY))
-    experiments(corruption_study(STUDY), DEFAULTS)
+    read_study(STUDY).experiments(DEFAULTS)
     assert before == (DEFAULTS, STUDY)
 
 
@@ -52,4 +52,4 @@ def test_defaults_and_settings_are_left_as_they_were():
 )
 def test_a_study_that_contradicts_itself_is_refused(change, message):
     with pytest.raises(ConfigError, match=message):
-        corruption_study(STUDY | change)
+        read_study(STUDY | change)

@@ -13,7 +13,8 @@ def files_read(wildcards, of=None):
 
 def queries_read(wildcards):
     """Return the same of the queries of each target, by its name; nothing for a method that has no queries."""
-    return {target: files_read(wildcards, of=target) for target in PLAN.methods[wildcards.method].targets}
+    chosen = PLAN.methods[wildcards.method]
+    return {target: files_read(wildcards, of=target) for target in chosen.targets if chosen.method.targeted}
 
 
 def paths_in(*read):

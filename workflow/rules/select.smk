@@ -90,7 +90,7 @@ rule select_run:
 # What nothing was selected for: the queries alone.
 rule select_queries:
     input:
-        expand(QUERIES, target=TARGETS),
+        lambda wildcards: expand(QUERIES, target=PLAN.methods[wildcards.method].targets),
     output:
         selection=ensure(SELECTION.replace("{budget}", "queries"), non_empty=True),
         dropped=ensure(SELECTION.replace("{budget}", "queries").replace(".parquet", ".dropped.parquet"), non_empty=True),

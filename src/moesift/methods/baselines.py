@@ -9,10 +9,15 @@ CLEAN = "clean"  # the label of an example that nothing was done to
 SOURCE = Column("pool", "source")
 
 
+def _drawn(seed: int, draw: int) -> np.random.Generator:
+    """Return the generator of one of several draws with the same seed."""
+    return np.random.default_rng([seed, draw] if draw else seed)
+
+
 @method(reads={"n_tokens": N_TOKENS}, caption="nothing: a seeded draw", source="baseline")
-def random(n_tokens: np.ndarray, *, seed: int) -> np.ndarray:
+def random(n_tokens: np.ndarray, *, draw: int = 0, seed: int) -> np.ndarray:
     """Return uniform random scores, (N,): selecting by them is random selection."""
-    return np.random.default_rng(seed).random(len(n_tokens))
+    return _drawn(seed, draw).random(len(n_tokens))
 
 
 @method(
@@ -21,14 +26,14 @@ def random(n_tokens: np.ndarray, *, seed: int) -> np.ndarray:
     source="baseline",
     ranks=True,
 )
-def balanced(source: np.ndarray, *, seed: int) -> np.ndarray:
+def balanced(source: np.ndarray, *, draw: int = 0, seed: int) -> np.ndarray:
     """Return scores by which each source has as many among the best, (N,), until it has no more."""
-    draw = np.random.default_rng(seed).permutation(len(source))
+    drawn = _drawn(seed, draw).permutation(len(source))
     place = np.empty(len(source))
     for name in np.unique(source):
         rows = np.flatnonzero(source == name)
-        place[rows] = draw[rows].argsort().argsort()  # the place in its source's own order
-    return -(place + draw / len(source))  # of equal places the draw decides
+        place[rows] = drawn[rows].argsort().argsort()  # the place in its source's own order
+    return -(place + drawn / len(source))  # of equal places the draw decides
 
 
 @method(reads={"n_tokens": N_TOKENS}, caption="response tokens", source="arXiv 2402.04833")

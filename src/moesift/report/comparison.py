@@ -278,7 +278,7 @@ def overview(summary: pl.DataFrame, differences: pl.DataFrame, runs: pl.DataFram
 
 def whole_of(methods: Rows) -> list[str]:
     """Return the labels of the methods that keep the whole pool, or no part of it, whatever the budget."""
-    return [method["label"] for method in methods if method["keeps"] != "budget"]
+    return [method["each"] or method["label"] for method in methods if method["keeps"] != "budget"]
 
 
 def budgets_of(frame: pl.DataFrame) -> list[str]:

@@ -81,7 +81,7 @@ def main(
     }
     asking = {path.parent.name: pl.read_parquet(path, columns=["id", "messages"]) for path in queries}
     nearest: list[dict[str, Any]] = []
-    if targeted := [method["label"] for method in described if method["targets"]]:
+    if targeted := [method["label"] for method in described if method["targets"] and method["keeps"] == "budget"]:
         took = of_runs({path: run for path, run in runs.items() if run[0] in targeted}, TAKEN)
         made["taken"] = composition.taken_by_target(took)
         first = took.filter(budget=comparison.budgets_of(took)[0], seed=configured["seeds"][0])
