@@ -39,8 +39,10 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.memory --out results/benchmarks-memory.json
 
 # Whether a score finds corrupted examples, and whether training on what it keeps beats random: hours on two cores.
+# Of targeted selection; `make study STUDY=study/corruption.yaml` is the other.
+STUDY = study/targets.yaml
 study: .venv/installed
-	$(BIN)/snakemake --snakefile study/Snakefile --cores all
+	$(BIN)/python -m moesift.preloaded snakemake --snakefile study/Snakefile --cores all --configfile $(STUDY)
 
 docs: .venv/installed
 	$(BIN)/python -m moesift.reference config/config.yaml > config/README.md

@@ -1,6 +1,5 @@
 """Compare the experiments of the corruption study: tables as parquet, figures, and a page that shows both."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args

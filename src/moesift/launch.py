@@ -89,7 +89,7 @@ def accelerate(words: list[str]) -> None:
     from accelerate.commands import launch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    launch.simple_launcher = run_here
+    launch.simple_launcher = run_here  # ty: ignore[invalid-assignment]
     try:
         launch.launch_command(launch.launch_command_parser().parse_args(words))
     except subprocess.CalledProcessError as error:

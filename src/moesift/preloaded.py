@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import NoReturn
 
@@ -86,7 +86,7 @@ def main(command: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def preloaded(folder: Path, **variables: str) -> Iterator[str]:
+def preloaded(folder: Path, **variables: str) -> Generator[str]:
     """Start the server and yield the path of the client, to use in the place of `sys.executable`.
 
     It is called python, and beside it is a snakemake that it runs. The libraries are imported with the variables in the
@@ -177,7 +177,7 @@ def run(words: list[str]) -> int:
     except BaseException:
         traceback.print_exc()
         code = 1
-    threading._shutdown()
+    threading._shutdown()  # ty: ignore[missing-attribute]
     atexit._run_exitfuncs()
     if code is not None and not isinstance(code, int):
         print(code, file=sys.stderr)

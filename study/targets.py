@@ -1,0 +1,249 @@
+"""Compare the experiments of the target study: tables as parquet, figures, and a page that shows both."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+import yaml
+
+from moesift import flags
+from moesift.files import atomic_write
+from moesift.plan import Chosen, files_of, planned
+from moesift.report.comparison import BASE, OF_TARGET
+from moesift.validation import validated
+from study.comparison import markdown, mean_by_seed, minus, over_seeds, read_tables, shown
+from study.experiments import RANDOM, TargetStudy
+from study.figures import differences_figure
+
+PAGE = Path(__file__).with_name("targets.md.j2")
+MEAN = "mean over targets"
+WHOLE = ["ratio-1", "queries"]  # the budgets of methods that keep all of the pool or of the queries, or None: base
+PLACE = ["setting", "target"]
+
+
+def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
+    """Read the tables of the experiments, write those of the study.
+
+    Args:
+        study: its configuration, as JSON.
+        tables: `results/{experiment}/tables` of each experiment.
+        seeds: of each experiment, in the same order.
+        out: folder to write, with parquet, figures and README.md.
+    """
+    settings = TargetStudy.model_validate_json(study)
+    folders = dict(zip(tables, seeds, strict=True))
+    places = {folder: pool_of(folder, settings) for folder in tables}
+    outcomes, taken = (
+        pl.concat(
+            [
+                read_tables({folder: seed}, name).with_columns(pool=pl.lit(places[folder]))
+                for folder, seed in folders.items()
+            ],
+            how="vertical_relaxed",
+        )
+        for name in ("outcomes", "taken")
+    )
+    found = compared(losses(outcomes, settings), settings) | {
+        "own": own_share(taken, settings),
+        "costs": costs(settings, folders, places),
+    }
+    with atomic_write(out) as part:
+        part.mkdir()
+        for name, table in found.items():
+            table.write_parquet(part / f"{name}.parquet")
+        for setting in ("present", "absent"):
+            if (drawn := found["differences"].filter(setting=setting)).height:
+                drawn = drawn.rename({"target": "outcome"})
+                drawn = drawn.with_columns(metric=pl.lit("nll"), higher_is_better=False)
+                differences_figure(drawn, MEAN).savefig(part / f"{setting}.png")
+        (part / "README.md").write_text(page(found, settings), encoding="utf-8")
+
+
+def pool_of(tables: Path, study: TargetStudy) -> str:
+    """Return the name of the pool of an experiment, from the folder of its tables."""
+    return tables.parent.name.removeprefix(f"{study.name}-").rpartition("-seed-")[0]
+
+
+def losses(outcomes: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
+    """Return the loss on each target of each method, the mean over its draws.
+
+    Args:
+        outcomes: of all experiments, see `report.comparison.outcomes_of`, and the column pool.
+        study: its pools and drawn methods.
+
+    Returns:
+        Columns seed, setting, target, method, budget, value.
+    """
+    of_targets = outcomes.filter(pl.col("outcome").str.starts_with(OF_TARGET)).with_columns(
+        target=pl.col("outcome").str.strip_prefix(OF_TARGET), method=without_draw(pl.col("method"), study)
+    )
+    present = pl.struct("pool", "target").map_elements(
+        lambda row: "present" if row["target"] in study.pools[row["pool"]].sources else "absent", pl.String
+    )
+    return mean_by_seed(of_targets.with_columns(setting=present), [*PLACE, "method", "budget"])
+
+
+def without_draw(label: pl.Expr, study: TargetStudy) -> pl.Expr:
+    """Return the label of a method without the number of its draw."""
+    return label.str.replace(f"^({'|'.join(study.drawn)})_[0-9]+$", "${1}")
+
+
+def compared(numbers: pl.DataFrame, study: TargetStudy) -> dict[str, pl.DataFrame]:
+    """Return losses and differences over seeds, of each target and of their mean.
+
+    Args:
+        numbers: of `losses`.
+        study: its claim.
+
+    Returns:
+        By name: `losses`; `differences` to random within the same budget, paired by seed, to which base, full and
+        queries are compared within each; `to_full`, to training on the whole pool; `claim`, the difference that decides
+        it.
+    """
+    key = [*PLACE, "method", "budget"]
+    random = numbers.filter(method=RANDOM)
+    budgets = random.select("budget").unique()
+    fixed = pl.col("budget").is_null() | pl.col("budget").is_in(WHOLE)
+    against = pl.concat(
+        [numbers.filter(~fixed), numbers.filter(fixed).drop("budget").join(budgets, how="cross")], how="diagonal"
+    )
+    paired = minus(against.filter(pl.col("method") != RANDOM), random, [*PLACE, "budget"])
+    full = numbers.filter(method="full")
+    to_full = minus(numbers.filter(~fixed), full, PLACE)
+    found = {
+        name: over_seeds(with_mean(frame.select("seed", *key, "value")), key).sort(key, maintain_order=True)
+        for name, frame in (("losses", numbers), ("differences", paired), ("to_full", to_full))
+    }
+    claim = found["differences"].filter(
+        method=study.claim.method, setting=study.claim.setting, budget=study.claim.budget, target=MEAN
+    )
+    return found | {"claim": claim.with_columns(holds=pl.col("high") < 0)}
+
+
+def with_mean(numbers: pl.DataFrame) -> pl.DataFrame:
+    """Return numbers with the mean over the targets of a setting, null where one of them has none."""
+    by = ["setting", "method", "budget"]
+    counts = numbers.group_by("setting").agg(pl.n_unique("target"))
+    means = [
+        mean_by_seed(numbers.filter(setting=setting), by, count)
+        for setting, count in counts.sort("setting").iter_rows()
+    ]
+    return pl.concat([numbers, *(frame.with_columns(target=pl.lit(MEAN)) for frame in means)], how="diagonal_relaxed")
+
+
+def own_share(taken: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
+    """Return which share of what a target took is of its own source, over seeds, where it is in the pool.
+
+    Args:
+        taken: of all experiments, see `report.composition.taken_by_target`, and the column pool.
+        study: its pools.
+    """
+    counts = taken.group_by("seed", "pool", "method", "budget", "target").agg(
+        value=pl.col("examples").filter(pl.col("source") == pl.col("target")).sum() / pl.sum("examples")
+    )
+    present = [
+        (name, target) for name, pool in study.pools.items() for target in pool.targets if target in pool.sources
+    ]
+    where = pl.DataFrame(present, schema=["pool", "target"], orient="row")
+    own = counts.join(where, on=["pool", "target"]).with_columns(pl.col("method").str.split(".").list.first())
+    own = own.with_columns(setting=pl.lit("present")).select("seed", *PLACE, "method", "budget", "value")
+    return over_seeds(with_mean(own), [*PLACE, "method", "budget"]).sort(*PLACE, "budget", "value", maintain_order=True)
+
+
+def costs(study: TargetStudy, folders: Mapping[Path, int], places: Mapping[Path, str]) -> pl.DataFrame:
+    """Return what the jobs of a method took, in the largest pool, the mean over seeds: Snakemake's own records.
+
+    Returns:
+        Columns method, budget, select (seconds: the passes that it reads, their warm-ups and the scores of all targets,
+        as if no other method had read the same), train (one adapter, the mean over targets), whole (training on the
+        whole pool).
+    """
+    largest = max(study.pools, key=lambda name: len(study.pools[name].sources))
+    defaults = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
+    configured = {one["experiment"]: one for one in study.experiments(defaults)}
+    rows = []
+    for tables, seed in folders.items():
+        if places[tables] != largest:
+            continue
+        results = tables.parent
+        plan = planned(validated(configured[results.name]))
+        chosen: dict[str, list[Chosen]] = {}
+        for one in plan.methods.values():
+            chosen.setdefault(one.each or one.label, []).append(one)
+        whole = seconds(results / "benchmarks/adapters/full")
+        for name, alike in chosen.items():
+            select = selection_seconds(results, alike, seed)
+            for budget in sorted({run.budget for run in plan.runs if run.method == alike[0].label}):
+                trained = [seconds(results / "benchmarks/adapters" / one.label / budget) for one in alike]
+                rows.append((name, budget, select, sum(trained) / len(trained), whole))
+    frame = pl.DataFrame(rows, schema=["method", "budget", "select", "train", "whole"], orient="row")
+    labels = frame.with_columns(method=without_draw(pl.col("method"), study))
+    return labels.group_by("method", "budget", maintain_order=True).agg(pl.all().mean())
+
+
+def selection_seconds(results: Path, alike: list[Chosen], seed: int) -> float:
+    """Return the seconds of all jobs that a method's scores wait for, for all targets that it selects for."""
+    folders = {results / "benchmarks/scores" / one.label for one in alike}
+    for one in alike:
+        for path in files_of(one.columns.values(), str(results), seed, 1, one.targets).values():
+            relative = Path(str(path)).relative_to(results)
+            if relative.parts[0] == "passes":
+                folders.add(results / "benchmarks" / relative.with_suffix(""))
+            if "lora-" in str(relative):
+                folders.add(results / "benchmarks/gradients")
+    return sum(map(seconds, folders))
+
+
+def seconds(folder: Path) -> float:
+    """Return the sum of the seconds in Snakemake's records below a folder."""
+    return sum(float(pl.read_csv(file, separator="\t")["s"][0]) for file in sorted(folder.glob("**/*.tsv")))
+
+
+def page(found: Mapping[str, pl.DataFrame], study: TargetStudy) -> str:
+    """Return the page in Markdown: its sentences are those of targets.md.j2, its tables are made here."""
+
+    def by_target(name: str, setting: str, budget: str, *, difference: bool = True) -> str:
+        table = found[name].filter(setting=setting, budget=budget)
+        order = table.filter(target=MEAN).sort("value", nulls_last=True)["method"].to_list()
+        wide = table.with_columns(cell=shown(table, 3 if difference else 2, difference=difference))
+        wide = wide.pivot("target", index="method", values="cell").sort(pl.col("method").cast(pl.Enum(order)))
+        targets = sorted(column for column in wide.columns if column not in ("method", MEAN))
+        return markdown(wide.select("method", MEAN, *targets).fill_null("–"))
+
+    random = found["losses"].filter(pl.col("method").is_in([BASE, RANDOM, "full"]))
+    rows = ["setting", "target", "budget", "method"]
+    numbers = random.select(*rows, value=shown(random, 3)).sort(rows)
+    ratio = (pl.col("select") + pl.col("train")) / pl.col("whole")
+    cost = found["costs"].select(
+        "method",
+        "budget",
+        pl.col("select", "train", "whole").round(1),
+        share=pl.format("{}%", (100 * ratio).round(0).cast(pl.Int64)),
+    )
+    budgets = sorted(random.filter(method=RANDOM)["budget"].unique())
+    settings = sorted(random["setting"].unique(), reverse=True)
+    claim = found["claim"]
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    values: dict[str, Any] = {
+        "study": study,
+        "budgets": budgets,
+        "settings": settings,
+        "by_target": by_target,
+        "own": {budget: by_target("own", "present", budget, difference=False) for budget in budgets},
+        "losses": markdown(numbers.fill_null("–")),
+        "costs": markdown(cost),
+        "claim": markdown(
+            claim.select(
+                *("method", "setting", "budget"),
+                difference=shown(claim, 3, difference=True),
+                holds=pl.col("holds").cast(pl.String).fill_null("not tested"),
+            )
+        ),
+    }
+    return template.from_string(PAGE.read_text(encoding="utf-8")).render(values)
+
+
+if __name__ == "__main__":
+    flags.run(main)

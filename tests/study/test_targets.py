@@ -1,0 +1,170 @@
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from moesift.fields import ConfigError
+from moesift.plan import planned
+from moesift.validation import validated
+from study.experiments import merged, read_study
+from study.targets import MEAN, compared, costs, losses, main, own_share
+
+DEFAULTS, FULL, VALIDATION = (
+    yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    for path in ("config/config.yaml", "study/targets.yaml", "study/targets_validation.yaml")
+)
+RAW = FULL | {
+    "name": "tiny",
+    "seeds": [1, 2],
+    "pools": {
+        "whole": {"sources": ["arc_easy", "piqa"], "targets": ["arc_easy", "piqa"]},
+        "half": {"sources": ["piqa"], "targets": ["arc_easy"]},
+    },
+    "draws": 2,
+    "drawn": ["random"],
+    "claim": {"method": "rds", "setting": "absent", "budget": "tokens-0.05"},
+}
+STUDY = read_study(RAW)
+# By pool, target and method, of each seed.
+NLL = {
+    ("whole", "arc_easy"): {"random": (5.0, 6.0), "random_1": (5.2, 6.2), "rds": (4.1, 5.0), "full": (4.0, 5.2)},
+    ("whole", "piqa"): {"random": (3.0, 3.0), "random_1": (3.0, 3.2), "rds": (2.5, 2.9), "full": (2.0, 2.4)},
+    ("half", "arc_easy"): {"random": (7.0, 7.0), "random_1": (7.0, 7.0), "rds": (6.9, 6.8), "full": (6.0, 6.0)},
+}
+
+
+def outcome_rows(pool, seed):
+    for (name, target), by_method in NLL.items():
+        for method, values in by_method.items():
+            if name == pool:
+                budget = "ratio-1" if method == "full" else "tokens-0.05"
+                yield method, budget, 0.1, seed, f"heldout:{target}", "nll", False, values[seed - 1], 0.1
+    yield "base", None, None, seed, "heldout:arc_easy", "nll", False, 9.0, 0.1
+    yield "random", "tokens-0.05", 0.1, seed, "heldout", "nll", False, 1.0, 0.1  # not of a target
+
+
+COLUMNS = ["method", "budget", "ratio", "seed", "outcome", "metric", "higher_is_better", "value", "stderr"]
+
+
+def numbers():
+    rows = [(*row, pool) for pool in STUDY.pools for seed in (1, 2) for row in outcome_rows(pool, seed)]
+    return losses(pl.DataFrame(rows, schema=[*COLUMNS, "pool"], orient="row"), STUDY)
+
+
+def test_a_target_is_present_where_its_source_is_and_draws_are_averaged():
+    found = numbers().filter(seed=1, method="random").sort("setting", "target")
+    assert found.select("setting", "target", "value").rows() == [
+        ("absent", "arc_easy", pytest.approx(7.0)),
+        ("present", "arc_easy", pytest.approx(5.1)),
+        ("present", "piqa", pytest.approx(3.0)),
+    ]
+
+
+def test_differences_are_paired_by_seed_and_averaged_over_targets():
+    found = compared(numbers(), STUDY)
+    table = {tuple(row[:3]): row[3:] for row in found["differences"].select(
+        "setting", "target", "method", "value", "low", "high", "seeds").rows()}  # fmt: skip
+    # arc_easy -1.0 and -1.1, piqa -0.5 and -0.2: the means of the seeds are -0.75 and -0.65; t(1) at 97.5% is 12.706.
+    mean, low, high, seeds = table["present", MEAN, "rds"]
+    assert (mean, seeds) == (pytest.approx(-0.7), 2)
+    assert (low, high) == (
+        pytest.approx(-0.7 - 12.7062 * 0.05, abs=1e-4),
+        pytest.approx(-0.7 + 12.7062 * 0.05, abs=1e-4),
+    )
+    assert table["absent", "arc_easy", "rds"][0] == pytest.approx(-0.15)
+    assert table["present", "arc_easy", "full"][0] == pytest.approx((-1.1 - 0.9) / 2)
+    assert table["absent", "arc_easy", "base"][0] == pytest.approx(2.0)
+    assert table["present", MEAN, "base"][0] is None  # measured on one of the two targets
+    to_full = found["to_full"].filter(setting="present", target="piqa", method="rds")
+    assert to_full["value"].item() == pytest.approx(0.5)
+    (claim,) = found["claim"].to_dicts()
+    assert (claim["value"], claim["holds"]) == (pytest.approx(-0.15), False)
+
+
+def test_the_share_of_the_own_source_is_of_pools_that_have_it():
+    rows = [
+        (1, "whole", "rds.arc_easy", "arc_easy", "arc_easy", 3), (1, "whole", "rds.arc_easy", "arc_easy", "piqa", 1),
+        (2, "whole", "rds.arc_easy", "arc_easy", "arc_easy", 1), (2, "whole", "rds.arc_easy", "arc_easy", "piqa", 1),
+        (1, "half", "rds.arc_easy", "arc_easy", "piqa", 9),
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows, schema=["seed", "pool", "method", "target", "source", "examples"], orient="row")
+    found = own_share(frame.with_columns(budget=pl.lit("tokens-0.05")), STUDY).filter(target="arc_easy")
+    assert found.select("method", "value", "seeds").rows() == [("rds", pytest.approx(0.625), 2)]
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """The tables and the records of jobs of all experiments."""
+    shutil.copytree("config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    made = {}
+    for seed in STUDY.seeds:
+        for pool in STUDY.pools:
+            results = Path(f"results/tiny-{pool}-seed-{seed}")
+            (results / "tables").mkdir(parents=True)
+            pl.DataFrame([*outcome_rows(pool, seed)], schema=COLUMNS, orient="row").write_parquet(
+                results / "tables/outcomes.parquet"
+            )
+            taken = {"method": "rds.arc_easy", "budget": "tokens-0.05", "target": "arc_easy", "source": "piqa"}
+            pl.DataFrame([taken | {"seed": seed, "examples": 2}]).write_parquet(results / "tables/taken.parquet")
+            for path, seconds in {
+                "passes/selector/representation/1-of-2": 10, "passes/selector/representation/2-of-2": 20 * seed,
+                "passes/selector/tokens/1-of-1": 1000,
+                "scores/rds.arc_easy/seed-1": 1, "scores/rds.piqa/seed-1": 1,
+                "adapters/rds.arc_easy/tokens-0.05/seed-1": 6, "adapters/rds.piqa/tokens-0.05/seed-1": 8,
+                "adapters/full/ratio-1/seed-1": 100,
+            }.items():  # fmt: skip
+                file = results / "benchmarks" / f"{path}.tsv"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(f"s\th:m:s\n{seconds}\t0:00:01\n")
+            made[results / "tables"] = seed
+    return made
+
+
+def test_costs_are_those_of_the_jobs_that_a_selection_waits_for(folders):
+    found = costs(STUDY, folders, {folder: folder.parent.name.split("-")[1] for folder in folders})
+    rds = found.filter(method="rds", budget="tokens-0.05").to_dicts()
+    assert rds == [{"method": "rds", "budget": "tokens-0.05", "select": 42.0, "train": 7.0, "whole": 100.0}]
+
+
+def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path):
+    main(STUDY.model_dump_json(), list(folders), list(folders.values()), tmp_path / "out")
+    page = (tmp_path / "out/README.md").read_text()
+    assert "-0.700 [-1.335, -0.065]" in page
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"present.png", "absent.png", "claim.parquet"}
+
+
+@pytest.mark.parametrize("raw", [FULL, merged(FULL, VALIDATION)], ids=["full", "validation"])
+def test_every_experiment_is_a_configuration_that_the_workflow_accepts(raw):
+    study = read_study(raw)
+    for settings in study.experiments(DEFAULTS):
+        config = validated(settings)
+        labels = planned(config).methods
+        sources, targets = ({one.name for one in part} for part in (config.data.sources, config.targets))
+        (pool,) = [p for p in study.pools.values() if ({*p.sources}, {*p.targets}) == (sources, targets)]
+        assert {f"rds.{name}" for name in pool.targets} <= labels.keys()
+        assert f"random_{study.draws - 1}" in labels
+
+
+def test_validation_shares_no_target_and_no_seed_with_what_is_reported():
+    reported, validation = FULL, merged(FULL, VALIDATION)
+    targets = [{t for pool in raw["pools"].values() for t in pool["targets"]} for raw in (reported, validation)]
+    assert not targets[0] & targets[1]
+    assert not {*reported["seeds"]} & {*validation["seeds"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pools": {"a": {"sources": ["nowhere"], "targets": ["piqa"]}}}, "nowhere is none of the sources in settings"),
+        ({"drawn": ["random", "lot"]}, "settings.methods: lacks lot"),
+        ({"kind": "other"}, "kind: other: name the file of a study"),
+    ],
+)
+def test_a_study_that_contradicts_itself_is_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        read_study(RAW | change)
+    assert json.loads(STUDY.model_dump_json())["kind"] == "targets"
