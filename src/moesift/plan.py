@@ -235,8 +235,29 @@ def parameters_json(chosen: Chosen) -> str:
     return chosen.parameters.model_dump_json()
 
 
-def describe(chosen: Chosen) -> dict[str, Any]:
-    """Return what the report shows of a method: label, declared name, caption, source and parameters."""
+def jobs_of(chosen: Chosen, epochs: int) -> list[str]:
+    """Return the jobs that the scores of a method wait for: beginnings of the paths of their records in `benchmarks`.
+
+    Args:
+        epochs: of the warm-up.
+    """
+    jobs = {f"scores/{chosen.label}/seed-{{seed}}"}
+    for paths in files_of(chosen.columns.values(), "", "{seed}", epochs, chosen.targets).values():
+        for path in [paths] if isinstance(paths, str) else paths:
+            passed, _, state = path.removeprefix("/").partition("/")
+            if passed != "passes":
+                continue
+            state, _, _ = state.rpartition("/")
+            jobs.add(f"{path.removeprefix('/').removesuffix('.parquet')}/")
+            if "/lora-" in state:
+                jobs.add("gradients/seed-{seed}")
+            elif "/epoch-" in state and not state.endswith("/epoch-0"):
+                jobs.add(f"warmup/{state.rpartition('-')[0]}-")
+    return sorted(jobs)
+
+
+def describe(chosen: Chosen, epochs: int) -> dict[str, Any]:
+    """Return what the report shows of a method: label, declared name, caption, source, parameters, and its jobs."""
     declared = chosen.method
     return {
         "label": chosen.label,
@@ -246,5 +267,6 @@ def describe(chosen: Chosen) -> dict[str, Any]:
         "keeps": declared.keeps,
         "targets": chosen.targets,
         "each": chosen.each,
+        "jobs": jobs_of(chosen, epochs),
         "parameters": chosen.parameters.model_dump(mode="json"),
     }

@@ -37,12 +37,13 @@ rule report:
         f"{RESULTS}/logs/report.log",
     params:
         config=CONFIG_JSON,
-        methods=json.dumps([describe(chosen) for chosen in PLAN.methods.values()]),
+        benchmarks=f"{RESULTS}/benchmarks",
+        methods=json.dumps([describe(chosen, CONFIG.warmup.epochs) for chosen in PLAN.methods.values()]),
         code=digest("stages.report"),
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"
-        " --queries {input.queries} --curves {input.curves}"
+        " --queries {input.queries} --curves {input.curves} --benchmarks {params.benchmarks}"
         " --results {output.results} --tables {output.tables} --page {output.page} --config {params.config:q}"
         " --methods {params.methods:q} > {log} 2>&1"
 

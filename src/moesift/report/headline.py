@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from moesift.report.comparison import (
+    BASE,
     BETTER,
     NOT_SIGNIFICANT,
     OF_TARGET,
@@ -16,11 +17,14 @@ from moesift.report.comparison import (
     outcome_text,
 )
 
+WHOLE = "ratio-1"  # the budget of what keeps the whole pool
 ONE_SEED = "One seed: the intervals are over held-out examples only, and say nothing about another seed."
 NO_RANDOM = "Nothing was selected at random, so there is nothing to compare with."
 
 
-def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Sequence[str]) -> list[str]:
+def headline(
+    summary: pl.DataFrame, differences: pl.DataFrame, references: Sequence[str], costs: pl.DataFrame
+) -> list[str]:
     """Return what the main outcome says: how many selections differ from random, and the best of two budgets.
 
     References are what was not selected: the untuned target, the whole pool and the queries.
@@ -35,10 +39,11 @@ def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Seque
     counts = [f"{name[0].upper()}{name[1:]} against random: {_counted(losses)}."]
     counts += [f"Single targets: {_counted(targets)}."] if targets.height else []
     randoms = dict(summary.filter(outcome=main, method=RANDOM)["budget", "value"].iter_rows())
-    sentences = []
+    sentences, cheapest = [], None
     for budget in dict.fromkeys([budgets[0], budgets[-1]]):
         best = losses.filter(budget=budget).row(0, named=True)
         method, difference, random, at = best["method"], best["difference"], randoms[budget], budget_text(budget)
+        cheapest = cheapest or (method, budget)
         over = "" if best["low"] is not None else "_questions"
         low, high = best[f"low{over}"], best[f"high{over}"]
         shown = f"{difference:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
@@ -51,7 +56,28 @@ def headline(summary: pl.DataFrame, differences: pl.DataFrame, references: Seque
             else f"At {at}, {method} has the lowest {name}, {random + difference:.3f}; random: {random:.3f}; "
             f"difference {shown}."
         )
+    sentences += _whole(summary.filter(outcome=main)) + _cost(costs, *cheapest)
     return [*sentences, ONE_SEED] if losses["seeds"].max() == 1 else [*counts, *sentences]
+
+
+def _whole(losses: pl.DataFrame) -> list[str]:
+    """Return what the whole pool reaches, where a run was tuned on it, and the target as it was."""
+    whole, base = (
+        losses.filter(one)["value"].to_list() for one in (pl.col("budget") == WHOLE, pl.col("method") == BASE)
+    )
+    known = whole and base and whole[0] is not None and base[0] is not None
+    return [f"Tuned on the whole pool: {whole[0]:.3f}; not tuned: {base[0]:.3f}."] if known else []
+
+
+def _cost(costs: pl.DataFrame, method: str, budget: str) -> list[str]:
+    """Return the seconds of a selection and its training beside those of training on the whole pool."""
+    part = costs.filter(method=method, budget=budget).select(pl.mean("select", "train")).row(0)
+    (whole,) = costs.filter(budget=WHOLE).select(pl.mean("train")).row(0)
+    if None in (*part, whole):
+        return []
+    return [
+        f"To select by {method}: {part[0]:,.0f} s; to train on that: {part[1]:,.0f} s; on the pool: {whole:,.0f} s."
+    ]
 
 
 def _counted(differences: pl.DataFrame) -> str:

@@ -11,6 +11,7 @@ from moesift import flags
 from moesift.files import atomic_write
 from moesift.report import comparison, composition, detection
 from moesift.report.composition import reason_counts
+from moesift.report.costs import costs_of
 from moesift.report.headline import headline
 from moesift.report.page import rendered
 
@@ -27,6 +28,7 @@ def main(
     selections: list[flags.Parquet],
     queries: list[flags.Parquet],
     curves: list[Path],
+    benchmarks: Path,
     config: str,
     methods: str,
     results: Path,
@@ -43,6 +45,7 @@ def main(
         selections: .../{method}/{budget}/seed-{seed}.parquet, each beside its .dropped.parquet.
         queries: .../{target}/queries.parquet, none without targets.
         curves: .../seed-{seed}/epoch-{n}.jsonl of the warm-up.
+        benchmarks: folder of Snakemake's records of what each job took; of a job without one nothing is known.
         config: the resolved configuration as JSON.
         methods: JSON: what is said of each method, in order.
         results: JSON to write.
@@ -77,6 +80,7 @@ def main(
         "differences": differences,
         "runs": kept_by_run,
         "auroc": detection.aurocs(dict(scored.group_by("method", "seed", maintain_order=True)), examples, n_tokens),
+        "costs": costs_of(seconds_of_jobs(benchmarks), described, runs.values()),
         "kept": composition.kept_of_groups(kept, composition.groups(examples, n_tokens)),
     }
     asking = {path.parent.name: pl.read_parquet(path, columns=["id", "messages"]) for path in queries}
@@ -92,7 +96,9 @@ def main(
     versions = sorted({pair for one in made_from for pair in one["versions"].items()})
     numbers = {
         "experiment": configured["experiment"],
-        "headline": headline(made["summary"], differences, [comparison.BASE, *comparison.whole_of(described)]),
+        "headline": headline(
+            made["summary"], differences, [comparison.BASE, *comparison.whole_of(described)], made["costs"]
+        ),
         "missing": missing.to_dicts(),
         "methods": described,
         "tasks": tasks,
@@ -131,6 +137,14 @@ def of_runs(runs: Mapping[Path, Sequence[Any]], columns: list[str], suffix: str 
         run = {"method": pl.lit(method), "budget": pl.lit(budget, pl.String), "seed": pl.lit(seed, pl.Int64)}
         frames.append(frame.with_columns(**run))
     return pl.concat(frames)
+
+
+def seconds_of_jobs(benchmarks: Path) -> dict[str, float]:
+    """Return the seconds of each job, by the path of its record without its ending."""
+    return {
+        str(file.relative_to(benchmarks).with_suffix("")): float(pl.read_csv(file, separator="\t")["s"][0])
+        for file in sorted(benchmarks.glob("**/*.tsv"))
+    }
 
 
 def seed_of(path: Path) -> int:

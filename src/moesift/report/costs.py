@@ -1,0 +1,42 @@
+"""What a selection cost beside the training: seconds of jobs, as Snakemake recorded them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+SCHEMA = {"method": pl.String, "budget": pl.String, "seed": pl.Int64, "select": pl.Float64, "train": pl.Float64}
+
+
+def costs_of(seconds: Mapping[str, float], methods: Sequence[Mapping[str, Any]], runs: Iterable[tuple]) -> pl.DataFrame:
+    """Return what the jobs of each run took.
+
+    Selections that a method made for each target by itself are one method: they share what they read, and of their
+    trainings it is the mean.
+
+    Args:
+        seconds: of each job, by the path of its record below `benchmarks`, without its ending.
+        methods: what is said of each, with `jobs`: the jobs that its scores wait for, beginnings of these paths.
+        runs: method, budget, seed.
+
+    Returns:
+        Columns method, budget, seed, select (seconds of all jobs that the scores wait for, as if no other method had
+        read the same) and train (of one adapter); null where a job left no record.
+    """
+    about = {method["label"]: method for method in methods}
+    grouped: dict[tuple[str, str, int], list[str]] = {}
+    for label, budget, seed in runs:
+        grouped.setdefault((about[label]["each"] or label, budget, seed), []).append(label)
+    rows = []
+    for (name, budget, seed), labels in grouped.items():
+        jobs = {job.format(seed=seed) for label in labels for job in about[label]["jobs"]}
+        trained = [seconds.get(f"adapters/{label}/{budget}/seed-{seed}") for label in labels]
+        known = [one for one in trained if one is not None]
+        rows.append((name, budget, seed, _total(seconds, jobs), sum(known) / len(known) if known else None))
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def _total(seconds: Mapping[str, float], jobs: Iterable[str]) -> float | None:
+    found = {job: [path for path in seconds if path.startswith(job)] for job in jobs}
+    paths = {path for of_job in found.values() for path in of_job}
+    return sum(seconds[path] for path in paths) if all(found.values()) else None
