@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv),.uv/bin/uv)
 .PHONY: demo study test lint lock docs picture bench
 
 demo: .venv/installed
-	$(BIN)/snakemake --cores all
+	$(BIN)/python -m moesift.preloaded snakemake --cores all
 	@$(BIN)/python -m moesift.stages.table --results results/demo/results.json
 
 test: .venv/installed

@@ -6,13 +6,10 @@ from typing import Any
 
 import jinja2
 import polars as pl
-import yaml
 
 from moesift import flags
 from moesift.files import atomic_write
-from moesift.plan import Chosen, files_of, planned
 from moesift.report.comparison import BASE, OF_TARGET
-from moesift.validation import validated
 from study.comparison import markdown, mean_by_seed, minus, over_seeds, read_tables, shown
 from study.experiments import RANDOM, TargetStudy
 from study.figures import differences_figure
@@ -35,7 +32,7 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
     settings = TargetStudy.model_validate_json(study)
     folders = dict(zip(tables, seeds, strict=True))
     places = {folder: pool_of(folder, settings) for folder in tables}
-    outcomes, taken = (
+    outcomes, taken, took = (
         pl.concat(
             [
                 read_tables({folder: seed}, name).with_columns(pool=pl.lit(places[folder]))
@@ -43,11 +40,11 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
             ],
             how="vertical_relaxed",
         )
-        for name in ("outcomes", "taken")
+        for name in ("outcomes", "taken", "costs")
     )
     found = compared(losses(outcomes, settings), settings) | {
         "own": own_share(taken, settings),
-        "costs": costs(settings, folders, places),
+        "costs": costs(took, settings),
     }
     with atomic_write(out) as part:
         part.mkdir()
@@ -152,53 +149,20 @@ def own_share(taken: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
     return over_seeds(with_mean(own), [*PLACE, "method", "budget"]).sort(*PLACE, "budget", "value", maintain_order=True)
 
 
-def costs(study: TargetStudy, folders: Mapping[Path, int], places: Mapping[Path, str]) -> pl.DataFrame:
-    """Return what the jobs of a method took, in the largest pool, the mean over seeds: Snakemake's own records.
+def costs(tables: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
+    """Return what the jobs of a method took in the largest pool, the mean over seeds and draws.
+
+    Args:
+        tables: of all experiments, see `report.costs.costs_of`, and the column pool.
+        study: its pools and drawn methods.
 
     Returns:
-        Columns method, budget, select (seconds: the passes that it reads, their warm-ups and the scores of all targets,
-        as if no other method had read the same), train (one adapter, the mean over targets), whole (training on the
-        whole pool).
+        Columns method, budget, select, train (seconds) and whole (seconds of training on the whole pool).
     """
     largest = max(study.pools, key=lambda name: len(study.pools[name].sources))
-    defaults = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
-    configured = {one["experiment"]: one for one in study.experiments(defaults)}
-    rows = []
-    for tables, seed in folders.items():
-        if places[tables] != largest:
-            continue
-        results = tables.parent
-        plan = planned(validated(configured[results.name]))
-        chosen: dict[str, list[Chosen]] = {}
-        for one in plan.methods.values():
-            chosen.setdefault(one.each or one.label, []).append(one)
-        whole = seconds(results / "benchmarks/adapters/full")
-        for name, alike in chosen.items():
-            select = selection_seconds(results, alike, seed)
-            for budget in sorted({run.budget for run in plan.runs if run.method == alike[0].label}):
-                trained = [seconds(results / "benchmarks/adapters" / one.label / budget) for one in alike]
-                rows.append((name, budget, select, sum(trained) / len(trained), whole))
-    frame = pl.DataFrame(rows, schema=["method", "budget", "select", "train", "whole"], orient="row")
-    labels = frame.with_columns(method=without_draw(pl.col("method"), study))
-    return labels.group_by("method", "budget", maintain_order=True).agg(pl.all().mean())
-
-
-def selection_seconds(results: Path, alike: list[Chosen], seed: int) -> float:
-    """Return the seconds of all jobs that a method's scores wait for, for all targets that it selects for."""
-    folders = {results / "benchmarks/scores" / one.label for one in alike}
-    for one in alike:
-        for path in files_of(one.columns.values(), str(results), seed, 1, one.targets).values():
-            relative = Path(str(path)).relative_to(results)
-            if relative.parts[0] == "passes":
-                folders.add(results / "benchmarks" / relative.with_suffix(""))
-            if "lora-" in str(relative):
-                folders.add(results / "benchmarks/gradients")
-    return sum(map(seconds, folders))
-
-
-def seconds(folder: Path) -> float:
-    """Return the sum of the seconds in Snakemake's records below a folder."""
-    return sum(float(pl.read_csv(file, separator="\t")["s"][0]) for file in sorted(folder.glob("**/*.tsv")))
+    own = tables.filter(pool=largest).with_columns(method=without_draw(pl.col("method"), study))
+    means = own.group_by("method", "budget", maintain_order=True).agg(pl.mean("select", "train"))
+    return means.with_columns(whole=means.filter(budget=WHOLE[0])["train"].first())
 
 
 def page(found: Mapping[str, pl.DataFrame], study: TargetStudy) -> str:

@@ -8,7 +8,7 @@ import yaml
 
 from moesift.fields import ConfigError
 from moesift.methods import METHODS, Column, method
-from moesift.plan import TARGET_TOKENS, Run, describe, files_of, parameters_json, passes_of, planned
+from moesift.plan import TARGET_TOKENS, Run, describe, files_of, jobs_of, parameters_json, passes_of, planned
 from moesift.validation import validated
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def test_every_method_is_planned_by_name_and_by_label():
     assert (plain.label, plain.method.name, plain.reject) == ("nll", "nll", 0.5)
     assert json.loads(parameters_json(changed)) == {"layers": [2], "tokens": "response"}
     assert (labelled.label, labelled.method.name, labelled.reject) == ("middle", "router", None)
-    assert describe(labelled) == {
+    assert describe(labelled, 2) == {
         "label": "middle",
         "method": "router",
         "caption": METHODS["router"].caption,
@@ -49,6 +49,7 @@ def test_every_method_is_planned_by_name_and_by_label():
         "keeps": "budget",
         "targets": [],
         "each": None,
+        "jobs": ["passes/seed-{seed}/epoch-2/routing/", "scores/middle/seed-{seed}", "warmup/seed-{seed}/epoch-"],
         "parameters": {"layers": [1, 2], "tokens": "response"},
     }
 
@@ -61,7 +62,7 @@ def test_every_method_is_planned_by_name_and_by_label():
         ({"x": {"method": "rooter"}}, "methods: unknown method rooter; did you mean router?"),
         ({"router": {"layer": [2]}}, "methods.router: layer: unknown parameter (its parameters: layers, tokens)"),
         ({"nll": {"layers": [2]}}, "methods.nll: layers: unknown parameter (its parameters: none)"),
-        ({"random": {"seed": 3}}, "methods.random: seed: unknown parameter (its parameters: none)"),
+        ({"random": {"seed": 3}}, "methods.random: seed: unknown parameter (its parameters: draw)"),
         (
             {"router": {"layers": "first"}},
             "methods.router: layers: input should be 'all' or input should be a valid list (its parameters: layers, t",
@@ -210,6 +211,15 @@ def test_where_passes_over_queries_and_by_models_of_targets_are_stored():
         "likelihood/lora-2": "results/x/targets/b/passes/seed-3/lora-2/likelihood.parquet",
         "pool/selector": "results/x/targets/b/queries.parquet",
     }
+
+
+def test_the_jobs_of_a_method_are_its_passes_their_warm_ups_and_its_scores():
+    entries = ["router_untrained", "moore_lewis", {"gist": {"targets": ["mine"]}}]
+    untrained, mooring, gist = (jobs_of(chosen, 2) for chosen in plan_of(entries, targets=TARGETS).methods.values())
+    assert untrained == ["passes/seed-{seed}/epoch-0/routing/", "scores/router_untrained/seed-{seed}"]
+    assert set(mooring) >= {"warmup/seed-{seed}/on-mine/epoch-", "warmup/seed-{seed}/epoch-"}
+    assert set(mooring) >= {f"passes/seed-{{seed}}/{on}epoch-2/likelihood/" for on in ("", "on-mine/")}
+    assert {"gradients/seed-{seed}", "passes/seed-{seed}/lora-1/gradients/"} <= set(gist)
 
 
 def test_the_queries_alone_are_one_run_and_need_targets():

@@ -32,6 +32,7 @@ METHODS = [
         "keeps": {"full": "pool", "queries_only": "queries"}.get(label, "budget"),
         "targets": ["one"] if label == "rds" else [],
         "each": None,
+        "jobs": [f"scores/{label}/seed-{{seed}}"],
     }
     for label in ("router", "rds", "random", "full", "queries_only")
 ]
@@ -199,6 +200,13 @@ def write(
     pool(corrupted).write_parquet(folder / "pool.parquet")
     REJECTED.write_parquet(folder / "rejected.parquet")
     words = [word for name, paths in files.items() for word in (f"--{name}", *map(str, paths))]
+    for seconds, job in enumerate(
+        ["scores/rds/seed-0", "adapters/rds/ratio-0.5/seed-0", "adapters/full/ratio-1/seed-0"]
+    ):
+        record = folder / f"benchmarks/{job}.tsv"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(f"s\th:m:s\n{10 * seconds + 2}.5\t0:00:02\n")
+    words += ["--benchmarks", str(folder / "benchmarks")]
     for name in ("pool.parquet", "rejected.parquet", "results.json", "tables", "page.html"):
         words += [f"--{name.partition('.')[0]}", str(folder / name)]
     described = [method for method in METHODS if method["label"] in methods]

@@ -1,6 +1,9 @@
 import polars as pl
 
+from moesift.report.costs import SCHEMA
 from moesift.report.headline import NO_RANDOM, ONE_SEED, headline
+
+NO_COSTS = pl.DataFrame(schema=SCHEMA)
 
 
 def compared(*rows, seeds=3, outcome="heldout"):
@@ -22,7 +25,7 @@ def test_several_seeds_are_counted_and_the_best_of_the_smallest_and_the_largest_
         ("ifd", "ratio-0.3", 0.1, 0.05, 0.15, "worse"),
         ("full", "ratio-0.3", -0.5, None, None, None),  # no selection
     ]
-    assert headline(*compared(*rows), ["base", "full"]) == [
+    assert headline(*compared(*rows), ["base", "full"], NO_COSTS) == [
         "Held-out loss against random: 2 of 4 selections significantly better, 1 significantly worse.",
         "At 10%, nll has the lowest held-out loss, 4.000; random: 4.200; difference -0.200 [-0.300, -0.100], "
         "significant.",
@@ -32,7 +35,7 @@ def test_several_seeds_are_counted_and_the_best_of_the_smallest_and_the_largest_
 
 def test_one_seed_claims_nothing():
     rows = [("nll", "tokens-9000", -0.2, None, None, None)]
-    assert headline(*compared(*rows, seeds=1), ["base"]) == [
+    assert headline(*compared(*rows, seeds=1), ["base"], NO_COSTS) == [
         "At 9,000 tokens, nll has the lowest held-out loss, 4.000; random: 4.200; difference -0.200 [-0.500, +0.500].",
         ONE_SEED,
     ]
@@ -40,7 +43,7 @@ def test_one_seed_claims_nothing():
 
 def test_without_random_nothing_is_compared():
     summary, _ = compared(("nll", "ratio-0.1", None, None, None, None))
-    assert headline(summary, compared()[1], ["base"]) == [NO_RANDOM]
+    assert headline(summary, compared()[1], ["base"], NO_COSTS) == [NO_RANDOM]
 
 
 def test_the_mean_over_targets_is_the_answer_and_single_targets_are_counted():
@@ -52,7 +55,7 @@ def test_the_mean_over_targets_is_the_answer_and_single_targets_are_counted():
         compared(("rds", "ratio-0.1", 0.5, 0.4, 0.6, "worse")),
     ]
     summary, differences = (pl.concat(frames) for frames in zip(*parts, strict=True))
-    assert headline(summary, differences, ["base", "full"]) == [
+    assert headline(summary, differences, ["base", "full"], NO_COSTS) == [
         "Mean held-out loss of the targets against random: 1 of 1 selections significantly better, "
         "0 significantly worse.",
         "Single targets: 1 of 2 comparisons significantly better, 0 significantly worse.",
@@ -66,7 +69,25 @@ def test_of_one_target_nothing_is_said_twice():
         compared(("rds", "ratio-0.1", 0.1, None, None, None), seeds=1, outcome=o) for o in ("heldout:a", "heldout")
     ]
     summary, differences = (pl.concat(frames) for frames in zip(*parts, strict=True))
-    assert headline(summary, differences, ["base"]) == [
+    assert headline(summary, differences, ["base"], NO_COSTS) == [
         "At 10%, no selection is below random, 4.200; the nearest is rds, +0.100 [-0.500, +0.500].",
         ONE_SEED,
     ]
+
+
+def test_the_whole_pool_and_the_cost_are_said_where_they_are_known():
+    summary, differences = compared(("rds", "ratio-0.1", -0.2, None, None, None), seeds=1)
+    whole = [{"method": "full", "budget": "ratio-1", "value": 3.9}, {"method": "base", "budget": None, "value": 5.5}]
+    rows = [summary.row(0, named=True) | one for one in whole]
+    summary = pl.concat([summary, pl.DataFrame(rows, schema=summary.schema)])
+    costs = [
+        ("rds", "ratio-0.1", 0, 62.5, 9.2),
+        ("random", "ratio-0.1", 0, 1.0, 9.0),
+        ("full", "ratio-1", 0, 1.0, 85.4),
+    ]
+    costs = pl.DataFrame(costs, schema=SCHEMA, orient="row")
+    assert headline(summary, differences, ["base", "full"], costs)[1:-1] == [
+        "Tuned on the whole pool: 3.900; not tuned: 5.500.",
+        "To select by rds: 62 s; to train on that: 9 s; on the pool: 85 s.",
+    ]
+    assert len(headline(summary, differences, ["base", "full"], costs.head(2))) == 3

@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 
 import polars as pl
@@ -8,6 +7,7 @@ import yaml
 
 from moesift.fields import ConfigError
 from moesift.plan import planned
+from moesift.report.costs import SCHEMA
 from moesift.validation import validated
 from study.experiments import merged, read_study
 from study.targets import MEAN, compared, costs, losses, main, own_share
@@ -95,39 +95,36 @@ def test_the_share_of_the_own_source_is_of_pools_that_have_it():
     assert found.select("method", "value", "seeds").rows() == [("rds", pytest.approx(0.625), 2)]
 
 
+def test_costs_are_means_over_seeds_and_draws_in_the_largest_pool():
+    rows = [
+        ("whole", "random", "tokens-0.05", 1, 1.0, 6.0), ("whole", "random_1", "tokens-0.05", 1, 3.0, 8.0),
+        ("whole", "rds", "tokens-0.05", 1, 42.0, 7.0), ("whole", "rds", "tokens-0.05", 2, 44.0, 7.0),
+        ("whole", "full", "ratio-1", 1, 1.0, 100.0), ("half", "rds", "tokens-0.05", 1, 999.0, 999.0),
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows, schema=["pool", *SCHEMA], orient="row")
+    assert costs(frame, STUDY).rows() == [
+        ("random", "tokens-0.05", 2.0, 7.0, 100.0),
+        ("rds", "tokens-0.05", 43.0, 7.0, 100.0),
+        ("full", "ratio-1", 1.0, 100.0, 100.0),
+    ]
+
+
 @pytest.fixture
-def folders(tmp_path, monkeypatch):
-    """The tables and the records of jobs of all experiments."""
-    shutil.copytree("config", tmp_path / "config")
-    monkeypatch.chdir(tmp_path)
+def folders(tmp_path):
+    """The tables of all experiments."""
     made = {}
     for seed in STUDY.seeds:
         for pool in STUDY.pools:
-            results = Path(f"results/tiny-{pool}-seed-{seed}")
-            (results / "tables").mkdir(parents=True)
-            pl.DataFrame([*outcome_rows(pool, seed)], schema=COLUMNS, orient="row").write_parquet(
-                results / "tables/outcomes.parquet"
-            )
+            tables = tmp_path / f"results/tiny-{pool}-seed-{seed}/tables"
+            tables.mkdir(parents=True)
+            outcomes = pl.DataFrame([*outcome_rows(pool, seed)], schema=COLUMNS, orient="row")
+            outcomes.write_parquet(tables / "outcomes.parquet")
             taken = {"method": "rds.arc_easy", "budget": "tokens-0.05", "target": "arc_easy", "source": "piqa"}
-            pl.DataFrame([taken | {"seed": seed, "examples": 2}]).write_parquet(results / "tables/taken.parquet")
-            for path, seconds in {
-                "passes/selector/representation/1-of-2": 10, "passes/selector/representation/2-of-2": 20 * seed,
-                "passes/selector/tokens/1-of-1": 1000,
-                "scores/rds.arc_easy/seed-1": 1, "scores/rds.piqa/seed-1": 1,
-                "adapters/rds.arc_easy/tokens-0.05/seed-1": 6, "adapters/rds.piqa/tokens-0.05/seed-1": 8,
-                "adapters/full/ratio-1/seed-1": 100,
-            }.items():  # fmt: skip
-                file = results / "benchmarks" / f"{path}.tsv"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(f"s\th:m:s\n{seconds}\t0:00:01\n")
-            made[results / "tables"] = seed
+            pl.DataFrame([taken | {"seed": seed, "examples": 2}]).write_parquet(tables / "taken.parquet")
+            took = [("rds", "tokens-0.05", seed, 42.0, 7.0), ("full", "ratio-1", seed, 1.0, 100.0)]
+            pl.DataFrame(took, schema=SCHEMA, orient="row").write_parquet(tables / "costs.parquet")
+            made[tables] = seed
     return made
-
-
-def test_costs_are_those_of_the_jobs_that_a_selection_waits_for(folders):
-    found = costs(STUDY, folders, {folder: folder.parent.name.split("-")[1] for folder in folders})
-    rds = found.filter(method="rds", budget="tokens-0.05").to_dicts()
-    assert rds == [{"method": "rds", "budget": "tokens-0.05", "select": 42.0, "train": 7.0, "whole": 100.0}]
 
 
 def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path):

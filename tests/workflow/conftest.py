@@ -22,6 +22,7 @@ TINY = {
             {"name": "own", "path": "own.jsonl", "format": "alpaca"},
         ],
         "heldout": 12,
+        "corrupt": 0.3,
         "max_length": 128,
     },
     "embedded": {"corpus": ["winogrande"], "vocabulary": 400, "tokens": 30000},

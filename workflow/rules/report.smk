@@ -38,7 +38,8 @@ rule report:
     params:
         config=CONFIG_JSON,
         benchmarks=f"{RESULTS}/benchmarks",
-        methods=json.dumps([describe(chosen, CONFIG.warmup.epochs) for chosen in PLAN.methods.values()]),
+        # A function, because {seed} in it is no wildcard.
+        methods=lambda _: json.dumps([describe(chosen, CONFIG.warmup.epochs) for chosen in PLAN.methods.values()]),
         code=digest("stages.report"),
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
