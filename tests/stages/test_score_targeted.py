@@ -91,6 +91,11 @@ def test_each_example_says_which_query_of_which_target_brought_it(scored):
     assert scored("product", aggregate="mean")["score"].to_list() == [1.0, 0.75, 0.5, None]
 
 
+def test_a_block_of_examples_without_a_response_has_no_score(scored, monkeypatch):
+    monkeypatch.setattr(score_targeted, "ROWS", 3)  # the fourth example is a block of its own
+    assert scored("product")["reason"].to_list() == [None, None, None, NO_RESPONSE]
+
+
 def test_a_number_for_each_target_brings_no_query(scored):
     table = scored("shared")
     assert table.select("id", "score", "target", "query").rows() == [

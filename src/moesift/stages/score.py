@@ -61,11 +61,15 @@ def column_of(path: Path, column: Column, ids: pl.Series, start: int = 0) -> pl.
     return read[column.name]
 
 
-def as_array(column: pl.Series) -> np.ndarray:
-    """Return a column as an array, (N,), or of lists of equally many numbers (N, D), nan where there is none."""
+def as_array(column: pl.Series, width: int | None = None) -> np.ndarray:
+    """Return a column as an array, (N,), or of lists of equally many numbers (N, D), nan where there is none.
+
+    Args:
+        width: D, where it is known: in a part of the pool no example may have any.
+    """
     if not isinstance(column.dtype, pl.List):
         return column.to_numpy()
-    width = column.list.len().max()
+    width = column.list.len().max() if width is None else width
     if not isinstance(width, int):
         raise UserError(f"data.max_length: {NO_RESPONSE} in any example")
     nothing = [float("nan")] * width

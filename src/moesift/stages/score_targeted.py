@@ -36,19 +36,27 @@ class Pool:
     """The columns of the pool that a method reads, in blocks, from the start whenever it is iterated."""
 
     def __init__(
-        self, columns: Mapping[str, Column], files: Mapping[str, Any], ids: pl.Series, device: torch.device
+        self,
+        columns: Mapping[str, Column],
+        files: Mapping[str, Any],
+        ids: pl.Series,
+        queries: Mapping[str, Any],
+        device: torch.device,
     ) -> None:
         self.columns, self.files, self.ids, self.device = columns, files, ids, device
+        self.widths = {name: one.shape[1] for name, one in queries.items() if getattr(one, "ndim", 0) == 2}
 
     def __iter__(self) -> Iterator[Columns]:
         for start in range(0, len(self.ids), ROWS):
             ids = self.ids.slice(start, ROWS)
-            yield Columns(lambda name, ids=ids, start=start: self._values(self.columns[name], ids, start))
+            yield Columns(lambda name, ids=ids, start=start: self._values(name, ids, start))
 
-    def _values(self, column: Column, ids: pl.Series, start: int) -> Any:
+    def _values(self, name: str, ids: pl.Series, start: int) -> Any:
+        column = self.columns[name]
         given = self.files[f"{column.pass_name}/{column.state}"]
         files = given if isinstance(given, list) else [given]
-        parts = [values_of(column_of(require_parquet(file), column, ids, start), self.device) for file in files]
+        read = (column_of(require_parquet(file), column, ids, start) for file in files)
+        parts = [values_of(one, self.device, self.widths.get(name)) for one in read]
         return torch.stack(parts, dim=1) if isinstance(given, list) else parts[0]
 
 
@@ -77,7 +85,7 @@ def main(method: str, parameters: str, files: str, queries: str, out: Path, seed
     owners, ids, asked = queries_of(by_target, declared.query_columns(own), device)
 
     more: dict[str, Any] = dict(own) | ({"seed": seed} if declared.needs_seed else {})
-    pool = Pool(declared.columns(own), paths, examples["id"], device)
+    pool = Pool(declared.columns(own), paths, examples["id"], asked, device)
 
     def similarities() -> Iterator[torch.Tensor]:
         for block in declared.compute(pool, {**asked, "target": owners}, **more):
@@ -114,12 +122,12 @@ def queries_of(
     return torch.tensor(owners), ids, {name: values_of(column, device) for name, column in together.items()}
 
 
-def values_of(column: pl.Series, device: torch.device) -> Any:
+def values_of(column: pl.Series, device: torch.device, width: int | None = None) -> Any:
     """Return a column as a tensor of float32, see `as_array`; of texts and conversations a list."""
     kind = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
     if not kind.is_numeric():
         return column.to_list()
-    return torch.tensor(as_array(column), dtype=torch.float32, device=device)
+    return torch.tensor(as_array(column, width), dtype=torch.float32, device=device)
 
 
 def order_table(examples: pl.DataFrame, found: Assigned, targets: list[str], queries: list[str]) -> pl.DataFrame:
