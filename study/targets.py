@@ -50,6 +50,9 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
         part.mkdir()
         for name, table in found.items():
             table.write_parquet(part / f"{name}.parquet")
+        found["differences"].write_csv(
+            part / "differences.csv", float_precision=4
+        )  # small enough to be kept and quoted
         for setting in ("present", "absent"):
             if (drawn := found["differences"].filter(setting=setting)).height:
                 drawn = drawn.rename({"target": "outcome"})
@@ -165,6 +168,22 @@ def costs(tables: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
     return means.with_columns(whole=means.filter(budget=WHOLE[0])["train"].first())
 
 
+def evidence(differences: pl.DataFrame) -> str:
+    """Return each method's difference to random, the mean over targets, by setting and budget, as Markdown."""
+    means = differences.filter(target=MEAN).sort("setting", "budget", descending=[True, False])
+    cells = means.with_columns(
+        cell=shown(means, 3, difference=True),
+        column=pl.format(
+            "{}, {}% of the tokens",
+            "setting",
+            (100 * pl.col("budget").str.strip_prefix("tokens-").cast(pl.Float64)).round(0).cast(pl.Int64),
+        ),
+    )
+    wide = cells.pivot("column", index="method", values="cell", maintain_order=True).fill_null("–")
+    order = means.group_by("method").agg(pl.mean("value")).sort("value", nulls_last=True)["method"]
+    return markdown(wide.sort(pl.col("method").cast(pl.Enum(order))))
+
+
 def page(found: Mapping[str, pl.DataFrame], study: TargetStudy) -> str:
     """Return the page in Markdown: its sentences are those of targets.md.j2, its tables are made here."""
 
@@ -197,6 +216,7 @@ def page(found: Mapping[str, pl.DataFrame], study: TargetStudy) -> str:
         "by_target": by_target,
         "own": {budget: by_target("own", "present", budget, difference=False) for budget in budgets},
         "losses": markdown(numbers.fill_null("–")),
+        "evidence": evidence(found["differences"]),
         "costs": markdown(cost),
         "claim": markdown(
             claim.select(

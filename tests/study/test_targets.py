@@ -10,7 +10,7 @@ from moesift.plan import planned
 from moesift.report.costs import SCHEMA
 from moesift.validation import validated
 from study.experiments import merged, read_study
-from study.targets import MEAN, compared, costs, losses, main, own_share
+from study.targets import MEAN, compared, costs, evidence, losses, main, own_share
 
 DEFAULTS, FULL, VALIDATION = (
     yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -165,3 +165,10 @@ def test_a_study_that_contradicts_itself_is_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         read_study(RAW | change)
     assert json.loads(STUDY.model_dump_json())["kind"] == "targets"
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/results.md"])
+def test_the_evidence_that_is_quoted_is_that_of_the_study(name):
+    """docs/targets.csv is the file `differences.csv` that the study wrote."""
+    table = evidence(pl.read_csv("docs/targets.csv")).splitlines()
+    assert "\n".join(table[2:]) in Path(name).read_text(encoding="utf-8")
