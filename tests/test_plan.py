@@ -13,6 +13,7 @@ from moesift.validation import validated
 
 ROOT = Path(__file__).parents[1]
 TARGETS = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
+SCORED = {"sources": [{"name": "piqa", "wheel": "piqa", "scores": ["score", "quality"]}]}
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
@@ -35,7 +36,7 @@ def refused(methods, **sections) -> list[str]:
 
 
 def test_every_method_is_planned_by_name_and_by_label():
-    assert set(plan_of(list(METHODS), targets=TARGETS).methods) == set(METHODS)
+    assert set(plan_of(list(METHODS), targets=TARGETS, data=SCORED).methods) == set(METHODS)
     entries = ["nll", {"router": {"layers": [2]}}, {"middle": {"method": "router", "layers": [1, 2], "reject": None}}]
     plain, changed, labelled = plan_of(entries).methods.values()
     assert (plain.label, plain.method.name, plain.reject) == ("nll", "nll", 0.5)
@@ -80,6 +81,45 @@ def test_every_method_is_planned_by_name_and_by_label():
 def test_a_method_that_cannot_be_had_is_named(entry, line):
     (said,) = refused([entry])
     assert said.startswith(line)
+
+
+def test_scores_from_elsewhere_are_of_a_file_or_of_what_a_source_keeps(tmp_path):
+    file = tmp_path / "scores.csv"
+    file.write_text("id,score\n")
+    entries = [
+        {"mine": {"method": "external", "path": str(file)}},
+        {"kept": {"method": "external", "column": "quality"}},
+    ]
+    plan = plan_of([*entries, {"low": {"method": "bottom", "of": "external"}}], data=SCORED)
+    mine, kept, low = plan.methods.values()
+    assert (mine.file, kept.file) == (str(file), None)
+    assert [one.columns["score"] for one in (mine, kept, low)] == [
+        Column("external", "score"),
+        Column("pool", "score:quality"),
+        Column("pool", "score:score"),
+    ]
+    assert passes_of(plan.columns) == [("tokens", "selector")]
+    files = files_of(mine.columns.values(), "results/x", 0, 2, [], external=mine.file)
+    assert files == {"external/selector": str(file)}
+    assert (mine.reject, plan_of([{"external": {"reject": None}}], data=SCORED).methods["external"].reject) == (
+        0.5,
+        None,
+    )
+    (said,) = refused([{"q": {"method": "external", "column": "qualty"}}], data=SCORED)
+    assert said.startswith(
+        "methods: q reads the score qualty of the rows, which no source keeps: name it in `scores` of"
+    )
+    (said,) = refused([{"external": {"path": "nowhere.csv"}}])
+    assert said.startswith("methods.external: path: nowhere.csv is not a file")
+    (said,) = refused([{"external": {"path": str(tmp_path / "config.yaml")}}])
+    assert "path: " in said
+    (tmp_path / "scores.tsv").write_text("")
+    (said,) = refused([{"external": {"path": str(tmp_path / "scores.tsv")}}])
+    assert said.startswith("methods.external: path: string should match pattern")
+    with pytest.raises(
+        ConfigError, match=r"scores: are kept of the pool, by data.sources; of a target, name the keys in i"
+    ):
+        plan_of(["random"], targets=[TARGETS[0] | {"scores": ["quality"]}])
 
 
 def test_all_mistakes_are_listed():

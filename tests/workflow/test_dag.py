@@ -2,6 +2,7 @@
 
 import re
 
+import polars as pl
 import pytest
 import yaml
 
@@ -57,6 +58,19 @@ def test_another_method_reads_only_what_no_other_has(finished):
         "select_run": 4,
         "select": 1,
     }
+
+
+def test_a_changed_file_of_scores_scores_again(finished):
+    file = finished.folder / "mine.csv"
+    pool = pl.read_parquet(finished.folder / "results/tiny/data/pool.parquet", columns=["id"])
+    pool.with_columns(score=pl.int_range(pl.len())).write_csv(file)
+    changed = finished.configured("external", methods=[{"mine": {"method": "external", "path": "mine.csv"}}])
+    finished.snakemake("score", "--cores", "1", "--configfile", changed)
+    scores = pl.read_parquet(finished.folder / "results/tiny/scores/mine/seed-0.parquet")
+    assert scores["id"].to_list() == pool["id"].reverse().to_list()
+    assert "score_method" not in finished.planned("score", "--configfile", changed)
+    file.write_text(file.read_text().replace(",3\n", ",300\n"))
+    assert finished.planned("score", "--configfile", changed) == {"score_method": 1, "score": 1}
 
 
 def test_the_plan_does_not_depend_on_what_lies_in_results(checkout):

@@ -41,7 +41,7 @@ import numpy as np
 from pydantic import ValidationError, create_model
 
 from moesift.fields import ConfigError, Section
-from moesift.passes.columns import PASSES, POOL
+from moesift.passes.columns import BROUGHT, PASSES, POOL
 
 # `selector` and `target` are the models as they came, `untrained` and `warmed` the selector with trash-can experts
 # before the warm-up and after its last epoch, `on_target` after one on the queries of a target instead of the pool (of
@@ -55,7 +55,10 @@ Aggregate = Literal["round_robin", "max", "mean"]
 
 @dataclass(frozen=True, order=True)
 class Column:
-    """A column of a pass, read by one state of a model; of the pass `pool` a column of the pool itself."""
+    """A column of a pass, read by one state of a model; of the pass `pool` a column of the pool itself.
+
+    The pool has one more for each of the `scores` of its sources, `score:NAME`.
+    """
 
     pass_name: str
     name: str
@@ -63,7 +66,8 @@ class Column:
 
     def __post_init__(self) -> None:
         """Refuse what no pass gives."""
-        if self.name not in PASSES.get(self.pass_name, {}):
+        brought = self.pass_name == POOL and self.name.startswith(BROUGHT)
+        if not brought and self.name not in PASSES.get(self.pass_name, {}):
             raise ValueError(f"{self.pass_name} is no pass with a column {self.name}")
 
 
