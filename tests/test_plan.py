@@ -36,7 +36,8 @@ def refused(methods, **sections) -> list[str]:
 
 
 def test_every_method_is_planned_by_name_and_by_label():
-    assert set(plan_of(list(METHODS), targets=TARGETS, data=SCORED).methods) == set(METHODS)
+    given = {"targets": TARGETS, "data": SCORED, "reward": {"model": "owner/reward"}}
+    assert set(plan_of(list(METHODS), **given).methods) == set(METHODS)
     entries = ["nll", {"router": {"layers": [2]}}, {"middle": {"method": "router", "layers": [1, 2], "reject": None}}]
     plain, changed, labelled = plan_of(entries).methods.values()
     assert (plain.label, plain.method.name, plain.reject) == ("nll", "nll", 0.5)
@@ -120,6 +121,21 @@ def test_scores_from_elsewhere_are_of_a_file_or_of_what_a_source_keeps(tmp_path)
         ConfigError, match=r"scores: are kept of the pool, by data.sources; of a target, name the keys in i"
     ):
         plan_of(["random"], targets=[TARGETS[0] | {"scores": ["quality"]}])
+
+
+def test_a_reward_model_is_read_where_a_method_asks_for_it():
+    assert not plan_of(["random"], reward={"model": "owner/reward"}).rewards
+    several = ["reward", {"safe": {"method": "reward", "label": "safe"}}, {"first": {"method": "reward", "label": 0}}]
+    plan = plan_of(several, reward={"model": "owner/reward"})
+    assert plan.rewards
+    assert passes_of(plan.columns) == [("reward", "reward"), ("tokens", "selector")]  # one reading for all labels
+    assert plan.methods["first"].parameters.model_dump() == {"label": 0}
+    files = files_of([Column("reward", "scores", "reward")], "results/x", 0, 2, [])
+    assert files == {"reward/reward": "results/x/passes/reward/reward.parquet"}
+    (said,) = refused(["reward"])
+    assert said.startswith("reward.model: null is no reward model, but reward reads one; name a directory or a model")
+    with pytest.raises(ConfigError, match=r"reward.model: ./nowhere is neither a directory nor a name on the hub"):
+        plan_of(["reward"], reward={"model": "./nowhere"})
 
 
 def test_all_mistakes_are_listed():

@@ -69,6 +69,11 @@ class Plan(NamedTuple):
         return any(column.state in ("warmed", "on_target") for column in self.columns)
 
     @property
+    def rewards(self) -> bool:
+        """Whether a sequence classifier reads the pool."""
+        return any(column.state == "reward" for column in self.columns)
+
+    @property
     def tunes_selector(self) -> bool:
         """Whether LoRA matrices of the selector are trained, for their gradients."""
         return any(column.state.startswith("lora-") for column in self.columns)
@@ -225,6 +230,11 @@ def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
             problems.append(
                 f"methods: {label} reads the gradients of {', '.join(sorted(late))}, but gradients.train.epochs is "
                 f"{epochs}: train more epochs, or name earlier ones in its parameters"
+            )
+        if ("reward", "reward") in passes and config.reward.model in (None, EMBEDDED, SMOLLM2):
+            problems.append(
+                f"reward.model: {config.reward.model or 'null'} is no reward model, but {label} reads one; name a "
+                f"directory or a model on the hub, or remove {label}"
             )
         if (WARMUP, "warmed") in passes and config.warmup.examples is None:
             problems.append(

@@ -45,8 +45,9 @@ from moesift.passes.columns import BROUGHT, PASSES, POOL
 
 # `selector` and `target` are the models as they came, `untrained` and `warmed` the selector with trash-can experts
 # before the warm-up and after its last epoch, `on_target` after one on the queries of a target instead of the pool (of
-# each target one: a column has a number for each), and `lora-1` the selector with the first LoRA checkpoint.
-State = Literal["selector", "target", "untrained", "warmed", "on_target"] | str
+# each target one: a column has a number for each), and `lora-1` the selector with the first LoRA checkpoint. `reward`
+# is the sequence classifier of the section `reward`.
+State = Literal["selector", "target", "reward", "untrained", "warmed", "on_target"] | str
 Scores = np.ndarray | tuple[np.ndarray, Mapping[str, np.ndarray]]
 Block = Mapping[str, Any]  # what a targeted method reads, of some examples of the pool or of all queries
 Blocks = Iterable[Block]

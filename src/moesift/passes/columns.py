@@ -63,6 +63,11 @@ PASSES: dict[str, dict[str, str]] = {
         "adam": "List(Float16)",  # the step that Adam takes for it, projected
         "learning_rate": "Float64",  # mean of the checkpoint's epoch: the same for every example
     },
+    # By a sequence classifier, read by the state `reward`.
+    "reward": {
+        "scores": "List(Float32)",  # of each label: its log-probability, or its logit where it is the only one
+        "labels": "String",  # their names as a JSON list: the same for every example
+    },
 }
 NEED_ROUTERS = ("routing", "gates", "router_logits")
 
