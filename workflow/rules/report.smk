@@ -38,7 +38,7 @@ rule report:
     params:
         config=CONFIG_JSON,
         methods=json.dumps([describe(chosen) for chosen in PLAN.methods.values()]),
-        code=digest("stages.report"),
+        code=digest("stages.report", "report.health"),
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"

@@ -101,6 +101,11 @@ class Method:
         return {name: column for name, column in columns.items() if column.pass_name == POOL or not self.by_target}
 
     @property
+    def measures(self) -> bool:
+        """Whether it says more of an example than its length, as neither chance nor the whole pool does."""
+        return self.reads != {"n_tokens": N_TOKENS}
+
+    @property
     def needs_seed(self) -> bool:
         """Whether it differs from seed to seed by itself."""
         return "seed" in inspect.signature(self.compute).parameters

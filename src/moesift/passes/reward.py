@@ -48,8 +48,8 @@ def of_labels(logits: Tensor, problem_type: str | None) -> Tensor:
 def padding(model: PreTrainedModel, examples: Sequence[Encoded]) -> Generator[int]:
     """Yield the token to pad with, which a decoder takes for padding meanwhile, so that a batch changes no score.
 
-    A decoder judges by the last token that its own configuration does not call padding, whatever the tokenizer pads with.
-    One that names no padding judges by the last token, and takes no batch: then it is a token that no example ends with.
+    A decoder judges by the last token that its own configuration does not call padding; the tokenizer may call another
+    one so. One that names none judges by the last token, and takes no batch: then it is one that no example ends with.
     """
     config = model.config.get_text_config()
     own, ends = config.pad_token_id, {example.ids[-1] for example in examples}

@@ -12,6 +12,7 @@ from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
 from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
 from moesift.passes.columns import EXTERNAL
+from moesift.report.health import findings, health
 from moesift.select.table import NO_RESPONSE, score_table
 
 
@@ -52,6 +53,8 @@ def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None
     print(f"{table.height} examples scored by {method}")
     for reason, count in table["reason"].drop_nulls().value_counts(sort=True).iter_rows():
         print(f"{count} without a score: {reason}")
+    for finding in findings(health(table)) if declared.measures else []:
+        print(f"{method}: look at this: {finding}")
 
 
 main.__doc__ = (main.__doc__ or "").replace("{methods}", ", ".join(METHODS))
