@@ -7,6 +7,7 @@ import pytest
 from moesift.errors import UserError
 from moesift.methods.external import NOT_GIVEN
 from moesift.methods.likelihood import NO_HELP
+from moesift.methods.reward import NO_TOKENS
 from moesift.methods.routers import TRAINED_ON
 from moesift.methods.typicality import LEAST, typical_inputs
 from moesift.select.table import NO_RESPONSE
@@ -105,6 +106,14 @@ def test_scores_from_elsewhere(tmp_path):
         score.main(**score_of, out=out, seed=0)
         found = {row["id"]: (row["score"], row["reason"]) for row in pl.read_parquet(out).iter_rows(named=True)}
         assert found == {"b": (expected, None), "a": (None, NOT_GIVEN), "c": (None, NO_RESPONSE)}
+
+
+def test_a_reward_is_that_of_a_label(tmp_path):
+    """The last example has a response for the selector, and none for the reward model."""
+    scores = pl.Series([[-0.1, -2.3], [-1.2, -0.4], None], dtype=pl.List(pl.Float32))
+    passes = {"reward/reward": {"scores": scores, "labels": ['["good", "bad"]'] * 2 + [None]}}
+    found = scored(tmp_path, "reward", tokens=[2, 4, 3], parameters={"label": "good"}, **passes)
+    assert found == {"a": (pytest.approx(-0.1), None), "b": (pytest.approx(-1.2), None), "c": (None, NO_TOKENS)}
 
 
 def test_a_pass_of_another_pool_is_refused(tmp_path):
