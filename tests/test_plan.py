@@ -13,6 +13,7 @@ from moesift.validation import validated
 
 ROOT = Path(__file__).parents[1]
 TARGETS = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
+SCORED = {"sources": [{"name": "piqa", "wheel": "piqa", "scores": ["score", "quality"]}]}
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
@@ -35,7 +36,8 @@ def refused(methods, **sections) -> list[str]:
 
 
 def test_every_method_is_planned_by_name_and_by_label():
-    assert set(plan_of(list(METHODS), targets=TARGETS).methods) == set(METHODS)
+    given = {"targets": TARGETS, "data": SCORED, "reward": {"model": "owner/reward"}}
+    assert set(plan_of(list(METHODS), **given).methods) == set(METHODS)
     entries = ["nll", {"router": {"layers": [2]}}, {"middle": {"method": "router", "layers": [1, 2], "reject": None}}]
     plain, changed, labelled = plan_of(entries).methods.values()
     assert (plain.label, plain.method.name, plain.reject) == ("nll", "nll", 0.5)
@@ -81,6 +83,60 @@ def test_every_method_is_planned_by_name_and_by_label():
 def test_a_method_that_cannot_be_had_is_named(entry, line):
     (said,) = refused([entry])
     assert said.startswith(line)
+
+
+def test_scores_from_elsewhere_are_of_a_file_or_of_what_a_source_keeps(tmp_path):
+    file = tmp_path / "scores.csv"
+    file.write_text("id,score\n")
+    entries = [
+        {"mine": {"method": "external", "path": str(file)}},
+        {"kept": {"method": "external", "column": "quality"}},
+    ]
+    plan = plan_of([*entries, {"low": {"method": "bottom", "of": "external"}}], data=SCORED)
+    mine, kept, low = plan.methods.values()
+    assert (mine.file, kept.file) == (str(file), None)
+    assert [one.columns["score"] for one in (mine, kept, low)] == [
+        Column("external", "score"),
+        Column("pool", "score:quality"),
+        Column("pool", "score:score"),
+    ]
+    assert passes_of(plan.columns) == [("tokens", "selector")]
+    files = files_of(mine.columns.values(), "results/x", 0, 2, [], external=mine.file)
+    assert files == {"external/selector": str(file)}
+    assert (mine.reject, plan_of([{"external": {"reject": None}}], data=SCORED).methods["external"].reject) == (
+        0.5,
+        None,
+    )
+    (said,) = refused([{"q": {"method": "external", "column": "qualty"}}], data=SCORED)
+    assert said.startswith(
+        "methods: q reads the score qualty of the rows, which no source keeps: name it in `scores` of"
+    )
+    (said,) = refused([{"external": {"path": "nowhere.csv"}}])
+    assert said.startswith("methods.external: path: nowhere.csv is not a file")
+    (said,) = refused([{"external": {"path": str(tmp_path / "config.yaml")}}])
+    assert "path: " in said
+    (tmp_path / "scores.tsv").write_text("")
+    (said,) = refused([{"external": {"path": str(tmp_path / "scores.tsv")}}])
+    assert said.startswith("methods.external: path: string should match pattern")
+    with pytest.raises(
+        ConfigError, match=r"scores: are kept of the pool, by data.sources; of a target, name the keys in i"
+    ):
+        plan_of(["random"], targets=[TARGETS[0] | {"scores": ["quality"]}])
+
+
+def test_a_reward_model_is_read_where_a_method_asks_for_it():
+    assert not plan_of(["random"], reward={"model": "owner/reward"}).rewards
+    several = ["reward", {"safe": {"method": "reward", "label": "safe"}}, {"first": {"method": "reward", "label": 0}}]
+    plan = plan_of(several, reward={"model": "owner/reward"})
+    assert plan.rewards
+    assert passes_of(plan.columns) == [("reward", "reward"), ("tokens", "selector")]  # one reading for all labels
+    assert plan.methods["first"].parameters.model_dump() == {"label": 0}
+    files = files_of([Column("reward", "scores", "reward")], "results/x", 0, 2, [])
+    assert files == {"reward/reward": "results/x/passes/reward/reward.parquet"}
+    (said,) = refused(["reward"])
+    assert said.startswith("reward.model: null is no reward model, but reward reads one; name a directory or a model")
+    with pytest.raises(ConfigError, match=r"reward.model: ./nowhere is neither a directory nor a name on the hub"):
+        plan_of(["reward"], reward={"model": "./nowhere"})
 
 
 def test_all_mistakes_are_listed():

@@ -37,6 +37,13 @@ def test_only_code_that_the_stage_reaches_changes_its_digest(tmp_path, monkeypat
     assert written(tmp_path, monkeypatch, deep="def f(x):\n    return -x\n") != before
 
 
+def test_what_has_no_effect_counts_where_it_is_named(tmp_path, monkeypatch):
+    written(tmp_path, monkeypatch, **BASE)
+    alone, named = provenance.digest("stages.score"), provenance.digest("stages.score", "config")
+    assert written(tmp_path, monkeypatch, config="LIMIT = 2\n") == alone
+    assert provenance.digest("stages.score", "config") != named != alone
+
+
 def test_the_real_stages_are_told_apart():
     stages = ("prepare", "score", "train_adapter", "report")
     assert len({provenance.digest(f"stages.{stage}") for stage in stages}) == len(stages)

@@ -169,6 +169,12 @@ class Select(Section):
         return [f"{kind}-{int(value) if value.is_integer() else repr(value)}" for kind, value in values]
 
 
+class Reward(Section):
+    """What the method `reward` reads: a sequence classifier, such as a reward model or a classifier of quality."""
+
+    model: str | None = Field(description="a local directory, or a name on the hub; null where no method reads it")
+
+
 class Target(Section):
     """The model that is tuned on the selection."""
 
@@ -293,6 +299,7 @@ class Config(Section):
     selector: Selector
     warmup: Warmup
     gradients: Gradients
+    reward: Reward
     select: Select
     target: Target
     train: Train

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moesift.fields import Count, License, Name, Section, WheelTask
+from moesift.fields import Count, License, Name, Section, Unique, WheelTask
 
 
 class Source(Section):
@@ -26,6 +26,9 @@ class Source(Section):
         "auto", description="format of its rows; `auto` detects it by their columns"
     )
     ignore: list[str] = Field([], description="keys of rows and turns to drop, where they would reject a row")
+    scores: Annotated[list[str], Unique] = Field(
+        [], description="keys of rows with a number that is kept as a score, for the method `external`"
+    )
     limit: Count | None = Field(None, description="rows to take, sampled by `data.seed`; null takes all")
     # No result depends on it: only the cards are given it, so a change reruns nothing else.
     license: License | None = Field(
@@ -73,3 +76,9 @@ class TargetTask(Source):
     def origins(self) -> tuple[str, ...]:
         """The keys that say where it comes from, of which one is given."""
         return ("wheel", "path", "hub", "task")
+
+    @model_validator(mode="after")
+    def _without_scores(self) -> Self:
+        if self.scores:
+            raise ValueError("scores: are kept of the pool, by data.sources; of a target, name the keys in ignore")
+        return self

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from moesift.config import EMBEDDED, SMOLLM2, Config, MethodEntry
 from moesift.fields import ConfigError, Section
 from moesift.methods import METHODS, N_TOKENS, Column, Method, parameters_of
-from moesift.passes.columns import NEED_ROUTERS, POOL, WARMUP
+from moesift.passes.columns import BROUGHT, EXTERNAL, NEED_ROUTERS, POOL, UNREAD, WARMUP
 
 USAGE = Column("routing", "expert_usage", "warmed")  # read by `select.diversity`
 TARGET_TOKENS = Column("tokens", "n_tokens", "target")  # read by budgets in tokens
@@ -34,6 +34,11 @@ class Chosen(NamedTuple):
     def query_columns(self) -> dict[str, Column]:
         """The columns of the queries that it reads, by argument."""
         return dict(self.method.query_columns(self.parameters))
+
+    @property
+    def file(self) -> str | None:
+        """The file of scores that it reads, if it reads one."""
+        return getattr(self.parameters, "path", None)
 
     @property
     def modules(self) -> list[str]:
@@ -62,6 +67,11 @@ class Plan(NamedTuple):
     def warmed(self) -> bool:
         """Whether the routers are trained."""
         return any(column.state in ("warmed", "on_target") for column in self.columns)
+
+    @property
+    def rewards(self) -> bool:
+        """Whether a sequence classifier reads the pool."""
+        return any(column.state == "reward" for column in self.columns)
 
     @property
     def tunes_selector(self) -> bool:
@@ -115,11 +125,17 @@ def no_routers(model: str, routed: Sequence[str]) -> str:
 
 def passes_of(columns: Iterable[Column]) -> list[tuple[str, str]]:
     """Return the passes that columns come from, sorted, each as its name and the state of the model that reads."""
-    return sorted({(column.pass_name, column.state) for column in columns if column.pass_name not in (POOL, WARMUP)})
+    return sorted({(column.pass_name, column.state) for column in columns if column.pass_name not in UNREAD})
 
 
 def files_of(
-    columns: Iterable[Column], results: str, seed: int | str, epochs: int, targets: Sequence[str], of: str | None = None
+    columns: Iterable[Column],
+    results: str,
+    seed: int | str,
+    epochs: int,
+    targets: Sequence[str],
+    of: str | None = None,
+    external: str | None = None,
 ) -> dict[str, str | list[str]]:
     """Return the parquet file of each pass that columns come from, by `{pass}/{state}`: where the passes are stored.
 
@@ -131,10 +147,11 @@ def files_of(
         epochs: of the warm-up.
         targets: their names.
         of: the target whose queries were read; None is the pool.
+        external: the file of scores that a method names.
     """
     folder = results if of is None else f"{results}/targets/{of}"
     pool = f"{results}/data/pool.parquet" if of is None else f"{folder}/queries.parquet"
-    own = {POOL: pool, WARMUP: f"{results}/warmup/seed-{seed}/examples.parquet"}
+    own = {POOL: pool, WARMUP: f"{results}/warmup/seed-{seed}/examples.parquet", EXTERNAL: external}
 
     def file(pass_name: str, state: str) -> str:
         return own.get(pass_name) or f"{folder}/passes/{state}/{pass_name}.parquet"
@@ -194,7 +211,14 @@ def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
                 f"select.ratio: {largest:g} of the pool is more than the {max(left, 0):g} that {asked} leaves for "
                 f"{', '.join(labels)}; keep less, drop less, or rank with `reject: null`"
             )
+    kept = {name for source in config.data.sources for name in source.scores}
     for label, chosen in methods.items():
+        brought = [column.name for column in chosen.columns.values() if column.name.startswith(BROUGHT)]
+        if lacking := [name for name in (one.removeprefix(BROUGHT) for one in brought) if name not in kept]:
+            problems.append(
+                f"methods: {label} reads the score {', '.join(lacking)} of the rows, which no source keeps: name it in "
+                "`scores` of a source, or name a file of scores, external: {path: scores.parquet}"
+            )
         passes = {(column.pass_name, column.state) for column in chosen.columns.values()}
         if ("likelihood", "warmed") in passes and config.warmup.objective == "contrastive":
             problems.append(
@@ -206,6 +230,11 @@ def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
             problems.append(
                 f"methods: {label} reads the gradients of {', '.join(sorted(late))}, but gradients.train.epochs is "
                 f"{epochs}: train more epochs, or name earlier ones in its parameters"
+            )
+        if ("reward", "reward") in passes and config.reward.model in (None, EMBEDDED, SMOLLM2):
+            problems.append(
+                f"reward.model: {config.reward.model or 'null'} is no reward model, but {label} reads one; name a "
+                f"directory or a model on the hub, or remove {label}"
             )
         if (WARMUP, "warmed") in passes and config.warmup.examples is None:
             problems.append(

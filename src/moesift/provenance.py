@@ -19,11 +19,13 @@ from moesift.gpus import devices
 PACKAGE = Path(__file__).parent
 
 # Configuration reaches a stage as flags; a column comes with the code of its pass, a declaration with that of its
-# method. The others word errors, write files atomically, hand out GPUs, show progress or record what was done.
+# method. The others word errors, write files atomically, hand out GPUs, show progress, record what was done or say what
+# is odd about it. One that is named itself counts.
 WITHOUT_EFFECT = {
     *("moesift", "moesift.config", "moesift.errors", "moesift.fields", "moesift.files", "moesift.flags"),
     *("moesift.gpus", "moesift.live", "moesift.progress", "moesift.provenance", "moesift.validation"),
     "moesift.training.accelerate_file",
+    "moesift.report.health",
     *("moesift.passes.columns", "moesift.methods", "moesift.methods.declaration"),
 }
 
@@ -50,10 +52,11 @@ def digest(*modules: str) -> str:
     Comments, docstrings and blank lines do not count: a better comment retrains nothing; nor does the version of
     Python. As a param of a Snakemake rule it reruns the stage when its code changes, and only then.
     """
-    pending, seen = [f"moesift.{module}" for module in modules], dict[str, str]()
+    named = [f"moesift.{module}" for module in modules]
+    pending, seen = list(named), dict[str, str]()
     while pending:
         name = pending.pop()
-        if name in seen or name in WITHOUT_EFFECT:
+        if name in seen or (name in WITHOUT_EFFECT and name not in named):
             continue
         seen[name], imported = _parsed(_file(name).read_text())
         pending += [module for module in imported if _file(module).is_file()]

@@ -11,7 +11,7 @@ import yaml
 
 from moesift.config import Config
 from moesift.methods import METHODS, Method
-from moesift.passes.columns import POOL, WARMUP
+from moesift.passes.columns import UNREAD
 
 OPENING = """# Configuration
 
@@ -86,7 +86,7 @@ def _type(field: Mapping[str, Any]) -> str:
 def _method(declared: Method) -> str:
     parameters = declared.parameters()
     passes = {(column.pass_name, column.state) for column in declared.columns(parameters).values()}
-    reads = ", ".join(name if name in (POOL, WARMUP) else f"{name} ({state})" for name, state in sorted(passes))
+    reads = ", ".join(name if name in UNREAD else f"{name} ({state})" for name, state in sorted(passes))
     given = ", ".join(f"`{name}: {json.dumps(value)}`" for name, value in parameters)
     cells = (f"`{declared.name}`", declared.caption, reads, given, declared.source)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

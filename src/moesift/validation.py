@@ -29,8 +29,12 @@ def validated(raw: Mapping[str, Any]) -> Config:
         raise ConfigError("\n".join(_line(detail) for detail in error.errors())) from None
     missing = [
         f"{key}: {model} {reason}"
-        for key, model in (("selector.model", config.selector.model), ("target.model", config.target.model))
-        if (reason := _unusable(model))
+        for key, model in (
+            ("selector.model", config.selector.model),
+            ("target.model", config.target.model),
+            ("reward.model", config.reward.model),
+        )
+        if model is not None and (reason := _unusable(model))
     ]
     if missing:
         raise ConfigError("\n".join(missing))

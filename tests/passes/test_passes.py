@@ -12,7 +12,7 @@ from moesift.models.batches import collate
 from moesift.models.chat import encode
 from moesift.models.routers import TrashCan
 from moesift.passes import gates, likelihood, representation, representation_middle, router_logits, routing
-from moesift.passes.columns import NEED_ROUTERS, PASSES, POOL, WARMUP
+from moesift.passes.columns import NEED_ROUTERS, PASSES, UNREAD
 from moesift.passes.reader import Reader
 
 
@@ -32,7 +32,7 @@ def numbers(values):
     return torch.tensor([np.hstack(row).tolist() for row in rows])
 
 
-@pytest.mark.parametrize("name", sorted(set(PASSES) - {POOL, WARMUP, "gradients"}))  # these need a checkpoint
+@pytest.mark.parametrize("name", sorted({*PASSES} - {*UNREAD, "gradients", "reward"}))  # of a checkpoint, a classifier
 def test_a_pass_gives_the_columns_that_are_declared(name, reader, conversations):
     examples = encode(conversations, reader.tokenizer, 60)
     values = importlib.import_module(f"moesift.passes.{name}").read(reader, examples, 100)

@@ -48,6 +48,19 @@ def test_of_several_targets_each_has_its_figure_and_what_it_took(tmp_path):
     assert 'id="figure-targets"' not in one
 
 
+def test_scores_that_are_odd_are_named_with_the_reason(tmp_path):
+    page = (made(tmp_path / "a", methods=METHODS, targets=("a",)) / "page.html").read_text()
+    odd = re.search(r"<h2>Scores to look at twice</h2>.*?</table>", page, re.S)[0]
+    (row,) = [re.findall(r"<bdi>(.*?)</bdi>", row) for row in re.findall(r"<tr>(.*?)</tr>", odd)][1:]
+    assert row[0] == "rds"
+    assert row[1].startswith(
+        "It is nearly the length of the response, shortest first (rank correlation -1.00): compare"
+    )
+    sound = (made(tmp_path / "b", methods=("router", "random")) / "page.html").read_text()
+    assert "Scores to look at twice" not in sound
+    assert "What the scores are like" in sound
+
+
 def test_what_is_not_there_is_not_shown(tmp_path):
     one = (made(tmp_path / "a", corrupted=False, methods=["router"]) / "page.html").read_text()
     assert "Nothing was selected at random" in one

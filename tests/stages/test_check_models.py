@@ -1,19 +1,22 @@
 import json
 
 import pytest
+import torch
 from given.models import random_model
 from safetensors.torch import save_file
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from moesift import config
 from moesift.errors import UserError
 from moesift.stages import check_models
 
 
-def checked(folder, selector="embedded", routed=("router",), upcycled=False, target="embedded", lora=("q_proj",)):
+def checked(
+    folder, selector="embedded", routed=("router",), upcycled=False, target="embedded", lora=("q_proj",), reward=None
+):
     train = config.Train.model_construct(lora_targets=list(lora), lora_dropout=0.0)
     out = folder / "models.json"
-    more = {"trainings": {}, "gpus": [], "tasks": [], "data": "hub"}
+    more = {"trainings": {}, "gpus": [], "tasks": [], "data": "hub", "reward": reward}
     check_models.main(str(selector), str(target), upcycled, list(routed), train, out=out, **more)
     return json.loads(out.read_text())["selector"]
 
@@ -51,6 +54,19 @@ def test_a_dense_selector_is_refused_by_the_names_of_what_needs_routers(tmp_path
 def test_a_moe_is_not_upcycled(tmp_path, moe):
     with pytest.raises(UserError, match=r"selector.upcycle: .*moe has routers already"):
         checked(tmp_path, moe, upcycled=True)
+
+
+def test_a_reward_model_is_looked_at_where_one_is_read(tmp_path, tokenizer, moe):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForSequenceClassification(LlamaConfig(vocab_size=320, num_labels=3, **shape))
+    model.save_pretrained(tmp_path / "reward")
+    tokenizer.save_pretrained(tmp_path / "reward")
+    checked(tmp_path, reward=str(tmp_path / "reward"))
+    found = json.loads((tmp_path / "models.json").read_text())["reward"]
+    assert (found["architecture"], found["labels"]) == ("llama", 3)
+    with pytest.raises(UserError, match=r"reward.model: .*moe is OlmoeForCausalLM, and should be a reward model"):
+        checked(tmp_path, reward=str(moe))
 
 
 @pytest.mark.parametrize("target", ["embedded", "smollm2", "dense"])

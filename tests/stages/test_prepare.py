@@ -67,6 +67,34 @@ def test_every_row_is_accounted_for_and_the_files_repeat_to_the_byte(tmp_path, w
     assert all(line.isprintable() for line in printed)
 
 
+def test_scores_of_rows_are_columns_of_the_pool(tmp_path):
+    """As in sets with a quality in each row; a row whose score is no number is rejected, one without is kept."""
+    rows = [{"instruction": f"do {n}", "output": f"done with {n}", "quality": n / 2, "label": 0} for n in range(6)]
+    rows += [{"instruction": "do a", "output": "b"}, {"instruction": "do c", "output": "d", "quality": "high"}]
+    (tmp_path / "own.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (tmp_path / "other.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"{n}?", "completion": f"{n}"}) for n in "ab")
+    )
+    own = {"name": "own", "path": str(tmp_path / "own.jsonl"), "scores": ["quality", "label"]}
+    data = {"sources": [own, {"name": "other", "path": str(tmp_path / "other.jsonl")}], "heldout": 1, "corrupt": 0}
+    data |= {"corruptions": [], "seed": 0}
+    files = {name: tmp_path / f"{name}.parquet" for name in NAMES}
+    words = ["--data", json.dumps(data), *(word for name, path in files.items() for word in (f"--{name}", str(path)))]
+    prepare.main(**flags.parsed(prepare.main, words))
+    pool, heldout, rejected = (pl.read_parquet(path) for path in files.values())
+    assert pool.columns == [*COLUMNS, "score:quality", "score:label"]
+    assert heldout.columns == COLUMNS
+    found = {
+        (source, row): scores for source, row, *scores in pool.select("source", "source_index", r"^score:.*$").rows()
+    }
+    expected = {("own", n): [n / 2, 0.0] for n in range(6)} | {("own", 6): [None, None]}
+    expected |= {("other", n): [None, None] for n in range(2)}
+    assert len(found) == len(expected) - 1
+    assert found.items() <= expected.items()
+    reason = "quality is 'high', and `scores` takes a finite number, or null for none"
+    assert rejected.select("source", "row", "reason").rows() == [("own", 7, reason)]
+
+
 def test_a_users_error_is_one_message_and_exit_code_1(tmp_path, words):
     command = [sys.executable, "-m", "moesift.stages.prepare", *words("out", heldout=24)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -34,7 +34,7 @@ def test_the_tables_have_method_budget_ratio_seed_and_outcome_as_columns(small):
 def test_results_json_has_the_rows_of_every_table(small):
     numbers, folder = small
     names = {path.stem for path in (folder / "tables").iterdir()}
-    assert names == {"outcomes", "summary", "differences", "runs", "auroc", "costs", "kept"}
+    assert names == {"outcomes", "summary", "differences", "runs", "auroc", "costs", "health", "kept"}
     for name in names:
         assert len(numbers[name]) == pl.read_parquet(folder / f"tables/{name}.parquet").height > 0
 
@@ -67,6 +67,18 @@ def test_the_difference_is_paired_by_question_too(small):
     router = rows["router", "mmlu"]  # of each task the router alone answers one question of two
     assert {router["low_questions"], router["high_questions"]} == {0.0, 1.0}
     assert rows["router", "heldout"]["high_questions"] < 0
+
+
+def test_how_sound_the_scores_are_is_a_row_of_each_method_that_measures(small, targeted):
+    """Of 20 examples, of which the longest comes last; the router has no score for one, which is too few to look at."""
+    rows = small[0]["health"]
+    assert [(row["method"], row["seed"]) for row in rows] == [("router", 0), ("router", 7)]
+    expected = {"examples": 20, "missing": pytest.approx(0.05), "distinct": 19, "length": None, "source": None}
+    assert rows[0] == {"method": "router", "seed": 0, **expected, "reason": "too long", "finding": None}
+    found = {row["method"]: row for row in targeted[0]["health"]}
+    assert (found["rds"]["length"], found["rds"]["source"]) == (pytest.approx(-1), pytest.approx(1))
+    assert found["rds"]["finding"].startswith("It is nearly the length of the response, shortest first (rank corr")
+    assert " It is nearly the source, which explains 100% of what it could" in found["rds"]["finding"]
 
 
 def test_a_run_that_diverged_is_listed_and_gets_no_verdict(tmp_path):

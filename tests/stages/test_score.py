@@ -5,7 +5,9 @@ import polars as pl
 import pytest
 
 from moesift.errors import UserError
+from moesift.methods.external import NOT_GIVEN
 from moesift.methods.likelihood import NO_HELP
+from moesift.methods.reward import NO_TOKENS
 from moesift.methods.routers import TRAINED_ON
 from moesift.methods.typicality import LEAST, typical_inputs
 from moesift.select.table import NO_RESPONSE
@@ -85,6 +87,33 @@ def test_methods_without_a_model(tmp_path):
     assert found["c"] == (None, NO_RESPONSE)
     assert found["a"][0] != found["b"][0]
     assert found != scored(tmp_path, "random", seed=4)
+
+
+def test_scores_from_elsewhere(tmp_path):
+    """Of a file that has no score for an example, and of a column that the rows of the sources bring."""
+    (tmp_path / "mine.csv").write_text("source,row,perplexity,id\nx,0,3.5,b\nx,1,9,c\n")
+    pool = {"source": ["s"] * 3, "source_index": [4, 5, 6], "score:quality": [None, 2.0, 3.0]}
+    pl.DataFrame({"id": IDS, **pool}).write_parquet(tmp_path / "pool.parquet")
+    scored(tmp_path, "random")  # which writes the passes
+    files = {"pool/selector": tmp_path / "pool.parquet", "tokens/selector": tmp_path / "tokens-selector.parquet"}
+    for parameters, file, expected in (
+        ({"path": str(tmp_path / "mine.csv"), "column": "perplexity", "better": "lower"}, tmp_path / "mine.csv", -3.5),
+        ({"column": "quality"}, None, 2.0),
+    ):
+        given = {name: str(path) for name, path in (files | ({"external/selector": file} if file else {})).items()}
+        out = tmp_path / "external.parquet"
+        score_of = {"method": "external", "parameters": json.dumps(parameters), "files": json.dumps(given)}
+        score.main(**score_of, out=out, seed=0)
+        found = {row["id"]: (row["score"], row["reason"]) for row in pl.read_parquet(out).iter_rows(named=True)}
+        assert found == {"b": (expected, None), "a": (None, NOT_GIVEN), "c": (None, NO_RESPONSE)}
+
+
+def test_a_reward_is_that_of_a_label(tmp_path):
+    """The last example has a response for the selector, and none for the reward model."""
+    scores = pl.Series([[-0.1, -2.3], [-1.2, -0.4], None], dtype=pl.List(pl.Float32))
+    passes = {"reward/reward": {"scores": scores, "labels": ['["good", "bad"]'] * 2 + [None]}}
+    found = scored(tmp_path, "reward", tokens=[2, 4, 3], parameters={"label": "good"}, **passes)
+    assert found == {"a": (pytest.approx(-0.1), None), "b": (pytest.approx(-1.2), None), "c": (None, NO_TOKENS)}
 
 
 def test_a_pass_of_another_pool_is_refused(tmp_path):

@@ -2,8 +2,12 @@
 
 import re
 
+import polars as pl
 import pytest
 import yaml
+from transformers import LlamaConfig, LlamaForSequenceClassification
+
+from moesift.models.loading import load_tokenizer
 
 SELECTED = {"select_run": 1, "train_adapter": 1, "evaluate_run": 1, "cards": 1, "report": 1}  # what one selection makes
 
@@ -57,6 +61,49 @@ def test_another_method_reads_only_what_no_other_has(finished):
         "select_run": 4,
         "select": 1,
     }
+
+
+def test_a_changed_file_of_scores_scores_again(finished):
+    file = finished.folder / "mine.csv"
+    pool = pl.read_parquet(finished.folder / "results/tiny/data/pool.parquet", columns=["id"])
+    pool.with_columns(score=pl.int_range(pl.len())).write_csv(file)
+    changed = finished.configured("external", methods=[{"mine": {"method": "external", "path": "mine.csv"}}])
+    finished.snakemake("score", "--cores", "1", "--configfile", changed)
+    scores = pl.read_parquet(finished.folder / "results/tiny/scores/mine/seed-0.parquet").drop_nulls("score")
+    assert scores.height > 0.9 * pool.height  # all but those without a response
+    assert scores["score"].to_list() == pl.Series(pool["id"].index_of(id) for id in scores["id"]).to_list()
+    assert "score_method" not in finished.planned("score", "--configfile", changed)
+    file.write_text(file.read_text().replace(",3\n", ",300\n"))
+    assert finished.planned("score", "--configfile", changed) == {"score_method": 1, "score": 1}
+
+
+def test_a_reward_model_reads_the_pool_once_for_all_of_its_labels(finished):
+    folder = finished.folder / "reward model"
+    tokenizer = load_tokenizer(str(finished.folder / "results/tiny/embedded/tokenizer"))
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    names = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
+    LlamaForSequenceClassification(LlamaConfig(vocab_size=len(tokenizer), **shape, **names)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    methods = [{"good": {"method": "reward", "label": "good"}}, {"bad": {"method": "reward", "label": 0}}]
+    changed = finished.configured("reward", methods=methods, reward={"model": "reward model"})
+    asked = ("score", "--configfile", changed)
+    assert finished.planned(*asked) == {
+        "check_models": 1,
+        "run_pass": 2,
+        "merge_pass": 1,
+        "score_method": 2,
+        "score": 1,
+    }
+    finished.snakemake(*asked, "--cores", "2")
+    good, bad = (
+        pl.read_parquet(finished.folder / f"results/tiny/scores/{name}/seed-0.parquet") for name in ("good", "bad")
+    )
+    both = good.join(bad, on="id").drop_nulls("score")
+    assert both.height > 50
+    assert (both["score"].exp() + both["score_right"].exp()).to_list() == pytest.approx([1.0] * both.height, abs=1e-6)
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(settings.read_text() + "\n")  # a changed file of the model reads the pool again
+    assert finished.planned(*asked)["run_pass"] == 2
 
 
 def test_the_plan_does_not_depend_on_what_lies_in_results(checkout):

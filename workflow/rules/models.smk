@@ -4,6 +4,7 @@
 # `ancient` input that is made anew hides from Snakemake whatever else has changed for the jobs that read it.
 MODELS_CHECKED = f"{RESULTS}/models.json"
 NAMED = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}
+NAMED |= {"reward": CONFIG.reward.model} if PLAN.rewards else {}
 
 
 def as_named(role):

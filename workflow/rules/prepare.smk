@@ -24,6 +24,7 @@ rule check_models:
     params:
         selector=CONFIG.selector.model,
         target=CONFIG.target.model,
+        reward=f"--reward {shlex.quote(CONFIG.reward.model)}" if PLAN.rewards else "",
         upcycled="--upcycled" if CONFIG.selector.upcycle else "",
         needs_routers=bool(PLAN.routed),
         watched=lambda wildcards: [watched(role) for role in NAMED],
@@ -34,7 +35,7 @@ rule check_models:
         code=digest("stages.check_models"),
     shell:
         "{PYTHON} -m moesift.stages.check_models --selector {params.selector:q} --target {params.target:q} --out {output}"
-        " {params.upcycled} --routed {resources.routed} --train {params.train:q} --trainings {params.trainings:q}"
+        " {params.reward} {params.upcycled} --routed {resources.routed} --train {params.train:q} --trainings {params.trainings:q}"
         " --gpus {resources.asked} --tasks {params.tasks} --data {params.data:q} > {log} 2>&1"
 
 

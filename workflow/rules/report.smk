@@ -40,7 +40,7 @@ rule report:
         benchmarks=f"{RESULTS}/benchmarks",
         # A function, because {seed} in it is no wildcard.
         methods=lambda _: json.dumps([describe(chosen, CONFIG.warmup.epochs) for chosen in PLAN.methods.values()]),
-        code=digest("stages.report"),
+        code=digest("stages.report", "report.health"),
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"

@@ -8,7 +8,7 @@ def files_read(wildcards, of=None):
     chosen = PLAN.methods[wildcards.method]
     columns = {*chosen.columns.values(), N_TOKENS} if of is None else set(chosen.query_columns.values())
     columns = {*columns, Column(POOL, "source")}
-    return files_of(columns, RESULTS, wildcards.seed, CONFIG.warmup.epochs, chosen.targets, of)
+    return files_of(columns, RESULTS, wildcards.seed, CONFIG.warmup.epochs, chosen.targets, of, chosen.file)
 
 
 def queries_read(wildcards):

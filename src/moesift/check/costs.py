@@ -7,7 +7,8 @@ Memory of one GPU: the weights. Training adds 16 bytes per trained parameter (in
 two moments) and, for each token of `micro_batch` examples of `max_length`, the activations that its backward pass
 needs. Batches of scoring are not counted, since they are halved until they fit.
 
-Not counted either: padding, attention's part that grows with length, the start of jobs, answers that lm-eval generates.
+Not counted either: padding, attention's part that grows with length, the start of jobs, answers that lm-eval generates,
+and what `reward.model` reads.
 """
 
 from collections import Counter
@@ -92,6 +93,8 @@ def costs(
         operations = 2 * forward(selector, head=True)
         rows.append(Cost("warm up", f"LoRA, {train.epochs} epochs", seeds, tokens, operations, memory))
     for name, state in passes_of(plan.columns):
+        if state == "reward":
+            continue
         shape, each = (target, pool.target_tokens) if state == "target" else (selector, pool.selector_tokens)
         times, head = FORWARDS.get(name, (1, True))
         operations = times * forward(shape, head)
@@ -157,7 +160,7 @@ def router_parameters(config: Config, selector: Shape) -> tuple[int, int]:
 
 def readings(state: str, config: Config) -> int:
     """Return by how many models of a state the pool is read."""
-    if state in ("selector", "target"):
+    if state in ("selector", "target", "reward"):
         return 1
     return len(config.seeds) * (len(config.targets) if state == "on_target" else 1)
 

@@ -63,7 +63,8 @@ def sample(source: Source) -> Sample:
         UserError: the source cannot be read, or none of its rows can be used.
     """
     rows, height = sample_source(source, ROWS, default_cache())
-    examples, rejected = to_examples({source.name: rows}, {source.name: source.format}, {source.name: source.ignore})
+    name = source.name
+    examples, rejected = to_examples({name: rows}, {name: source.format}, {name: source.ignore}, {name: source.scores})
     return Sample(source, examples, rejected["reason"].to_list(), height)
 
 

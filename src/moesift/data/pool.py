@@ -17,6 +17,7 @@ from moesift.data.formats import Message, to_messages
 from moesift.data.groups import linked_groups
 from moesift.data.keys import Rejected
 from moesift.data.rows import Row
+from moesift.data.scores import brought, schema_of
 from moesift.errors import UserError
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
@@ -43,33 +44,44 @@ PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+)\b"  # ids and numbers, in which reasons of
 
 
 def to_examples(
-    rows: Mapping[str, Iterable[Row]], formats: Mapping[str, str], ignored: Mapping[str, Sequence[str]] | None = None
+    rows: Mapping[str, Iterable[Row]],
+    formats: Mapping[str, str],
+    ignored: Mapping[str, Sequence[str]] | None = None,
+    scores: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the examples (columns of EXAMPLE) and the rejected rows (columns of REJECTED), in the order of the rows.
+
+    Examples also have a column for each score that rows bring, see `moesift.data.scores`.
 
     Args:
         rows: of each source, read a block at a time.
         formats: of each source.
         ignored: keys of each source that are not looked at.
+        scores: keys of each source that hold scores.
 
     Raises:
         UserError: no row became an example.
     """
-    blocks, rejected = [pl.DataFrame(schema=EXAMPLE)], []
+    schema = EXAMPLE | schema_of(scores or {})
+    blocks, rejected = [pl.DataFrame(schema=schema)], []
     for source, of_source in rows.items():
         remaining, ignore = iter(of_source), (ignored or {}).get(source, ())
+        names = (scores or {}).get(source, ())
         while block := list(itertools.islice(remaining, BLOCK)):
             accepted = []
             for row in block:
                 try:
                     if row.reason is not None:
                         raise Rejected(row.reason)
-                    messages = to_messages(row.content, formats[source], ignore)
+                    own = brought(row.content, names)
+                    content = {key: value for key, value in row.content.items() if key not in names}
+                    messages = to_messages(content, formats[source], ignore)
                 except Rejected as reason:
                     rejected.append((source, row.index, _printable(str(reason))))
                 else:
-                    accepted.append((source, row.index, messages, list(row.choices), CLEAN, None, True))
-            blocks.append(pl.DataFrame(accepted, schema=EXAMPLE, orient="row"))
+                    example = (source, row.index, messages, list(row.choices), CLEAN, None, True)
+                    accepted.append(dict(zip(EXAMPLE, example, strict=True)) | own)
+            blocks.append(pl.DataFrame(accepted, schema=schema, orient="row"))
     examples = pl.concat(blocks)
     if examples.is_empty():
         counts = [f"{count} x {reason}" for reason, count in frequent_reasons([reason for *_, reason in rejected], 3)]

@@ -41,12 +41,13 @@ import numpy as np
 from pydantic import ValidationError, create_model
 
 from moesift.fields import ConfigError, Section
-from moesift.passes.columns import PASSES, POOL
+from moesift.passes.columns import BROUGHT, PASSES, POOL
 
 # `selector` and `target` are the models as they came, `untrained` and `warmed` the selector with trash-can experts
 # before the warm-up and after its last epoch, `on_target` after one on the queries of a target instead of the pool (of
-# each target one: a column has a number for each), and `lora-1` the selector with the first LoRA checkpoint.
-State = Literal["selector", "target", "untrained", "warmed", "on_target"] | str
+# each target one: a column has a number for each), and `lora-1` the selector with the first LoRA checkpoint. `reward`
+# is the sequence classifier of the section `reward`.
+State = Literal["selector", "target", "reward", "untrained", "warmed", "on_target"] | str
 Scores = np.ndarray | tuple[np.ndarray, Mapping[str, np.ndarray]]
 Block = Mapping[str, Any]  # what a targeted method reads, of some examples of the pool or of all queries
 Blocks = Iterable[Block]
@@ -55,7 +56,10 @@ Aggregate = Literal["round_robin", "max", "mean"]
 
 @dataclass(frozen=True, order=True)
 class Column:
-    """A column of a pass, read by one state of a model; of the pass `pool` a column of the pool itself."""
+    """A column of a pass, read by one state of a model; of the pass `pool` a column of the pool itself.
+
+    The pool has one more for each of the `scores` of its sources, `score:NAME`.
+    """
 
     pass_name: str
     name: str
@@ -63,7 +67,8 @@ class Column:
 
     def __post_init__(self) -> None:
         """Refuse what no pass gives."""
-        if self.name not in PASSES.get(self.pass_name, {}):
+        brought = self.pass_name == POOL and self.name.startswith(BROUGHT)
+        if not brought and self.name not in PASSES.get(self.pass_name, {}):
             raise ValueError(f"{self.pass_name} is no pass with a column {self.name}")
 
 
@@ -94,6 +99,11 @@ class Method:
         """Return the columns of the queries that it reads."""
         columns = self.columns(parameters) if self.targeted else {}
         return {name: column for name, column in columns.items() if column.pass_name == POOL or not self.by_target}
+
+    @property
+    def measures(self) -> bool:
+        """Whether it says more of an example than its length, as neither chance nor the whole pool does."""
+        return self.reads != {"n_tokens": N_TOKENS}
 
     @property
     def needs_seed(self) -> bool:

@@ -3,13 +3,14 @@
 import json
 import os
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -30,6 +31,7 @@ logging.disable_progress_bar()
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # For tests with a Slurm whose GPUs are not real: where it is set, a job with GPUs computes on the CPU.
 FAKE_GPUS = "MOESIFT_FAKE_GPUS"
+CLASSIFIER = "ForSequenceClassification"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 
 
@@ -134,8 +136,10 @@ def require_complete(folder: Path) -> None:
             ) from None
 
 
-def load_tokenizer(model: str) -> PreTrainedTokenizerFast:
+def load_tokenizer(model: str, classifies: bool = False) -> PreTrainedTokenizerFast:
     """Load a tokenizer, and give it a chat template and a padding token if it has none.
+
+    Of an encoder that classifies, the separator is the end of a text, where the tokenizer names no other.
 
     Raises:
         UserError: the tokenizer is missing or cannot be used; the message names the model.
@@ -148,6 +152,8 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerFast:
         raise UserError(f"{model}: needs a fast tokenizer (tokenizer.json), which gives each token's place in the text")
     if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):  # transformers' substitute for a missing file
         raise UserError(f"{model}: its tokenizer has no vocabulary; is tokenizer.json there?")
+    if classifies and tokenizer.eos_token is None:
+        tokenizer.eos_token = tokenizer.sep_token
     return with_template(tokenizer)
 
 
@@ -160,16 +166,50 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         UserError: the model is missing, unreadable or lacks weights; the message names it.
     """
     require_safetensors(model)
-    tokenizer = load_tokenizer(model)
+    return _loaded(model, load_tokenizer(model), AutoModelForCausalLM, "a causal language model")
+
+
+def load_classifier(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Load a sequence classifier, such as a reward model, as `load_model` does.
+
+    Raises:
+        UserError: likewise, or it is of another kind.
+    """
+    require_classifier(load_config(model, "reward.model"), model)
+    require_safetensors(model)
+    tokenizer = load_tokenizer(model, classifies=True)
+    loaded, tokenizer = _loaded(model, tokenizer, AutoModelForSequenceClassification, "a sequence classifier")
+    loaded.config.get_text_config().use_cache = False
+    return loaded, tokenizer
+
+
+def require_classifier(config: PreTrainedConfig, model: str) -> None:
+    """Refuse a model of another kind, to which transformers would give a head with random weights.
+
+    Raises:
+        UserError: names what it is instead.
+    """
+    names = config.architectures or []
+    if not any(name.endswith(CLASSIFIER) for name in names):
+        raise UserError(
+            f"reward.model: {model} is {', '.join(names) or 'of an unknown kind'}, and should be a reward model or a "
+            f"classifier of transformers, whose `architectures` in config.json end in {CLASSIFIER}"
+        )
+
+
+def _loaded(
+    model: str, tokenizer: PreTrainedTokenizerFast, auto: Any, kind: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Load the weights of a model by an auto class of transformers, for `kind` in the message of an error."""
     try:
         loaded, report = cast(
             tuple[PreTrainedModel, dict[str, set[str]]],
-            AutoModelForCausalLM.from_pretrained(
+            auto.from_pretrained(
                 model, dtype="auto", use_safetensors=True, trust_remote_code=False, output_loading_info=True
             ),
         )
     except Exception as error:  # the weights may fit neither the configuration nor the memory
-        raise UserError(f"{model}: cannot be loaded as a causal language model: {_reason(error)}") from error
+        raise UserError(f"{model}: cannot be loaded as {kind}: {_reason(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
         raise UserError(f"{model}: its files lack {len(missing)} of its weights, such as {missing[0]}")
     embedding = next(loaded.get_input_embeddings().parameters())

@@ -6,13 +6,17 @@ token within `data.max_length`, all are null but `n_tokens`, which is 0, and `re
 
 from typing import Any
 
-# What no model reads, and methods may: the pool itself, and which of its examples the warm-up of a seed trains on.
+# What no model reads, and methods may: the pool itself; and which of its examples the warm-up of a seed trains on.
 POOL, WARMUP = "pool", "warmup"
+# A file of scores, which a method names as its `path`; and how the names of scores that rows bring begin in the pool.
+EXTERNAL, BROUGHT = "external", "score:"
+UNREAD = (POOL, WARMUP, EXTERNAL)
 
 # Each column with the name of its type in polars, which takes a third of a second to import.
 PASSES: dict[str, dict[str, str]] = {
     POOL: {"source": "String", "corruption": "String", "messages": "List(Struct)"},
     WARMUP: {"in_warmup": "Boolean"},
+    EXTERNAL: {"score": "Float64"},
     # By the tokenizer alone.
     "tokens": {
         "n_tokens": "Int64",  # response tokens, the end of the turn included
@@ -58,6 +62,11 @@ PASSES: dict[str, dict[str, str]] = {
         "gradient": "List(Float16)",  # of the mean loss per response token over the LoRA matrices, projected
         "adam": "List(Float16)",  # the step that Adam takes for it, projected
         "learning_rate": "Float64",  # mean of the checkpoint's epoch: the same for every example
+    },
+    # By a sequence classifier, read by the state `reward`.
+    "reward": {
+        "scores": "List(Float32)",  # of each label: its log-probability, or its logit where it is the only one
+        "labels": "String",  # their names as a JSON list: the same for every example
     },
 }
 NEED_ROUTERS = ("routing", "gates", "router_logits")

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from moesift.models import checkpoints
 from moesift.models.batches import Batch, per_example
 from moesift.models.chat import Encoded
-from moesift.models.loading import load_model, load_tokenizer
+from moesift.models.loading import load_classifier, load_model, load_tokenizer
 from moesift.models.lora_checkpoints import Checkpoint, load_checkpoint
 from moesift.models.routers import TrashCan
 from moesift.passes.columns import PASSES
@@ -20,7 +20,7 @@ Values = Mapping[str, Sequence[Any]]  # by column, one value an example; what a 
 
 
 class Reader(NamedTuple):
-    """A model as it came, an epoch of the warm-up with its trash-can experts, or a LoRA checkpoint, attached."""
+    """A model as it came, an epoch of the warm-up with its trash-can experts, a LoRA checkpoint, or a classifier."""
 
     tokenizer: PreTrainedTokenizerFast
     model: PreTrainedModel
@@ -42,7 +42,7 @@ def load(
 
     Args:
         model: a directory or a name on the hub.
-        pass_name: `tokens` needs no weights.
+        pass_name: `tokens` needs no weights, `reward` a sequence classifier.
         is_epoch: the directory is an epoch of the warm-up, whose trash-can experts are to be attached.
         adapter: a checkpoint of the model's LoRA warm-up, to be attached.
         dimension: numbers that gradients are projected to.
@@ -52,7 +52,7 @@ def load(
     if is_epoch:
         selector = checkpoints.load(Path(model))
         return Reader(selector.tokenizer, selector.model, selector.trash_can)
-    loaded, tokenizer = load_model(model)
+    loaded, tokenizer = load_classifier(model) if pass_name == "reward" else load_model(model)
     lora = None if adapter is None else load_checkpoint(loaded, adapter)
     return Reader(tokenizer, loaded, None, lora, dimension)
 

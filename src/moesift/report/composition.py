@@ -8,12 +8,24 @@ import polars as pl
 from moesift.data.corruption import CLEAN
 from moesift.report.comparison import RUN
 from moesift.report.detection import length_bins
+from moesift.report.health import findings, health
 
 SOURCES = 10  # the largest ones; what the others keep is counted together
 PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+(?:\.\d+)?)\b"  # ids and numbers, which do not distinguish kinds of reasons
 REASONS = 20  # of a source, a method or a run: the most frequent
 NEAREST = 3  # examples of a target that are shown beside their queries
 SHOWN = 300  # characters of each turn that are shown
+HEALTH = {
+    "method": pl.String,
+    "seed": pl.Int64,
+    "examples": pl.Int64,
+    "missing": pl.Float64,
+    "distinct": pl.Int64,
+    "length": pl.Float64,
+    "source": pl.Float64,
+    "reason": pl.String,
+    "finding": pl.String,
+}
 
 
 def groups(pool: pl.DataFrame, n_tokens: pl.DataFrame) -> pl.DataFrame:
@@ -92,6 +104,19 @@ def nearest(selections: pl.DataFrame, pool: pl.DataFrame, queries: pl.DataFrame)
     texts = pool.filter(pl.col("id").is_in(best["id"].implode())).select("id", text=_text())
     best = best.join(texts, on="id", how="left", validate="m:1", maintain_order="left")
     return best.select("method", "target", "query", "query_text", "id", "source", "text", similarity="score")
+
+
+def health_of_scores(scores: pl.DataFrame) -> pl.DataFrame:
+    """Return how sound the scores (columns method, seed, source, score, n_tokens, reason) of each method and seed are.
+
+    Returns:
+        Columns method, seed, those of `moesift.report.health.Health`, finding (what is odd, null if nothing is).
+    """
+    rows = []
+    for (method, seed), frame in scores.group_by("method", "seed", maintain_order=True):
+        found = health(frame)
+        rows.append((method, seed, *found, " ".join(findings(found)) or None))
+    return pl.DataFrame(rows, schema=HEALTH, orient="row")
 
 
 def _text() -> pl.Expr:

@@ -22,7 +22,7 @@ from moesift import flags
 from moesift.check.costs import Cost, Pool, costs
 from moesift.check.data import Lengths, Sample, length_problems, lengths, sample
 from moesift.check.disk import written
-from moesift.check.models import Outline, outline, require_routers
+from moesift.check.models import Outline, described_reward, outline, require_routers
 from moesift.config import HUB, Config, Task
 from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons
 from moesift.errors import UserError
@@ -99,6 +99,8 @@ def main(
     if "selector" in models:
         has_routers = models["selector"].shape.routed > 0
         problems.attempt(require_routers, config.selector.model, has_routers, False, plan.routed)
+    if plan.rewards and (looked := problems.attempt(described_reward, config.reward.model)):
+        print(f"  reward {config.reward.model}: {looked['architecture']}, labels: {looked['labels']}")
 
     samples = [found for source in config.data.sources if (found := problems.attempt(sample, source))]
     examples = sum(each.size(config.estimate.pool_examples) for each in samples)

@@ -3,9 +3,10 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from moesift import config, flags
-from moesift.check.models import described, require_lora, require_routers
+from moesift.check.models import described, described_reward, require_lora, require_routers
 from moesift.config import HUB
 from moesift.errors import UserError
 from moesift.evaluation.index import unusable
@@ -25,8 +26,9 @@ def main(
     tasks: list[str],
     data: str,
     out: Path,
+    reward: str | None = None,
 ) -> None:
-    """Write what the two models are.
+    """Write what the models are.
 
     Args:
         selector: `embedded`, `smollm2`, a directory or a name on the hub.
@@ -39,6 +41,7 @@ def main(
         tasks: lm-eval's names of tasks and groups.
         data: where their data come from, as `evaluate.data` says.
         out: JSON to write.
+        reward: the sequence classifier that a method reads: a directory or a name on the hub.
     """
     if FAKE_GPUS in os.environ:
         gpus = [0] * len(gpus)
@@ -46,9 +49,14 @@ def main(
         require_usable(file, not number, number, rule != "train_adapter")
     if wrong := unusable(tasks, data == HUB):
         raise UserError("\n".join(wrong.values()))
-    models = {"selector": described("selector.model", selector), "target": described("target.model", target)}
+    models: dict[str, dict[str, Any]] = {
+        "selector": described("selector.model", selector),
+        "target": described("target.model", target),
+    }
     require_routers(selector, bool(models["selector"]["routers"]), upcycled, routed)
     require_lora(target, train.lora_targets, train.lora_dropout)
+    if reward is not None:
+        models["reward"] = described_reward(reward)
     with atomic_write(out) as part:
         part.write_text(json.dumps(models, indent=2) + "\n")
     print(json.dumps(models))

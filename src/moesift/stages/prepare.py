@@ -4,15 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+from polars import selectors
 
 from moesift import config, flags
 from moesift.data.blocks import blocks_of, write_blocks
 from moesift.data.corruption import corrupt
 from moesift.data.pool import COLUMNS, ROW_GROUP, deduplicated, frequent_reasons, split, to_examples, with_content
 from moesift.data.rows import Row
+from moesift.data.scores import require_scores
 from moesift.data.sources import read_source
 from moesift.demo.wheel import default_cache
 from moesift.files import atomic_write
+from moesift.passes.columns import BROUGHT
 
 
 def main(data: config.Data, pool: Path, heldout: Path, rejected: Path) -> None:
@@ -28,8 +31,11 @@ def main(data: config.Data, pool: Path, heldout: Path, rejected: Path) -> None:
     def rows() -> dict[str, Iterator[Row]]:
         return {source.name: read_source(source, data.seed, default_cache()) for source in data.sources}
 
-    formats = {source.name: source.format for source in data.sources}
-    examples, unusable = to_examples(rows(), formats, {source.name: source.ignore for source in data.sources})
+    formats, ignored, scores = (
+        {source.name: getattr(source, key) for source in data.sources} for key in ("format", "ignore", "scores")
+    )
+    examples, unusable = to_examples(rows(), formats, ignored, scores)
+    require_scores(examples, scores)
     read = dict(pl.concat([examples["source"], unusable["source"]]).value_counts().iter_rows())
     examples, duplicates = deduplicated(examples)
     examples, held_out, apart = split(examples, data.heldout, data.seed)
@@ -37,7 +43,8 @@ def main(data: config.Data, pool: Path, heldout: Path, rejected: Path) -> None:
     examples, collisions = deduplicated(corrupt(examples, data.corrupt, data.corruptions, data.seed))
     refused = with_content(pl.concat([unusable, duplicates, apart, collisions]), rows())
 
-    for path, frame in ((pool, examples.select(COLUMNS)), (heldout, held_out.select(COLUMNS)), (rejected, refused)):
+    pooled = examples.select(*COLUMNS, selectors.starts_with(BROUGHT))
+    for path, frame in ((pool, pooled), (heldout, held_out.select(COLUMNS)), (rejected, refused)):
         with atomic_write(path) as part:
             write_blocks(blocks_of(frame, ROW_GROUP), part)
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from moesift import flags
 from moesift.files import atomic_write
+from moesift.methods import METHODS
 from moesift.report import comparison, composition, detection
 from moesift.report.composition import reason_counts
 from moesift.report.costs import costs_of
@@ -74,6 +75,8 @@ def main(
     intervals = comparison.by_question(asked, [*losses, *tasks])
     differences = comparison.against_random(outcomes, described, seeds)
     differences = differences.join(intervals, on=comparison.COMPARED, how="left", maintain_order="left")
+    measure = [method["label"] for method in described if METHODS[method["method"]].measures]
+    measuring, sources = scored.filter(pl.col("method").is_in(measure)), examples.select("id", "source")
     made = {
         "outcomes": outcomes,
         "summary": comparison.over_seeds(outcomes),
@@ -81,6 +84,7 @@ def main(
         "runs": kept_by_run,
         "auroc": detection.aurocs(dict(scored.group_by("method", "seed", maintain_order=True)), examples, n_tokens),
         "costs": costs_of(seconds_of_jobs(benchmarks), described, runs.values()),
+        "health": composition.health_of_scores(measuring.join(sources, on="id", how="left", maintain_order="left")),
         "kept": composition.kept_of_groups(kept, composition.groups(examples, n_tokens)),
     }
     asking = {path.parent.name: pl.read_parquet(path, columns=["id", "messages"]) for path in queries}
