@@ -18,6 +18,7 @@ def main(
     words: int,
     targets: list[flags.Parquet],
     tasks_folder: Path | None = None,
+    ignore: list[str] | None = None,
 ) -> None:
     """Read the pool and every test question, write which examples share words with which questions.
 
@@ -28,6 +29,7 @@ def main(
         targets: parquet of queries and held-out examples, which are taken for questions.
         words: consecutive words that an example and a question have in common.
         tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
+        ignore: JSON list of phrases that are taken out of the questions.
     """
     examples = pl.read_parquet(pool, columns=["id", "messages"])
     questions = read_questions(tasks, tasks_folder)
@@ -36,7 +38,7 @@ def main(
         for source, index, turns in of_target.iter_rows():
             prompt = "\n".join(turn["content"] for turn in turns[:-1])
             questions.append(Question(source, index, prompt, [turns[-1]["content"]]))
-    shared = contaminated(examples["id"].to_list(), texts(examples), questions, words)
+    shared = contaminated(examples["id"].to_list(), texts(examples), questions, words, ignore or ())
     with atomic_write(out) as part:
         shared.write_parquet(part)
     count = shared["id"].n_unique()
