@@ -1,6 +1,7 @@
+import polars as pl
 import pytest
 
-from moesift.data.decontamination import Question, contaminated
+from moesift.data.decontamination import FREQUENT, Question, contaminated, frequent_runs
 from moesift.errors import UserError
 
 METALS = Question(
@@ -119,3 +120,22 @@ def test_a_phrase_is_whole_words_and_has_some():
         assert contaminated(["x"], [text], [question], 8, [phrase]).height == expected, phrase
     with pytest.raises(UserError, match=r"select.decontaminate.ignore: '\?!' has no words"):
         contaminated(["x"], [text], [question], 8, ["five", "?!"])
+
+
+def test_the_most_frequent_runs_are_those_of_most_examples():
+    """A phrase is in four examples of two sources and in both questions; an example counts once, however it matches."""
+    texts = [LETTER, f"{ASKING} {DEED[9:]}", DEED, LETTER, f"{LETTER} {LETTER}"]
+    found = contaminated(list("abcde"), texts, CASES, 13)
+    runs = frequent_runs(found, pl.DataFrame({"id": list("abcde"), "source": ["web", "web", "web", "exams", "exams"]}))
+    phrase = "choose the best answer to the following question about law from the list"
+    deed = "what must a buyer of land in this state do before the deed"
+    assert runs.rows() == [
+        (phrase, 4, "exams", "law", 2, 2),
+        (phrase, 4, "web", "law", 2, 2),
+        (deed, 1, "web", "law", 1, 1),
+    ]
+    many = [(f"{n}", "quiz", n, f"run {n:02}") for n in range(30)]
+    many = pl.DataFrame(many, found.columns, orient="row")
+    assert frequent_runs(many, many.select("id", source=pl.lit("s")))["run"].to_list() == [
+        f"run {n:02}" for n in range(FREQUENT)
+    ]

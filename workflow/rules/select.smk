@@ -1,8 +1,6 @@
 # Stage 2, last part: keep the best of the pool.
 
-JACCARD, COSINE = (
-    getattr(CONFIG.select.near_duplicates, measure, None) for measure in ("jaccard", "cosine")
-)
+JACCARD, COSINE = (getattr(CONFIG.select.near_duplicates, measure, None) for measure in ("jaccard", "cosine"))
 
 
 rule near_duplicates:

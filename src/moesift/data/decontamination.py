@@ -10,6 +10,7 @@ import polars as pl
 from moesift.data.words import as_text, words_of
 from moesift.errors import UserError
 
+FREQUENT = 20  # runs that are listed
 MINIMUM = 8  # words of a question that is shorter than the run and is still searched for, as a whole
 
 # What prompts put around a question, and the lettered answers that some list below it.
@@ -78,6 +79,27 @@ def contaminated(
         rows += [(example, task, number, as_text(run.split())) for (task, number), run in shared.items()]
     schema = {"id": pl.String, "task": pl.String, "question": pl.Int64, "run": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def frequent_runs(found: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
+    """Return the runs that most examples share with a question: a phrase that many have by chance is among the first.
+
+    Args:
+        found: what `contaminated` returns.
+        pool: columns id, source.
+
+    Returns:
+        Columns run, total (examples with it), source, task, examples and questions (of this source and this task), of
+        the FREQUENT most frequent runs, these and their largest parts first.
+    """
+    totals = found.group_by("run").agg(total=pl.n_unique("id").cast(pl.Int64))
+    totals = totals.sort("total", "run", descending=[True, False]).head(FREQUENT)
+    parts = found.join(pool.select("id", "source"), on="id").group_by("run", "source", "task")
+    counts = parts.agg(examples=pl.n_unique("id").cast(pl.Int64), questions=pl.n_unique("question").cast(pl.Int64))
+    counts = totals.join(counts, on="run").sort(
+        "total", "run", "examples", "source", "task", descending=[True, False, True, False, False]
+    )
+    return counts.select("run", "total", "source", "task", "examples", "questions")
 
 
 def _variants(question: Question, ignored: re.Pattern | None) -> Iterator[list[str]]:

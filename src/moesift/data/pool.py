@@ -126,7 +126,7 @@ def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame
         chosen += of_size["row"].gather(sampled).explode().to_list()
     alone = groups.filter(size=1).height
     if len(chosen) < heldout or len(chosen) >= len(examples):
-        smallest = groups["size"].min()
+        (smallest,) = groups.select(pl.min("size")).row(0)
         together = f"; of several answers to a question all are held out: ask for {smallest} or more"
         raise UserError(
             f"heldout: {heldout} examples are asked for, but the pool has {len(examples)} in all, of which {alone} "

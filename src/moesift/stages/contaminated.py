@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from moesift import flags
-from moesift.data.decontamination import Question, contaminated
+from moesift.data.decontamination import Question, contaminated, frequent_runs
 from moesift.data.pool import texts
 from moesift.evaluation.tasks import read_questions
 from moesift.files import atomic_write
@@ -31,7 +31,7 @@ def main(
         tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
         ignore: JSON list of phrases that are taken out of the questions.
     """
-    examples = pl.read_parquet(pool, columns=["id", "messages"])
+    examples = pl.read_parquet(pool, columns=["id", "source", "messages"])
     questions = read_questions(tasks, tasks_folder)
     for path in targets:
         of_target = pl.read_parquet(path, columns=["source", "source_index", "messages"])
@@ -43,6 +43,8 @@ def main(
         shared.write_parquet(part)
     count = shared["id"].n_unique()
     print(f"{count} of {examples.height} examples share a run of words with {len(questions)} questions")
+    for run, total in frequent_runs(shared, examples).select("run", "total").unique(maintain_order=True).iter_rows():
+        print(f"{total} share: {run}")
 
 
 if __name__ == "__main__":

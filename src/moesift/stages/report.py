@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from moesift import flags
+from moesift.data.decontamination import frequent_runs
 from moesift.files import atomic_write
 from moesift.report import comparison, composition, detection
 from moesift.report.composition import reason_counts
@@ -32,6 +33,7 @@ def main(
     results: Path,
     tables: Path,
     page: Path,
+    contaminated: flags.Parquet | None = None,
 ) -> None:
     """Read what the other stages measured, write the tables, the JSON and the page.
 
@@ -48,6 +50,7 @@ def main(
         results: JSON to write.
         tables: folder of parquet files to write.
         page: HTML to write.
+        contaminated: parquet of `contaminated`, where test questions are looked for in the pool.
     """
     configured, described = json.loads(config), json.loads(methods)
     measured = [json.loads(path.read_text()) for path in evaluations]
@@ -87,6 +90,8 @@ def main(
         first = took.filter(budget=comparison.budgets_of(took)[0], seed=configured["seeds"][0])
         texts = pl.concat(frame.with_columns(target=pl.lit(target)) for target, frame in asking.items())
         nearest = composition.nearest(first, examples, texts).to_dicts()
+    if contaminated is not None:
+        made["shared_runs"] = frequent_runs(pl.read_parquet(contaminated), examples)
     made_from = [one["made_from"] for one in measured]
     versions = sorted({pair for one in made_from for pair in one["versions"].items()})
     numbers = {
