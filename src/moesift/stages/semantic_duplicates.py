@@ -10,9 +10,10 @@ import torch
 from moesift import flags
 from moesift.data.semantic_duplicates import similar_pairs
 from moesift.files import atomic_write
-from moesift.plan import REPRESENTATION
+from moesift.methods import Column
 from moesift.stages.score import as_array, column_of
 
+COMPARED = Column("representation", "weighted")
 ROWS = 4096  # of the pool that are compared at once
 
 
@@ -32,7 +33,7 @@ def main(pool: flags.Parquet, representation: flags.Parquet, out: Path, threshol
 
     def blocks(start: int) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         for at in range(start, len(ids), ROWS):
-            column = column_of(representation, REPRESENTATION, ids.slice(at, ROWS), at)
+            column = column_of(representation, COMPARED, ids.slice(at, ROWS), at)
             places = at + column.is_not_null().arg_true().to_numpy().astype(np.int64)
             if len(places):
                 yield places, torch.tensor(as_array(column.drop_nulls()), device=device)
