@@ -42,6 +42,20 @@ def test_one_ratio_or_several_and_text_from_the_command_line():
     assert validated(changed(select__ratio="0.2")).select.ratio == [0.2]  # --config passes nested values as text
 
 
+def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_more():
+    config = validated(changed(select__near_duplicates=0.7, select__decontaminate=13)).select
+    assert (config.near_duplicates.jaccard, config.near_duplicates.cosine) == (0.7, None)
+    assert (config.decontaminate.words, config.decontaminate.ignore) == (13, [])
+    config = validated(changed(select__near_duplicates="0.7", select__decontaminate="13")).select  # by --config
+    assert (config.near_duplicates.jaccard, config.decontaminate.words) == (0.7, 13)
+    asked = {"words": 25, "ignore": ["以下是单项选择题", "Which of the following"]}
+    config = validated(changed(select__near_duplicates={"cosine": 0.99}, select__decontaminate=asked)).select
+    assert (config.near_duplicates.jaccard, config.near_duplicates.cosine) == (None, 0.99)
+    assert config.decontaminate.model_dump() == asked
+    assert validated(DEFAULT).select.near_duplicates is None
+    assert validated(changed(select__per_instruction=2)).select.per_instruction == 2
+
+
 @pytest.mark.parametrize(
     ("keys", "line"),
     [
@@ -49,6 +63,21 @@ def test_one_ratio_or_several_and_text_from_the_command_line():
         ({"warmup__trash_ration": 0.5}, "warmup.trash_ration: unknown key; did you mean trash_ratio?"),
         ({"select__quota": {"arc_easy": 0.5, "other": 0.5}}, "select.quota: no source is called other"),
         ({"select__diversity": 0.5}, "select.diversity"),
+        ({"select__near_duplicates": 1}, "select.near_duplicates.jaccard: 1 is not in (0, 1)"),
+        ({"select__near_duplicates": {"cosine": 1}}, "select.near_duplicates.cosine: 1 is not in (0, 1)"),
+        (
+            {"select__near_duplicates": {"cosin": 0.9}},
+            "select.near_duplicates.cosin: unknown key; did you mean cosine?",
+        ),
+        ({"select__near_duplicates": {}}, "select.near_duplicates.jaccard: is not given, and neither is cosine"),
+        ({"select__near_duplicates": [0.7]}, "select.near_duplicates: is this, but must be a section with keys"),
+        ({"select__decontaminate": 4}, "select.decontaminate.words: 4 is refused: input should be greater than or"),
+        ({"select__decontaminate": {"ignore": ["a"]}}, "select.decontaminate.words: is missing"),
+        (
+            {"select__decontaminate": {"words": 9, "ignore": ["a", "a"]}},
+            "select.decontaminate.ignore: a is listed more than once",
+        ),
+        ({"select__per_instruction": 0}, "select.per_instruction: 0 is refused: input should be greater than or equal"),
         ({"selector__upcycle": {"experts": 8}}, "selector.upcycle.experts_per_token: is missing"),
         (
             {"selector__upcycle": {"experts": 2, "experts_per_token": 3, "seed": 0}},

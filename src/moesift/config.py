@@ -7,7 +7,7 @@ file over the default one before it is validated (`validation.py`).
 import math
 import os
 from importlib.util import find_spec
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -125,6 +125,48 @@ class Warmup(Section):
     batch_size: Count = Field(description="examples per optimizer step")
 
 
+class Decontaminate(Section):
+    """Which examples of the pool repeat a test question. A plain number is `words`."""
+
+    words: Annotated[int, Field(ge=5)] = Field(
+        description="consecutive words in common; a Chinese or Japanese character is a word"
+    )
+    ignore: Annotated[list[Annotated[str, Field(min_length=1)]], Unique] = Field(
+        [], description="texts that are taken out of the questions: phrases that many have, and no run may touch"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, given: Any) -> Any:
+        return {"words": given} if isinstance(given, int | float | str) else given
+
+
+class NearDuplicates(Section):
+    """Which examples are so alike that only the best is kept. A plain number is `jaccard`; both may be given."""
+
+    jaccard: OpenShare | None = Field(
+        None,
+        description="Jaccard similarity of word shingles from which on two examples are near-duplicates; a Chinese or "
+        "Japanese character is a word",
+    )
+    cosine: OpenShare | None = Field(
+        None,
+        description="cosine of the selector's pass `representation` from which on they are, whatever the words; look "
+        "at what is dropped: in many models the cosine of unlike examples is above 0.9",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, given: Any) -> Any:
+        return {"jaccard": given} if isinstance(given, int | float | str) else given
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.jaccard is None and self.cosine is None:
+            raise ValueError("jaccard: is not given, and neither is cosine")
+        return self
+
+
 class Select(Section):
     """Which part of the pool is kept: a draw from what the filter leaves, or the top of the ranking."""
 
@@ -138,11 +180,17 @@ class Select(Section):
     )
     format: Literal["parquet", "jsonl"] = Field(description="jsonl writes the selection a second time, as JSON lines")
     drop_top: Share = Field(description="share of the ranking that is left out from its top")
-    decontaminate: Annotated[int, Field(ge=5)] | None = Field(
-        description="drops examples that share so many consecutive words with a test question of `evaluate.tasks`"
+    decontaminate: Decontaminate | None = Field(
+        description="drops examples that share so many consecutive words with a test question of `evaluate.tasks`; a "
+        "number of words, or a section"
     )
-    near_duplicates: OpenShare | None = Field(
-        description="Jaccard similarity of word shingles from which on only the best of several examples is kept"
+    near_duplicates: NearDuplicates | None = Field(
+        description="similarity from which on only the best of several examples is kept: a number, the Jaccard "
+        "similarity of word shingles, or a section"
+    )
+    per_instruction: Count | None = Field(
+        description="examples of an instruction (all turns before the last response) that are kept at most, the best; "
+        "null keeps any number, and so does `full`"
     )
     quota: Literal["proportional", "equal"] | dict[Name, NotNegative] | None = Field(
         description="share of the selection that each source gets: as in the pool, equal, or by source"

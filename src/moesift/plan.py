@@ -11,6 +11,7 @@ from moesift.methods import METHODS, N_TOKENS, Column, Method, parameters_of
 from moesift.passes.columns import BROUGHT, EXTERNAL, NEED_ROUTERS, POOL, UNREAD, WARMUP
 
 USAGE = Column("routing", "expert_usage", "warmed")  # read by `select.diversity`
+REPRESENTATION = Column("representation", "weighted")  # read by `select.near_duplicates.cosine`
 TARGET_TOKENS = Column("tokens", "n_tokens", "target")  # read by budgets in tokens
 FIXED_BUDGETS = {"pool": ["ratio-1"], "queries": ["queries"]}  # of methods that keep all of something
 
@@ -97,6 +98,7 @@ def planned(config: Config) -> Plan:
             problems.append(str(error))
     columns = {N_TOKENS, *(column for chosen in methods.values() for column in chosen.columns.values())}
     columns |= {USAGE} if config.select.diversity is not None else set()
+    columns |= {REPRESENTATION} if config.select.near_duplicates and config.select.near_duplicates.cosine else set()
     columns |= {TARGET_TOKENS} if config.select.tokens else set()
     routed = [label for label, chosen in methods.items() if any(map(_by_routers, chosen.columns.values()))]
     routed += ["select.diversity"] if config.select.diversity is not None else []

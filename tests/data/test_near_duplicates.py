@@ -34,3 +34,16 @@ def test_nearly_every_pair_is_found():
     assert found["similarity"].min() == pytest.approx(51 / 61)
     assert found.height >= 295
     assert all(int(other) == int(one) + 300 for one, other in found.select("id", "other").iter_rows())
+
+
+def test_chinese_and_japanese_are_compared_by_characters():
+    """Of 20 characters there are 16 shingles; another one in the middle changes 5 of them, another last one 1."""
+    text = "请把下面这段话翻译成英文并解释其中的成语"
+    assert len(shingles(text)) == 16
+    assert "请 把 下 面 这" in shingles(text)
+    others = [text.replace("并", "且"), f"{text[:-1]}词", "今天天气很好，我们一起去公园散步吧！请带上雨伞"]
+    found = near_duplicates(list("abcd"), [f"{text}。", *others], 0.5)
+    assert found.rows() == [("a", "b", pytest.approx(11 / 21)), ("a", "c", pytest.approx(15 / 17))]
+    tower = "東京タワーは一九五八年に完成した高さ三百三十三メートルの塔です"
+    found = near_duplicates(["a", "b"], [f"「{tower}」", f"{tower}！"], 0.9)
+    assert found.rows() == [("a", "b", 1.0)]

@@ -168,3 +168,11 @@ def test_a_source_that_changed_meanwhile_is_named():
 def test_reasons_of_one_kind_differ_in_numbers_and_ids_alone():
     reasons = ["duplicate of 0123456789abcdef", "line 3 is not JSON", "duplicate of fedcba9876543210"]
     assert frequent_reasons(reasons, 5) == [("duplicate of …", 2), ("line … is not JSON", 1)]
+
+
+def test_where_all_questions_have_more_answers_than_are_held_out_the_error_says_how_many_to_ask_for():
+    rows = examples(*[(f"q{n // 4}", f"a{n}") for n in range(12)])
+    with pytest.raises(UserError, match=r"heldout: 3 .* of which 0 share .*; of several answers .*: ask for 4 or more"):
+        split(rows, 3, 0)
+    pool, heldout, apart = split(rows, 4, 0)
+    assert (pool.height, heldout.height, apart.height) == (8, 4, 0)

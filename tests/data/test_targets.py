@@ -42,6 +42,7 @@ def test_a_part_of_a_question_counts_where_a_run_is_asked_for():
     mine = examples(["on this long list is the lightest", "b", "c"])
     assert divided(mine, pool("x"), [QUESTION], None, None, 0, seed=0).refused.is_empty()
     assert divided(mine, pool("x"), [QUESTION], 6, None, 0, seed=0).refused["row"].to_list() == [0]
+    assert divided(mine, pool("x"), [QUESTION], 6, None, 0, seed=0, ignore=["this long list"]).refused.is_empty()
 
 
 def test_without_a_number_of_queries_all_that_are_left_are_queries():

@@ -155,11 +155,13 @@ def write(
     methods: Sequence[str] = ("router", "random"),
     losses: dict[tuple[str, int], float] | None = None,
     targets: Sequence[str] = (),
+    contaminated: pl.DataFrame | None = None,
 ) -> list[str]:
     """Write what the stages write, and return the words of the stage `report`.
 
     Args:
         losses: the held-out loss of runs, by method and seed, in the place of 4.0 for the router and 4.2 for others.
+        contaminated: what that stage found, where it ran.
     """
     for part in ("eval", "scores", "selected", "warmup"):
         (folder / part).mkdir(parents=True)
@@ -209,6 +211,9 @@ def write(
     words += ["--benchmarks", str(folder / "benchmarks")]
     for name in ("pool.parquet", "rejected.parquet", "results.json", "tables", "page.html"):
         words += [f"--{name.partition('.')[0]}", str(folder / name)]
+    if contaminated is not None:
+        contaminated.write_parquet(folder / "contaminated.parquet")
+        words += ["--contaminated", str(folder / "contaminated.parquet")]
     described = [method for method in METHODS if method["label"] in methods]
     return [*words, "--config", json.dumps({**CONFIG, "seeds": list(seeds)}), "--methods", json.dumps(described)]
 

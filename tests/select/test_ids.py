@@ -11,7 +11,6 @@ def test_digits_and_numbers_are_the_same_in_the_same_order():
     assert numbers.to_list() == [255, 2**64 - 1, 0, 2**63, 2**63 - 1]
     assert ids.digits(numbers).to_list() == DIGITS
     assert ids.digits(numbers.sort()).to_list() == sorted(DIGITS)
-    assert [ids.written(number) for number in numbers] == DIGITS
     assert ids.digits(numbers.clear()).to_list() == []
 
 
@@ -20,4 +19,3 @@ def test_other_ids_stay_as_they_are():
     for other in ("00", "FF00000000000000", "00000000000000ff0", "g000000000000000"):
         assert not ids.are_hexadecimal(pl.LazyFrame({"id": [*DIGITS, other]}))
     assert ids.digits(pl.Series("id", ["b", "a"])).to_list() == ["b", "a"]
-    assert ids.written("a") == "a"

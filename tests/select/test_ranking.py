@@ -1,3 +1,4 @@
+import numpy as np
 import polars as pl
 import pytest
 
@@ -32,6 +33,11 @@ def ids(ranking):
 
 def reasons(ranking):
     return dict(ranking.dropped.select("id", "reason").iter_rows())
+
+
+def pairs_of(*rows, measure="Jaccard"):
+    frame = pl.DataFrame(rows, ["id", "other", "similarity"], orient="row")
+    return frame.with_columns(measure=pl.lit(measure))
 
 
 def test_best_first_ties_by_id_and_what_has_no_score_has_its_reason():
@@ -75,7 +81,7 @@ def test_too_few_are_refused_with_the_reasons():
 def test_each_rule_is_counted_once_whatever_its_reasons_name():
     of = ["question 1 of quiz: one two", "question 2 of exam: three four"]
     reasons = pl.DataFrame({"id": ["a", "b"], "reason": [f"shares a run of words with {one}" for one in of]})
-    ranking = deduplicate(without(ranked(SCORES), reasons), pl.DataFrame({"id": ["d"], "other": ["e"]}))
+    ranking = deduplicate(without(ranked(SCORES), reasons), pairs_of(("d", "e", 0.7)))
     require(ranking, 1)
     with pytest.raises(UserError, match=r"2 examples are to be kept, but only 1 are left") as caught:
         require(ranking, 2)
@@ -104,10 +110,52 @@ def test_a_band_is_cut_from_the_top():
 
 def test_of_near_duplicates_the_best_is_kept():
     """d is near b and e near d: d goes because b stays, and e stays because d goes."""
-    pairs = pl.DataFrame({"id": ["d", "d"], "other": ["b", "e"]})
+    pairs = pairs_of(("d", "b", 0.71234), ("d", "e", 0.9))
     ranking = deduplicate(ranked(SCORES), pairs)
     assert ids(ranking) == ["a", "b", "e"]
-    assert reasons(ranking)["d"] == "near-duplicate of b"
+    assert reasons(ranking)["d"] == "near-duplicate of b: Jaccard 0.7123"
+    both = pl.concat([pairs, pairs_of(("b", "d", 0.99), ("a", "e", 0.97), measure="cosine")])
+    ranking = deduplicate(ranked(SCORES), both)
+    assert ids(ranking) == ["a", "b"]
+    assert reasons(ranking) == {
+        "c": "too long",
+        "d": "near-duplicate of b: Jaccard 0.7123",
+        "e": "near-duplicate of a: cosine 0.97",
+    }
+
+
+def test_of_an_instruction_the_best_are_kept_that_differ():
+    """x asks for a, b and d, y for e: what is near to an answer that goes does not go for its sake."""
+    asked = pl.DataFrame({"id": ["a", "b", "c", "d", "e"], "instruction": ["x", "x", "x", "x", "y"]})
+    ranking = deduplicate(ranked(SCORES), None, asked, 1)
+    assert ids(ranking) == ["a", "e"]
+    extra = dict.fromkeys(["b", "d"], "beyond the best 1 of its instruction")
+    assert reasons(ranking) == {"c": "too long"} | extra
+    assert ids(deduplicate(ranked(SCORES), None, asked, 2)) == ["a", "b", "e"]
+    assert ids(deduplicate(ranked(SCORES), None, asked, 3)) == ["a", "b", "d", "e"]
+    ranking = deduplicate(ranked(SCORES), pairs_of(("b", "a", 0.9), ("d", "e", 0.9)), asked, 2)
+    assert ids(ranking) == ["a", "d"]
+    ranking = deduplicate(ranked(SCORES), pairs_of(("b", "e", 0.9)), asked, 1)
+    assert ids(ranking) == ["a", "e"]
+    assert reasons(ranking) == {"c": "too long"} | extra
+
+
+def test_any_ranking_is_thinned_as_a_plain_walk_does():
+    """30 rankings of 40 examples, with pairs and instructions at random, against sets and a counter."""
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        size, most = 40, int(rng.integers(1, 4))
+        asked = {n: int(rng.integers(8)) for n in range(size)}
+        pairs = {tuple(sorted(map(int, rng.choice(size, 2, replace=False)))) for _ in range(30)}
+        frame = pl.DataFrame({"id": range(size), "source": "s", "score": rng.random(size).round(1)})
+        ranking = ranked(frame.with_columns(reason=pl.lit(None, pl.String)))
+        kept, counts = [], dict.fromkeys(asked.values(), 0)
+        for one in ids(ranking):
+            if not any(tuple(sorted((one, other))) in pairs for other in kept) and counts[asked[one]] < most:
+                kept.append(one)
+                counts[asked[one]] += 1
+        instructions = pl.DataFrame({"id": list(asked), "instruction": list(asked.values())})
+        assert ids(deduplicate(ranking, pairs_of(*((*pair, 0.9) for pair in pairs)), instructions, most)) == kept
 
 
 def test_quotas_take_the_best_of_each_source():

@@ -129,3 +129,41 @@ def test_what_targets_took_is_a_table_and_the_nearest_are_beside_their_queries(t
         **{"method": "rds", "target": "t", "query": "t1", "query_text": "of t <&1", "similarity": pytest.approx(0.7)},
         **{"id": "06", "source": "a", "text": "? → " + "yes no " * 7},
     }
+
+
+PAIRS = [("law", 1), ("law", 2), ("art", 1), ("bio", 1), ("eco", 1), ("geo", 1)]
+ASKING = "choose the best answer to the following question about law from the list"
+DEED = "what must a buyer of land do before the deed is valid in"
+
+
+def test_the_most_frequent_shared_runs_are_on_the_page_by_source_and_question_set(tmp_path):
+    """10 and 11 are of the source a, 12, 13 and 15 of the other. Five tasks ask by one phrase; 01 copies a question."""
+    hits = [(f"{n:02}", f"mmlu_{task}", question, ASKING) for n in range(10, 14) for task, question in PAIRS]
+    hits += [("01", "mmlu_law", 7, DEED), ("15", "mmlu_law", 8, ASKING)]
+    found = pl.DataFrame(hits, ["id", "task", "question", "run"], orient="row")
+    folder = made(tmp_path / "a", contaminated=found)
+    runs = pl.read_parquet(folder / "tables/shared_runs.parquet")
+    assert runs.columns == ["run", "total", "source", "task", "examples", "questions"]
+    assert runs.rows()[:3] == [
+        (ASKING, 5, "$b$ <&", "mmlu_law", 3, 3),
+        (ASKING, 5, "$b$ <&", "mmlu_art", 2, 1),
+        (ASKING, 5, "$b$ <&", "mmlu_bio", 2, 1),
+    ]
+    assert runs.rows()[-1] == (DEED, 1, "a", "mmlu_law", 1, 1)
+    numbers = json.loads((folder / "results.json").read_text())
+    assert numbers["shared_runs"] == runs.to_dicts()
+    page = (folder / "page.html").read_text()
+    assert (
+        "$b$ &lt;&amp;, mmlu_law: examples 3, questions 3; $b$ &lt;&amp;, mmlu_art: examples 2, questions 1; " in page
+    )
+    assert "; and 5 more" in page
+    assert "a, mmlu_law: examples 1, questions 1<" in page
+    assert page.index(ASKING) < page.index(DEED)
+
+
+def test_a_pool_without_a_question_has_an_empty_table(tmp_path):
+    schema = {"id": pl.String, "task": pl.String, "question": pl.Int64, "run": pl.String}
+    folder = made(tmp_path / "a", contaminated=pl.DataFrame(schema=schema))
+    assert pl.read_parquet(folder / "tables/shared_runs.parquet").height == 0
+    assert "Words in common with test questions" in (folder / "page.html").read_text()
+    assert "Words in common" not in (made(tmp_path / "b") / "page.html").read_text()

@@ -1,8 +1,20 @@
+import json
+
+import numpy as np
 import polars as pl
 import pytest
 
 from moesift import config
-from moesift.stages import contaminated, near_duplicates, select, select_queries
+from moesift.errors import UserError
+from moesift.stages import (
+    contaminated,
+    instructions,
+    near_duplicates,
+    prepare,
+    select,
+    select_queries,
+    semantic_duplicates,
+)
 
 
 def talk(text):
@@ -44,7 +56,7 @@ def selected(folder, budget="ratio-0.3", reject=None, seed=0, whole=False, **giv
         out=folder / "best.parquet",
         dropped=folder / "dropped.parquet",
         seed=seed,
-        **{name: folder / path for name, path in given.items()},
+        **{name: folder / path if isinstance(path, str) else path for name, path in given.items()},
     )
     best, dropped = pl.read_parquet(folder / "best.parquet"), pl.read_parquet(folder / "dropped.parquet")
     assert best.columns == ["id", "rank", "score", "source", "source_index", "messages", "finished"]
@@ -139,7 +151,104 @@ def test_near_duplicates_of_the_pool(folder):
     assert pl.read_parquet(folder / "pairs.parquet").select("id", "other").rows() == [("00", "01")]
     best, dropped = selected(folder, near_duplicates="pairs.parquet")
     assert best == ["00", "02", "04"]
-    assert dropped == {"03": "too long", "01": "near-duplicate of 00"}
+    assert dropped == {"03": "too long", "01": "near-duplicate of 00: Jaccard 0.8"}
+
+
+def test_near_duplicates_by_what_the_selector_makes_of_them(folder):
+    """00 and 01 point the same way, 02 is 10 degrees away from them (cosine 0.985), 04 20; 03 has no representation."""
+    degrees = [0, 0, 10, None, 20, 60, 90, 120, 150, 180]
+    weighted = [None if d is None else [np.cos(np.radians(d)), np.sin(np.radians(d))] for d in degrees]
+    schema = {"weighted": pl.List(pl.Float16)}
+    rows = {"id": [f"{n:02}" for n in range(10)], "weighted": weighted}
+    pl.DataFrame(rows, schema_overrides=schema, strict=False).write_parquet(folder / "representation.parquet")
+    semantic_duplicates.main(
+        pool=folder / "pool.parquet",
+        representation=folder / "representation.parquet",
+        out=folder / "pairs.parquet",
+        threshold=0.98,
+        threads=1,
+    )
+    pairs = pl.read_parquet(folder / "pairs.parquet")
+    assert pairs.select("id", "other").rows() == [("00", "01"), ("00", "02"), ("01", "02"), ("02", "04")]
+    assert pairs["similarity"].to_list() == pytest.approx([1.0, 0.9848, 0.9848, 0.9848], abs=1e-3)
+    best, dropped = selected(folder, semantic_duplicates="pairs.parquet")
+    assert best == ["00", "04", "05"]  # 04 is near to 02 alone, which is not kept
+    assert dropped.pop("02").startswith("near-duplicate of 00: cosine 0.98")
+    assert dropped == {"03": "too long", "01": "near-duplicate of 00: cosine 1.0"}
+    words = pl.DataFrame({"id": ["05"], "other": ["00"], "similarity": [0.75]})
+    words.write_parquet(folder / "words.parquet")
+    best, dropped = selected(folder, semantic_duplicates="pairs.parquet", near_duplicates="words.parquet")
+    assert best == ["00", "04", "06"]
+    assert dropped["05"] == "near-duplicate of 00: Jaccard 0.75"
+
+
+@pytest.fixture
+def answers(folder):
+    """00, 01 and 02 answer one instruction, 04 and 05 another one, and each of the others one of its own."""
+    asked = ["A", "A", "A", "D", "B", "B", *"EFGH"]
+    frame = pl.DataFrame({"id": [f"{n:02}" for n in range(10)], "instruction": asked})
+    frame.write_parquet(folder / "asked.parquet")
+    return lambda *words, **given: selected(folder, *words, instructions="asked.parquet", **given)
+
+
+def test_of_an_instruction_the_best_are_kept_whatever_else_is_asked_for(folder, answers):
+    extra = "beyond the best 1 of its instruction"
+    assert answers() == (["00", "04", "06"], {"03": "too long", "01": extra, "02": extra, "05": extra})
+    assert answers(per_instruction=2)[0] == ["00", "01", "04"]
+    assert answers(drop_top=0.12)[0] == ["01", "04", "06"]  # 00 goes, and the next answer takes its place
+    best, dropped = answers(reject=0.5)  # 04 and 05 are among the lowest: of the rest 00, 06 and 07 are drawn
+    assert set(best) == {"00", "06", "07"}
+    assert (dropped["01"], dropped["04"]) == (extra, "in the lowest 0.5 of its source")
+    assert answers("ratio-0.4", quota="equal")[0] == ["00", "04", "06", "07"]
+    assert answers(diversity=2, usage="usage.parquet")[0] == ["00", "04", "08"]  # of the six best
+    pl.DataFrame({"id": [f"{n:02}" for n in range(10)], "n_tokens": [5] * 10}).write_parquet(folder / "tokens.parquet")
+    assert answers("tokens-16", tokens="tokens.parquet")[0] == ["00", "04", "06"]
+    # 06 is near to 00, which is kept, and 04 to 01, which is not.
+    pairs = pl.DataFrame({"id": ["00", "01"], "other": ["06", "04"], "similarity": [0.9, 0.9]})
+    pairs.write_parquet(folder / "pairs.parquet")
+    assert answers(near_duplicates="pairs.parquet")[0] == ["00", "04", "07"]
+    with pytest.raises(UserError, match=r"only 6 are left \(3 x beyond the best 1 of its instruction; 1 x too long\)"):
+        answers("ratio-0.7")
+
+
+CITIES = ["Berlin", "Cairo", "Lima", "Oslo", "Quito", "Rome", "Seoul", "Tunis"]
+
+
+def test_eight_answers_to_each_of_a_thousand_instructions_become_one_of_each(tmp_path):
+    """The 40 answers to five of them are held out. Of answer j to instruction i the score is (3 i + 5 j) % 8."""
+    prompts = [f"Write a postcard number {n} from a city of your choice." for n in range(1005)]
+    rows = [
+        {"prompt": prompt, "completion": f"Greetings from {city}! This is card {n}, and the sun shines."}
+        for n, prompt in enumerate(prompts)
+        for city in CITIES
+    ]
+    (tmp_path / "cards.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = config.Source.model_validate({"name": "cards", "path": str(tmp_path / "cards.jsonl")})
+    data = config.Data.model_construct(sources=[source], heldout=40, corrupt=0, corruptions=[], seed=0)
+    files = {name: tmp_path / f"{name}.parquet" for name in ("pool", "heldout", "rejected")}
+    prepare.main(data, **files)
+    pool, heldout, rejected = (pl.read_parquet(path) for path in files.values())
+    assert (pool.height, heldout.height, rejected.height) == (8000, 40, 0)
+    asked = lambda frame: frame["messages"].list.first().struct.field("content")  # noqa: E731
+    assert asked(heldout).n_unique() == 5
+    assert not set(asked(pool)) & set(asked(heldout))
+
+    instruction, answer = pl.col("source_index") // 8, pl.col("source_index") % 8
+    score = ((3 * instruction + 5 * answer) % 8).cast(pl.Float64)
+    scores = pool.select("id", "source", score=score, reason=pl.lit(None, pl.String))
+    scores.write_parquet(tmp_path / "scores.parquet")
+    instructions.main(files["pool"], tmp_path / "asked.parquet")
+    best, dropped = selected(tmp_path, "ratio-0.125", instructions="asked.parquet")
+    chosen = pool.filter(pl.col("id").is_in(best))
+    assert len(best) == 1000
+    assert asked(chosen).n_unique() == 1000
+    assert set(chosen.select(score.alias("score"))["score"]) == {7.0}
+    assert len(dropped) == 7000
+    assert set(dropped.values()) == {"beyond the best 1 of its instruction"}
+    # A draw takes the best of each instruction too, of what the filter leaves.
+    best, _ = selected(tmp_path, "ratio-0.1", reject=0.5, instructions="asked.parquet")
+    assert set(pool.filter(pl.col("id").is_in(best)).select(score.alias("score"))["score"]) == {7.0}
+    assert asked(pool.filter(pl.col("id").is_in(best))).n_unique() == 800
 
 
 def test_quotas_bands_and_diversity_together(folder):

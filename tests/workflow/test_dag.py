@@ -142,13 +142,23 @@ def test_the_whole_pool_has_one_budget(checkout):
         ({"drop_top": 0.1}, {}),
         ({"quota": "equal"}, {}),
         ({"near_duplicates": 0.7}, {"near_duplicates": 1}),
+        ({"near_duplicates": {"cosine": 0.99}}, {"semantic_duplicates": 1, "run_pass": 2, "merge_pass": 1}),
+        ({"per_instruction": 1}, {"instructions": 1}),
         ({"decontaminate": 13}, {"contaminated": 1}),
+        ({"decontaminate": {"words": 13, "ignore": ["the 'best' answer"]}}, {"contaminated": 1}),
         ({"diversity": 2}, {}),  # it looks at the routing that `router` has read
     ],
 )
 def test_what_a_selection_looks_at_is_made_once_for_all_methods(finished, select, more):
     changed = finished.configured("set_aware", select=select)
     assert finished.planned("select", "--configfile", changed) == {"select_run": 4, "select": 1, **more}
+
+
+def test_the_whole_pool_keeps_all_answers_to_an_instruction(checkout):
+    changed = checkout.configured("answers", methods=["random", "full"], select={"per_instruction": 2})
+    commands = checkout.snakemake("-n", "-p", "select", "--configfile", changed).stdout.splitlines()
+    limited = {"/full/" in one: "--per-instruction 2" in one for one in commands if "moesift.stages.select " in one}
+    assert limited == {True: False, False: True}
 
 
 def test_what_is_looked_at_again_hides_no_other_change(finished):

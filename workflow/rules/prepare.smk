@@ -130,9 +130,10 @@ rule prepare_target:
         tasks=EVALUATED_TASKS,
         tasks_folder=TASKS_FOLDER,
         own=lambda wildcards, input: f"--own-folder {input.own}/tasks" if input.own else "",
-        words=json.dumps(CONFIG.select.decontaminate),
+        words=json.dumps(CONFIG.select.decontaminate and CONFIG.select.decontaminate.words),
+        ignore=json.dumps(CONFIG.select.decontaminate.ignore if CONFIG.select.decontaminate else []),
         seed=CONFIG.data.seed,
         code=digest("stages.prepare_target"),
     shell:
         "{PYTHON} -m moesift.stages.prepare_target --target {params.target:q} --pool {input.pool} --tasks {params.tasks}"
-        " {params.tasks_folder} {params.own} --words {params.words} --seed {params.seed} --out {params.out} > {log} 2>&1"
+        " {params.tasks_folder} {params.own} --words {params.words} --ignore {params.ignore:q} --seed {params.seed} --out {params.out} > {log} 2>&1"

@@ -23,6 +23,7 @@ rule report:
         selections=of_runs(SELECTION),
         dropped=of_runs(rules.select_run.output.dropped),
         queries=expand(QUERIES, target=TARGETS),
+        contaminated=rules.contaminated.output if CONFIG.select.decontaminate else [],
         curves=expand(
             f"{RESULTS}/warmup/seed-{{seed}}/epoch-{{epoch}}.jsonl",
             seed=CONFIG.seeds,
@@ -36,6 +37,7 @@ rule report:
     log:
         f"{RESULTS}/logs/report.log",
     params:
+        contaminated=f"--contaminated {RESULTS}/data/contaminated.parquet" if CONFIG.select.decontaminate else "",
         config=CONFIG_JSON,
         benchmarks=f"{RESULTS}/benchmarks",
         # A function, because {seed} in it is no wildcard.
@@ -46,7 +48,7 @@ rule report:
         " --rejected {input.rejected} --scores {input.scores} --selections {input.selections}"
         " --queries {input.queries} --curves {input.curves} --benchmarks {params.benchmarks}"
         " --results {output.results} --tables {output.tables} --page {output.page} --config {params.config:q}"
-        " --methods {params.methods:q} > {log} 2>&1"
+        " {params.contaminated} --methods {params.methods:q} > {log} 2>&1"
 
 
 rule cards:

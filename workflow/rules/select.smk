@@ -1,5 +1,7 @@
 # Stage 2, last part: keep the best of the pool.
 
+JACCARD, COSINE = (getattr(CONFIG.select.near_duplicates, measure, None) for measure in ("jaccard", "cosine"))
+
 
 rule near_duplicates:
     input:
@@ -11,11 +13,48 @@ rule near_duplicates:
     benchmark:
         f"{RESULTS}/benchmarks/near_duplicates.tsv"
     params:
-        threshold=CONFIG.select.near_duplicates,
+        threshold=JACCARD,
         code=digest("stages.near_duplicates"),
     shell:
         "{PYTHON} -m moesift.stages.near_duplicates --pool {input.pool} --out {output} --threshold {params.threshold}"
         " > {log} 2>&1"
+
+
+rule semantic_duplicates:
+    input:
+        pool=f"{RESULTS}/data/pool.parquet",
+        representation=list(files_of([REPRESENTATION], RESULTS, "", 0, []).values()),
+    output:
+        ensure(f"{RESULTS}/data/semantic_duplicates.parquet", non_empty=True),
+    log:
+        f"{RESULTS}/logs/semantic_duplicates.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/semantic_duplicates.tsv"
+    threads: CONFIG.throughput.threads
+    resources:
+        gpu=CONFIG.throughput.gpus,  # products of large matrices
+    params:
+        threshold=COSINE,
+        code=digest("stages.semantic_duplicates"),
+    shell:
+        ON_GPUS
+        + "{PYTHON} -m moesift.stages.semantic_duplicates --pool {input.pool} --representation {input.representation}"
+        " --out {output} --threshold {params.threshold} --threads {threads} > {log} 2>&1"
+
+
+rule instructions:
+    input:
+        pool=f"{RESULTS}/data/pool.parquet",
+    output:
+        ensure(f"{RESULTS}/data/instructions.parquet", non_empty=True),
+    log:
+        f"{RESULTS}/logs/instructions.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/instructions.tsv"
+    params:
+        code=digest("stages.instructions"),
+    shell:
+        "{PYTHON} -m moesift.stages.instructions --pool {input.pool} --out {output} > {log} 2>&1"
 
 
 # Neither may the pool repeat what the methods select for, or what they are measured on.
@@ -37,18 +76,27 @@ rule contaminated:
         folder=TASKS_FOLDER,
         # Their names alone: a limit changes how many questions are asked, not which must stay unseen.
         tasks=[task.name for task in CONFIG.evaluate.tasks],
-        words=CONFIG.select.decontaminate,
+        words=CONFIG.select.decontaminate and CONFIG.select.decontaminate.words,
+        ignore=json.dumps(CONFIG.select.decontaminate.ignore if CONFIG.select.decontaminate else []),
         code=digest("stages.contaminated"),
     shell:
         "{PYTHON} -m moesift.stages.contaminated --pool {input.pool} --out {output} {params.folder}"
-        " --tasks {params.tasks} --words {params.words} --targets {input.targets} > {log} 2>&1"
+        " --tasks {params.tasks} --words {params.words} --ignore {params.ignore:q} --targets {input.targets} > {log} 2>&1"
+
+
+def per_instruction(wildcards):
+    """Return how many examples of an instruction are kept; nothing where all are, as in the whole pool."""
+    keeps_all = PLAN.methods[wildcards.method].method.keeps == "pool"
+    return None if keeps_all else CONFIG.select.per_instruction
 
 
 def looked_at(wildcards):
     """Return what a selection looks at beside the scores, where the configuration asks for it, by its flag."""
     asked = {
         "contaminated": rules.contaminated.output[0] if CONFIG.select.decontaminate else None,
-        "near-duplicates": rules.near_duplicates.output[0] if CONFIG.select.near_duplicates else None,
+        "near-duplicates": rules.near_duplicates.output[0] if JACCARD else None,
+        "semantic-duplicates": rules.semantic_duplicates.output[0] if COSINE else None,
+        "instructions": rules.instructions.output[0] if per_instruction(wildcards) else None,
     }
     columns = {
         "usage": USAGE if CONFIG.select.diversity is not None else None,
@@ -79,12 +127,13 @@ rule select_run:
         looked_at=lambda wildcards: [f"--{flag} {path}" for flag, path in looked_at(wildcards).items()],
         reject=lambda wildcards: json.dumps(PLAN.methods[wildcards.method].reject),
         whole=lambda wildcards: "--whole" if PLAN.methods[wildcards.method].method.keeps == "pool" else "",
+        per_instruction=lambda wildcards: [f"--per-instruction {n}" for n in [per_instruction(wildcards)] if n],
         select=keys(CONFIG.select, "format", "drop_top", "quota", "diversity"),
         code=digest("stages.select"),
     shell:
         "{PYTHON} -m moesift.stages.select --scores {input.scores} --pool {input.pool} --out {output.selection}"
         " --dropped {output.dropped} --budget {wildcards.budget} --seed {wildcards.seed} --reject {params.reject}"
-        " {params.whole} {params.looked_at} --select {params.select:q} > {log} 2>&1"
+        " {params.whole} {params.looked_at} {params.per_instruction} --select {params.select:q} > {log} 2>&1"
 
 
 # What nothing was selected for: the queries alone.

@@ -1,22 +1,21 @@
 """Near-duplicate texts: MinHash proposes pairs, and an exact comparison of their word shingles decides."""
 
-import re
 from collections.abc import Sequence
 
 import polars as pl
 from datasketch import MinHash, MinHashLSH
+
+from moesift.data.words import words_of
 
 SHINGLE = 5  # words
 PERMUTATIONS = 128
 # Of false positives and false negatives: a proposed pair is checked, a missed one is lost.
 WEIGHTS = (0.05, 0.95)
 
-WORD = re.compile(r"\w+")
-
 
 def shingles(text: str) -> set[str]:
-    """Return the runs of five words of a text, in lower case; a shorter text is one run, one without words has none."""
-    words = WORD.findall(text.lower())
+    """Return the runs of five words of a text; a shorter text is one run, one without words has none."""
+    words = words_of(text)
     if not words:
         return set()
     return {" ".join(words[start : start + SHINGLE]) for start in range(max(1, len(words) - SHINGLE + 1))}

@@ -138,9 +138,12 @@ def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame
         chosen += of_size["row"].gather(sampled).explode().to_list()
     alone = groups.filter(size=1).height
     if len(chosen) < heldout or len(chosen) >= len(examples):
+        (smallest,) = groups.select(pl.min("size")).row(0)
+        together = f"; of several answers to a question all are held out: ask for {smallest} or more"
         raise UserError(
             f"heldout: {heldout} examples are asked for, but the pool has {len(examples)} in all, of which {alone} "
-            "share no question and no exchange with another; ask for fewer or read more rows"
+            "share no question and no exchange with another"
+            + (together if heldout < smallest < len(examples) else "; ask for fewer or read more rows")
         )
     is_heldout = pl.int_range(pl.len()).is_in(chosen[:heldout])
     is_left_over = pl.int_range(pl.len()).is_in(chosen[heldout:])

@@ -34,6 +34,7 @@ def divided(
     queries: int | None,
     heldout: int,
     seed: int,
+    ignore: Sequence[str] = (),
 ) -> Divided:
     """Divide the examples of a target by the seed.
 
@@ -44,13 +45,14 @@ def divided(
         words: of a run that an example may not share with a question; None: it may not contain a whole one.
         queries: how many at most; None takes all that are left.
         heldout: how many.
+        ignore: phrases that no such run touches.
 
     Raises:
         UserError: too few examples are left, or none; the message says why the others were refused.
     """
     groups = linked_groups(itertools.chain(conversations(examples), pool))
     in_pool = pl.Series(np.isin(groups[: examples.height], groups[examples.height :]))
-    asked = contaminated(examples["id"].to_list(), texts(examples), questions, words or WHOLE_QUESTION)
+    asked = contaminated(examples["id"].to_list(), texts(examples), questions, words or WHOLE_QUESTION, ignore)
     asked = asked.unique("id", keep="first", maintain_order=True)
     reason = pl.format("shares a run of words with question {} of {}", "question", "task")
     why = examples.select("id").join(asked.select("id", reason=reason), on="id", how="left", maintain_order="left")

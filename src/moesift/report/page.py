@@ -19,6 +19,7 @@ from moesift.report.comparison import (
     whole_of,
 )
 
+PARTS = 5  # sources and question sets that are named beside a run of words
 FORMS = {"method": "", "budget": "budget", "verdict": "", "difference": "+.3f", "corrupted": ".1%"}  # of the overview
 
 
@@ -37,6 +38,7 @@ def rendered(numbers: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], cur
         numbers,
         loss=outcome_text(main_outcome(tables["summary"])),
         took=took(numbers, tables["taken"]) if "taken" in tables else [],
+        shared=shared(tables["shared_runs"]) if "shared_runs" in tables else None,
         figures=plots(numbers, tables, curves),
         means=means.to_dicts(),
         means_columns=[(name, name, FORMS.get(name, ".3f")) for name in means.columns],
@@ -88,6 +90,16 @@ def took(numbers: Mapping[str, Any], taken: pl.DataFrame) -> list[dict[str, Any]
         near = [example for example in numbers["nearest"] if example["method"] == label]
         shown.append({"label": label, "rows": rows.to_dicts(), "columns": columns, "nearest": near})
     return shown
+
+
+def shared(runs: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return a row for each run of words that examples share with questions, with its largest parts as text."""
+    part = pl.format("{}, {}: examples {}, questions {}", "source", "task", "examples", "questions")
+    rows = runs.group_by("run", "total", maintain_order=True).agg(
+        parts=part.head(PARTS).str.join("; "), more=pl.len().cast(pl.Int64) - PARTS
+    )
+    more = pl.when(pl.col("more") > 0).then(pl.format("; and {} more", "more")).otherwise(pl.lit(""))
+    return rows.with_columns(parts=pl.col("parts") + more).to_dicts()
 
 
 def show(value: Any, form: str = "") -> str:

@@ -26,8 +26,3 @@ def digits(ids: pl.Series) -> pl.Series:
         return ids
     text = ids.to_numpy().astype(">u8").tobytes().hex().encode()
     return pl.Series(ids.name, np.frombuffer(text, dtype=f"S{DIGITS}"), dtype=pl.Binary).cast(pl.String)
-
-
-def written(id: str | int) -> str:
-    """Return one id as it is written."""
-    return id if isinstance(id, str) else f"{id:0{DIGITS}x}"

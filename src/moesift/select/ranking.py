@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from moesift.errors import UserError
-from moesift.select.ids import written
+from moesift.select.ids import digits
 
 Quota = Literal["proportional", "equal"] | Mapping[str, float]
 
@@ -59,28 +59,64 @@ def drop_top(ranking: Ranking, share: float) -> Ranking:
     return Ranking(ranking.left[count:], pl.concat([ranking.dropped, top]))
 
 
-def deduplicate(ranking: Ranking, pairs: pl.DataFrame) -> Ranking:
-    """Walk down the ranking and drop each example that is a near-duplicate of one kept above it.
+def deduplicate(
+    ranking: Ranking, pairs: pl.DataFrame | None, instructions: pl.DataFrame | None = None, most: int = 1
+) -> Ranking:
+    """Walk down the ranking and drop each example that repeats one kept above it, or whose instruction has enough kept.
+
+    Both in one walk: so no example goes for the sake of one that is not kept, and of an instruction the best are kept
+    that differ.
 
     Args:
-        pairs: columns id, other: near-duplicates, each pair once.
+        pairs: columns id, other, similarity, measure (its name): near-duplicates, each pair once by a measure.
+        instructions: columns id, instruction, of the whole pool; None where any number is kept.
+        most: examples of an instruction that are kept.
     """
-    near: dict[Any, list[Any]] = {}
-    for one, other in pairs.select("id", "other").iter_rows():
-        near.setdefault(one, []).append(other)
-        near.setdefault(other, []).append(one)
-    kept, reasons = set(), {}
-    paired = pl.concat([pairs["id"], pairs["other"]]).unique()
-    for example in ranking.left.join(paired.to_frame("id"), on="id", how="semi", maintain_order="left")["id"]:
-        of = next((other for other in near.get(example, ()) if other in kept), None)
-        if of is None:
-            kept.add(example)
-        else:
-            reasons[example] = f"near-duplicate of {written(of)}"
-    return without(
-        ranking,
-        pl.DataFrame(list(reasons.items()), {"id": ranking.left.schema["id"], "reason": pl.String}, orient="row"),
-    )
+    size = ranking.left.height
+    crowded, codes, kept = np.zeros(size, dtype=bool), np.zeros(size, dtype=np.int64), [0]
+    if instructions is not None:
+        own = ranking.left.select("id").join(instructions, on="id", how="left", maintain_order="left")
+        codes = own["instruction"].rank("dense").to_numpy().astype(np.int64) - 1  # (size,)
+        numbers = np.bincount(codes)  # examples of each instruction
+        crowded, kept = numbers[codes] > most, [0] * len(numbers)
+    near = _places_of(ranking, pairs)
+    below = near["below"].to_numpy()
+    first = np.searchsorted(near["above"].to_numpy(), np.arange(size + 1))  # rows of `near` by the place above
+    drops = np.full(size, -1)  # the row of `near` that drops a place
+    is_extra = np.zeros(size, dtype=bool)
+    for place in np.flatnonzero(crowded | (np.diff(first) > 0)).tolist():
+        if drops[place] >= 0:
+            continue
+        if crowded[place]:
+            is_extra[place] = kept[codes[place]] == most
+            if is_extra[place]:
+                continue
+            kept[codes[place]] += 1
+        for row in range(first[place], first[place + 1]):
+            if drops[below[row]] < 0:
+                drops[below[row]] = row
+    pair = near[drops[drops >= 0]]
+    of = digits(ranking.left["id"][pair["above"]])
+    similarity = pair["similarity"].round_sig_figs(4)
+    repeats = pair.select(place="below", reason=pl.format("near-duplicate of {}: {} {}", of, "measure", similarity))
+    extra = pl.DataFrame({"place": np.flatnonzero(is_extra)}, {"place": pl.Int64})
+    extra = extra.with_columns(reason=pl.lit(f"beyond the best {most} of its instruction"))
+    reasons = pl.concat([repeats, extra]).sort("place")
+    hit = ranking.left[reasons["place"]].select("id", "score").with_columns(reasons["reason"])
+    return Ranking(ranking.left.filter((drops < 0) & ~is_extra), pl.concat([ranking.dropped, hit]))
+
+
+def _places_of(ranking: Ranking, pairs: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the places in the ranking of pairs that are both in it: columns above, below, similarity, measure."""
+    if pairs is None:
+        schema = {"above": pl.Int64, "below": pl.Int64, "similarity": pl.Float64, "measure": pl.String}
+        return pl.DataFrame(schema=schema)
+    places = ranking.left.select("id", place=pl.int_range(pl.len()))
+    found = pairs.join(places, on="id").join(places.select(other="id", at="place"), on="other")
+    above, below = pl.min_horizontal("place", "at"), pl.max_horizontal("place", "at")
+    # Of two measures of a pair the first one counts.
+    ends = found.select(above.alias("above"), below.alias("below"), "similarity", "measure")
+    return ends.sort("above", "below", "measure")
 
 
 def mark_lowest(ranking: Ranking, pool: Mapping[str, int], share: float) -> Ranking:

@@ -32,6 +32,7 @@ def main(
     out: Path,
     tasks_folder: Path | None = None,
     own_folder: Path | None = None,
+    ignore: list[str] | None = None,
 ) -> None:
     """Read the origin of a target and the pool, write queries.parquet, heldout.parquet and rejected.parquet.
 
@@ -44,6 +45,7 @@ def main(
         out: folder to write the three files to.
         tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
         own_folder: the same of the target's own task.
+        ignore: JSON list of phrases that are taken out of these questions.
     """
 
     def rows() -> dict[str, Iterator[Row]]:
@@ -56,7 +58,7 @@ def main(
         examples, duplicates = deduplicated(examples)
         others = conversations(pl.read_parquet(pool, columns=["messages"]))
         questions = read_questions(tasks, tasks_folder)
-        parts = divided(examples, others, questions, words, target.queries, target.heldout, seed)
+        parts = divided(examples, others, questions, words, target.queries, target.heldout, seed, ignore or ())
     except UserError as error:
         raise UserError(f"targets: {target.name}: {error}") from error
     rejected = with_content(pl.concat([unusable, duplicates, parts.refused]), rows())

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from moesift import flags
+from moesift.data.decontamination import frequent_runs
 from moesift.files import atomic_write
 from moesift.methods import METHODS
 from moesift.report import comparison, composition, detection
@@ -35,6 +36,7 @@ def main(
     results: Path,
     tables: Path,
     page: Path,
+    contaminated: flags.Parquet | None = None,
 ) -> None:
     """Read what the other stages measured, write the tables, the JSON and the page.
 
@@ -52,6 +54,7 @@ def main(
         results: JSON to write.
         tables: folder of parquet files to write.
         page: HTML to write.
+        contaminated: parquet of `contaminated`, where test questions are looked for in the pool.
     """
     configured, described = json.loads(config), json.loads(methods)
     measured = [json.loads(path.read_text()) for path in evaluations]
@@ -96,6 +99,8 @@ def main(
         texts = pl.concat(frame.with_columns(target=pl.lit(target)) for target, frame in asking.items())
         nearest = composition.nearest(first, examples, texts).to_dicts()
     sizes = {name: loss["examples"] for one in measured for name, loss in one["targets"].items()}
+    if contaminated is not None:
+        made["shared_runs"] = frequent_runs(pl.read_parquet(contaminated), examples)
     made_from = [one["made_from"] for one in measured]
     versions = sorted({pair for one in made_from for pair in one["versions"].items()})
     numbers = {

@@ -44,6 +44,9 @@ def main(
     tokens: flags.Parquet | None = None,
     contaminated: flags.Parquet | None = None,
     near_duplicates: flags.Parquet | None = None,
+    semantic_duplicates: flags.Parquet | None = None,
+    instructions: flags.Parquet | None = None,
+    per_instruction: int = 1,
     usage: flags.Parquet | None = None,
 ) -> None:
     """Read scores and pool, write the selection and what was dropped.
@@ -61,6 +64,9 @@ def main(
         tokens: the pass `tokens` of the target, for a budget in tokens.
         contaminated: parquet of `contaminated`, whose examples are dropped.
         near_duplicates: parquet of `near_duplicates`, of which only the best are kept.
+        semantic_duplicates: parquet of `semantic_duplicates`, the same.
+        instructions: parquet of `instructions`, of each of which only the best are kept.
+        per_instruction: examples of an instruction that are kept.
         usage: the pass `routing`, for diversity.
     """
     # Of the pool only what is kept is ever in memory with its text, of the scores three numbers an example.
@@ -87,8 +93,14 @@ def main(
     ranking = drop_top(ranking, select.drop_top)
     if reject is not None:  # before near-duplicates: none should go for the sake of one that is rejected
         ranking = drop_lowest(ranking, reject)
-    if near_duplicates is not None:
-        ranking = deduplicate(ranking, keyed(pl.scan_parquet(near_duplicates), "id", "other"))
+    pairs = [
+        keyed(pl.scan_parquet(path), "id", "other").with_columns(measure=pl.lit(measure))
+        for measure, path in (("Jaccard", near_duplicates), ("cosine", semantic_duplicates))
+        if path is not None
+    ]
+    if pairs or instructions is not None:
+        answers = None if instructions is None else keyed(pl.scan_parquet(instructions), "id", "instruction")
+        ranking = deduplicate(ranking, pl.concat(pairs) if pairs else None, answers, per_instruction)
     if reject is not None:
         ranking = shuffled(ranking, seed)
 
