@@ -39,11 +39,11 @@ def headline(
     counts = [f"{name[0].upper()}{name[1:]} against random: {_counted(losses)}."]
     counts += [f"Single targets: {_counted(targets)}."] if targets.height else []
     randoms = dict(summary.filter(outcome=main, method=RANDOM)["budget", "value"].iter_rows())
-    sentences, cheapest = [], None
+    sentences, named = [], []
     for budget in dict.fromkeys([budgets[0], budgets[-1]]):
         best = losses.filter(budget=budget).row(0, named=True)
         method, difference, random, at = best["method"], best["difference"], randoms[budget], budget_text(budget)
-        cheapest = cheapest or (method, budget)
+        named.append((method, budget))
         over = "" if best["low"] is not None else "_questions"
         low, high = best[f"low{over}"], best[f"high{over}"]
         shown = f"{difference:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
@@ -56,7 +56,7 @@ def headline(
             else f"At {at}, {method} has the lowest {name}, {random + difference:.3f}; random: {random:.3f}; "
             f"difference {shown}."
         )
-    sentences += _whole(summary.filter(outcome=main)) + _cost(costs, *cheapest)
+    sentences += _whole(summary.filter(outcome=main)) + _cost(costs, *named[0])
     return [*sentences, ONE_SEED] if losses["seeds"].max() == 1 else [*counts, *sentences]
 
 

@@ -80,11 +80,11 @@ def as_array(column: pl.Series, width: int | None = None) -> np.ndarray:
     """
     if not isinstance(column.dtype, pl.List):
         return column.to_numpy()
-    width = column.list.len().max() if width is None else width
-    if not isinstance(width, int):
+    found = column.list.len().max() if width is None else width
+    if not isinstance(found, int):
         raise UserError(f"data.max_length: {NO_RESPONSE} in any example")
-    nothing = [float("nan")] * width
-    return column.fill_null(pl.lit(nothing, column.dtype)).list.to_array(width).to_numpy()
+    nothing = [float("nan")] * found
+    return column.fill_null(pl.lit(nothing, column.dtype)).list.to_array(found).to_numpy()
 
 
 if __name__ == "__main__":
