@@ -12,9 +12,14 @@ from moesift.validation import validated
 from study.experiments import merged, read_study
 from study.targets import MEAN, compared, costs, evidence, losses, main, own_share
 
-DEFAULTS, FULL, VALIDATION = (
+DEFAULTS, FULL, VALIDATION, SMOLLM2 = (
     yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    for path in ("config/config.yaml", "study/targets.yaml", "study/targets_validation.yaml")
+    for path in (
+        "config/config.yaml",
+        "study/targets.yaml",
+        "study/targets_validation.yaml",
+        "study/targets_smollm2.yaml",
+    )
 )
 RAW = FULL | {
     "name": "tiny",
@@ -134,7 +139,9 @@ def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"present.png", "absent.png", "claim.parquet"}
 
 
-@pytest.mark.parametrize("raw", [FULL, merged(FULL, VALIDATION)], ids=["full", "validation"])
+@pytest.mark.parametrize(
+    "raw", [FULL, merged(FULL, VALIDATION), merged(FULL, SMOLLM2)], ids=["full", "validation", "smollm2"]
+)
 def test_every_experiment_is_a_configuration_that_the_workflow_accepts(raw):
     study = read_study(raw)
     for settings in study.experiments(DEFAULTS):
