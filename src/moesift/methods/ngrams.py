@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from moesift.data.words import UNSPACED
 from moesift.methods.declaration import Block, Blocks, Column, method
 
 BUCKETS = 10_000
 # A word, a run of punctuation, or a character of a script that has no spaces between words (Chinese and Japanese).
-UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 WORD = rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]+"
 
 
