@@ -160,7 +160,7 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
         assert (scores["score"].is_null() == scores["reason"].is_not_null()).all()
         assert scores.filter(n_tokens=0)["reason"].unique().to_list() == [NO_RESPONSE]
         chosen, dropped = tmp_path / "chosen.parquet", tmp_path / "dropped.parquet"
-        kept = {"format": "jsonl", "drop_top": 0, "quota": None, "diversity": None}
+        kept = {"drop_top": 0, "quota": None, "diversity": None}
         select.main(
             scores=out, pool=files["pool"], budget="ratio-0.1", whole=False, reject=0.5,
             select=config.Select.model_construct(**kept), out=chosen, dropped=dropped, seed=0,
