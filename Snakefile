@@ -100,3 +100,4 @@ rule all:
         MODELS_CHECKED,
         rules.report.output,
         rules.cards.output,
+        EXPORTED,

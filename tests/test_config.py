@@ -42,6 +42,12 @@ def test_one_ratio_or_several_and_text_from_the_command_line():
     assert validated(changed(select__ratio="0.2")).select.ratio == [0.2]  # --config passes nested values as text
 
 
+def test_one_format_or_several():
+    assert validated(DEFAULT).select.format == ["parquet"]
+    assert validated(changed(select__format="jsonl")).select.format == ["jsonl"]
+    assert validated(changed(select__format=["llama_factory", "axolotl"])).select.format == ["llama_factory", "axolotl"]
+
+
 def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_more():
     config = validated(changed(select__near_duplicates=0.7, select__decontaminate=13)).select
     assert (config.near_duplicates.jaccard, config.near_duplicates.cosine) == (0.7, None)
@@ -63,6 +69,8 @@ def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_mo
         ({"warmup__trash_ration": 0.5}, "warmup.trash_ration: unknown key; did you mean trash_ratio?"),
         ({"select__quota": {"arc_easy": 0.5, "other": 0.5}}, "select.quota: no source is called other"),
         ({"select__diversity": 0.5}, "select.diversity"),
+        ({"select__format": "alpaca"}, "select.format: alpaca is refused: input should be 'parquet', 'jsonl', 'llama"),
+        ({"select__format": ["jsonl", "jsonl"]}, "select.format: jsonl is listed more than once"),
         ({"select__near_duplicates": 1}, "select.near_duplicates.jaccard: 1 is not in (0, 1)"),
         ({"select__near_duplicates": {"cosine": 1}}, "select.near_duplicates.cosine: 1 is not in (0, 1)"),
         (

@@ -90,6 +90,6 @@ def test_the_help_is_the_docstring(capsys):
 
 
 def test_keys_travel_as_json():
-    select = config.Select.model_construct(drop_top=0.1, quota={"a": 0.5, "b; rm 'c'": 0.5}, format="jsonl")
+    select = config.Select.model_construct(drop_top=0.1, quota={"a": 0.5, "b; rm 'c'": 0.5}, format=["jsonl"])
     assert json.loads(flags.keys(select, "quota")) == {"quota": {"a": 0.5, "b; rm 'c'": 0.5}}
-    assert json.loads(flags.keys(select, without=["quota"])) == {"drop_top": 0.1, "format": "jsonl"}
+    assert json.loads(flags.keys(select, without=["quota"])) == {"drop_top": 0.1, "format": ["jsonl"]}

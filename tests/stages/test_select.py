@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 def selected(folder, budget="ratio-0.3", reject=None, seed=0, whole=False, **given):
     """Run the stage; settings are keys of `select`, paths are files in the folder."""
-    settings = {"format": "parquet", "drop_top": 0, "quota": None, "diversity": None}
+    settings = {"drop_top": 0, "quota": None, "diversity": None}
     settings |= {name: given.pop(name) for name in list(given) if name in settings}
     select.main(
         scores=folder / "scores.parquet",
@@ -67,8 +67,6 @@ def selected(folder, budget="ratio-0.3", reject=None, seed=0, whole=False, **giv
 
 def test_without_more_the_best_are_kept(folder):
     assert selected(folder) == (["00", "01", "02"], {"03": "too long"})
-    assert selected(folder, format="jsonl")[0] == ["00", "01", "02"]
-    assert pl.read_ndjson(folder / "best.jsonl")["id"].to_list() == ["00", "01", "02"]
 
 
 def test_ids_of_hexadecimal_digits_are_chosen_as_any_other(folder):
@@ -319,7 +317,7 @@ def test_what_queries_took_is_kept_in_their_order_with_the_query_that_brought_it
         budget="ratio-0.3",
         whole=False,
         reject=None,
-        select=config.Select.model_construct(format="parquet", drop_top=0, quota=None, diversity=None),
+        select=config.Select.model_construct(drop_top=0, quota=None, diversity=None),
         out=folder / "best.parquet",
         dropped=folder / "dropped.parquet",
         seed=0,

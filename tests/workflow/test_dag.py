@@ -286,6 +286,12 @@ def test_an_estimate_reruns_no_result(finished):
     assert finished.planned("--configfile", finished.configured("cheaper", estimate={"utilisation": 0.1})) == {}
 
 
+def test_another_format_selects_and_trains_nothing_anew(finished):
+    changed = finished.configured("exported", select={"format": ["jsonl", "axolotl"]})
+    assert finished.planned("select", "--configfile", changed) == {"export_run": 4, "select": 1}
+    assert finished.planned("--configfile", changed) == {"export_run": 4, "cards": 1, "report": 1}
+
+
 def test_a_licence_makes_the_cards_anew_and_nothing_else(finished):
     wheel, own = yaml.safe_load((finished.folder / "tiny.yaml").read_text())["data"]["sources"]
     changed = finished.configured("licensed", data={"sources": [wheel, own | {"license": "cc-by-4.0"}]})

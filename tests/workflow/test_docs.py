@@ -154,7 +154,7 @@ def test_commands_of_following(finished):
 
 @pytest.mark.slow
 def test_commands_of_sharing(finished):
-    (licensed,) = blocks("docs/sharing.md", "yaml")
+    *_, licensed = blocks("docs/sharing.md", "yaml")
     (source,) = yaml.safe_load(licensed)["data"]["sources"]
     Source.model_validate(source | {"path": str(finished.folder / "own.jsonl")})
     for command in commands("docs/sharing.md"):
@@ -169,6 +169,8 @@ def test_commands_of_sharing(finished):
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
     unpacked, results = finished.folder / "tiny", finished.folder / "results" / "tiny"
+    exported = results / "exported/random/ratio-0.25/seed-0"
+    assert sorted(path.name for path in exported.iterdir()) == ["axolotl.yaml", "dataset_info.json", "train.jsonl"]
     listed = {line.split("  ", 1)[1] for line in (unpacked / "SHA256SUMS").read_text().splitlines()}
     there = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
     assert there == listed | {"SHA256SUMS"}

@@ -2,6 +2,10 @@
 
 JACCARD, COSINE = (getattr(CONFIG.select.near_duplicates, measure, None) for measure in ("jaccard", "cosine"))
 
+FORMATS = [format for format in CONFIG.select.format if format != "parquet"]  # which is always written
+EXPORT = f"{RESULTS}/exported/{{method}}/{{budget}}/seed-{{seed}}"
+EXPORTED = of_runs(EXPORT) if FORMATS else []
+
 
 rule near_duplicates:
     input:
@@ -116,7 +120,6 @@ rule select_run:
     output:
         selection=ensure(SELECTION, non_empty=True),
         dropped=ensure(SELECTION.replace(".parquet", ".dropped.parquet"), non_empty=True),
-        jsonl=[SELECTION.replace(".parquet", ".jsonl")] if CONFIG.select.format == "jsonl" else [],
     log:
         f"{RESULTS}/logs/selected/{{method}}/{{budget}}/seed-{{seed}}.log",
     benchmark:
@@ -128,7 +131,7 @@ rule select_run:
         reject=lambda wildcards: json.dumps(PLAN.methods[wildcards.method].reject),
         whole=lambda wildcards: "--whole" if PLAN.methods[wildcards.method].method.keeps == "pool" else "",
         per_instruction=lambda wildcards: [f"--per-instruction {n}" for n in [per_instruction(wildcards)] if n],
-        select=keys(CONFIG.select, "format", "drop_top", "quota", "diversity"),
+        select=keys(CONFIG.select, "drop_top", "quota", "diversity"),
         code=digest("stages.select"),
     shell:
         "{PYTHON} -m moesift.stages.select --scores {input.scores} --pool {input.pool} --out {output.selection}"
@@ -152,7 +155,24 @@ rule select_queries:
         " > {log} 2>&1"
 
 
+# A selection for another trainer. A rule of its own: another format makes no selection again, and trains nothing.
+rule export_run:
+    input:
+        SELECTION,
+    output:
+        directory(EXPORT),
+    log:
+        f"{RESULTS}/logs/exported/{{method}}/{{budget}}/seed-{{seed}}.log",
+    localrule: True
+    params:
+        formats=FORMATS,
+        code=digest("stages.export"),
+    shell:
+        "{PYTHON} -m moesift.stages.export --selection {input} --formats {params.formats} --out {output} > {log} 2>&1"
+
+
 rule select:
     input:
         MODELS_CHECKED,
         of_runs(SELECTION),
+        EXPORTED,

@@ -34,7 +34,7 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
         epochs, rank = config.gradients.train.epochs, config.gradients.train.lora_rank
         files["LoRA checkpoints of the selector"] = 3 * seeds * epochs * FLOAT * lora_parameters(rank, selector)
     files["scores"] = len(plan.methods) * seeds * pool.examples * (ID + 2 * 8)
-    copies = 1 if config.select.format == "parquet" else 3  # JSON lines are not compressed
+    copies = 3 if set(config.select.format) - {"parquet"} else 1  # JSON lines are not compressed
     kept = pool.examples * sum(share_of(run.budget, pool) for run in plan.runs)
     files["selections"] = copies * kept * (pool.bytes + ID)
     files["adapters"] = len(plan.runs) * FLOAT * lora_parameters(config.train.lora_rank, target)

@@ -57,7 +57,7 @@ def main(
         budget: ratio-0.1, a share of the pool's examples, or tokens-20000, response tokens (below 1 a share of them).
         whole: keep everything that has a response, whatever the budget.
         reject: share of each source that is rejected before a draw, first what has no score; null ranks.
-        select: keys format, drop_top, quota and diversity.
+        select: keys drop_top, quota and diversity.
         out: parquet of the selection to write.
         dropped: parquet to write of what was left out for another reason than its rank.
         seed: of what is drawn at random.
@@ -134,9 +134,6 @@ def main(
     # In digits the ids of half a large pool take gigabytes.
     with atomic_write(dropped) as part:
         write_blocks((block.with_columns(ids.digits(block["id"])) for block in blocks_of(left_out, BLOCK)), part)
-    if select.format == "jsonl":
-        with atomic_write(out.with_suffix(".jsonl")) as part:
-            selection.write_ndjson(part)
     print(f"{count} of {size} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
     print(f"{left_out.height} left out for another reason than their rank")
 
