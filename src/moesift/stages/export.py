@@ -5,9 +5,9 @@ from pathlib import Path
 import polars as pl
 
 from moesift import flags
-from moesift.config import SelectionFormat
 from moesift.files import atomic_write
 from moesift.select.trainers import DATA, FILES
+from moesift.selection import SelectionFormat
 
 
 def main(selection: flags.Parquet, formats: list[SelectionFormat], out: Path) -> None:
