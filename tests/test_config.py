@@ -113,7 +113,7 @@ def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_mo
         ({"select__tokens": 100, "select__quota": "equal"}, "select.tokens: cannot be combined with quota"),
         ({"select__tokens": 100, "select__diversity": 2}, "select.tokens: cannot be combined with quota or diversity"),
         ({"evaluate__tasks": [{"name": "mmlu"}] * 2}, "evaluate.tasks: two have the same name"),
-        ({"data__corruptions": []}, "data.corruptions: is empty although corrupt is above 0"),
+        ({"data__corruptions": [], "data__corrupt": 0.3}, "data.corruptions: is empty although corrupt is above 0"),
         ({"data__sources": [{"name": "a", "wheel": "piqa", "path": "b"}]}, "data.sources.0: give exactly one of"),
         ({"data__sources": [{"name": "a", "wheel": "piqa"}] * 2}, "data.sources: two have the same name"),
         ({"data__sources": [{"name": "a", "path": "no.jsonl"}]}, "data.sources.0.path: no.jsonl is not a file"),
