@@ -47,6 +47,7 @@ def checked(models, monkeypatch):
         raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
         raw["data"] |= {"sources": [{"name": "own", "path": str(models / "own.jsonl")}], "heldout": 5, "max_length": 64}
         raw["evaluate"]["tasks"] = [{"name": "arc_easy", "limit": 4}]
+        raw["methods"] = ["router", "router_untrained", "expert_gain", "nll", "typical_inputs", "random"]
         raw["selector"]["model"], raw["target"]["model"] = str(models / "moe"), str(models / "dense")
         for name, values in sections.items():
             raw[name] = raw[name] | values if isinstance(values, dict) else values
@@ -79,7 +80,7 @@ def test_a_run_that_nothing_stops(checked, capsys, tokenizer):
     assert "2 of 4 experts in 2 layers" in said
     assert "  arc_easy: 4 questions\n" in said
     assert re.search(r"routers and optimizer of all epochs +[\d.]+ KiB\n", said)
-    assert re.search(r"train +ratio-0.1 +11 ", said)
+    assert re.search(r"train +ratio-0.1 +6 ", said)
     assert "hours of one CPU at 35% of" in said
     assert said.endswith("Nothing was found that would stop this run.\n")
 
