@@ -15,7 +15,7 @@ def main(selection: flags.Parquet, formats: list[SelectionFormat], out: Path) ->
 
     Args:
         selection: parquet of the selection.
-        formats: of those that need a configuration it is written too.
+        formats: values of `select.format`; the configuration of each that has one is written too.
         out: folder to write, .../{method}/{budget}/seed-{seed}.
     """
     rows = pl.scan_parquet(selection)  # trainers read `messages` and leave the other columns alone
