@@ -68,7 +68,11 @@ def test_a_changed_file_of_scores_scores_again(finished):
     pool = pl.read_parquet(finished.folder / "results/tiny/data/pool.parquet", columns=["id"])
     pool.with_columns(score=pl.int_range(pl.len())).write_csv(file)
     changed = finished.configured("external", methods=[{"mine": {"method": "external", "path": "mine.csv"}}])
-    asked = ("results/tiny/scores/mine/seed-0.parquet", "--configfile", changed)  # the look at the models stays as it is
+    asked = (
+        "results/tiny/scores/mine/seed-0.parquet",
+        "--configfile",
+        changed,
+    )  # the look at the models stays as it is
     finished.snakemake(*asked, "--cores", "1")
     scores = pl.read_parquet(finished.folder / "results/tiny/scores/mine/seed-0.parquet").drop_nulls("score")
     assert scores.height > 0.9 * pool.height  # all but those without a response
