@@ -66,10 +66,13 @@ class Disturbed:
         while time.monotonic() < end:
             for process in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):  # it has ended
-                    command = (process / "cmdline").read_bytes().split(b"\0")
-                    # Not the launcher, which has the module as a word of its own as well.
+                    command = (process / "cmdline").read_bytes()
+                    # Not the launcher, which has the module as a word of its own as well, but what it forks.
+                    parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                    forked = Path(f"/proc/{parent}/cmdline").read_bytes() == command
+                    given = set(command.split(b"\0"))
                     ours = (process / "cwd").resolve() == self.folder.resolve()
-                    if ours and wanted <= set(command) and b"moesift.launch" not in command:
+                    if ours and wanted <= given and (forked or b"moesift.launch" not in given):
                         return int(process.name)
             time.sleep(0.01)
         raise TimeoutError(f"no process {' '.join(words)}")
