@@ -16,16 +16,20 @@ from moesift.report.statistics import t_interval
 NUMBERS = {"value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "seeds": pl.UInt32}
 
 
-def read_tables(folders: Mapping[Path, int], name: str) -> pl.DataFrame:
+def read_tables(folders: Mapping[Path, Mapping[str, int | str]], name: str) -> pl.DataFrame:
     """Return one table of several experiments, one below the other.
 
     Args:
-        folders: `results/{experiment}/tables` of each, and its seed, which rows of the untuned target do not have.
+        folders: `results/{experiment}/tables` of each, and what is said of it in columns: its seed, which rows of the
+            untuned target do not have, and others.
         name: of the table, such as `auroc`.
     """
     tables = [
-        pl.read_parquet(require_parquet(folder / f"{name}.parquet")).with_columns(seed=pl.lit(seed, pl.Int64))
-        for folder, seed in folders.items()
+        pl.read_parquet(require_parquet(folder / f"{name}.parquet")).with_columns(
+            pl.lit(value, pl.Int64 if isinstance(value, int) else pl.String).alias(column)
+            for column, value in about.items()
+        )
+        for folder, about in folders.items()
     ]
     return pl.concat(tables, how="vertical_relaxed")
 

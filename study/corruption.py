@@ -30,7 +30,7 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
         out: folder to write, with parquet, figures and README.md.
     """
     settings = CorruptionStudy.model_validate_json(study)
-    folders = dict(zip(tables, seeds, strict=True))
+    folders = {folder: {"seed": seed} for folder, seed in zip(tables, seeds, strict=True)}
     found = detection(read_tables(folders, "auroc"), settings) | training(
         read_tables(folders, "outcomes"), read_tables(folders, "runs")
     )

@@ -30,18 +30,9 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
         out: folder to write, with parquet, figures and README.md.
     """
     settings = TargetStudy.model_validate_json(study)
-    folders = dict(zip(tables, seeds, strict=True))
-    places = {folder: pool_of(folder, settings) for folder in tables}
-    outcomes, taken, took = (
-        pl.concat(
-            [
-                read_tables({folder: seed}, name).with_columns(pool=pl.lit(places[folder]))
-                for folder, seed in folders.items()
-            ],
-            how="vertical_relaxed",
-        )
-        for name in ("outcomes", "taken", "costs")
-    )
+    about = zip(tables, seeds, strict=True)
+    folders = {folder: {"seed": seed, "pool": pool_of(folder, settings)} for folder, seed in about}
+    outcomes, taken, took = (read_tables(folders, name) for name in ("outcomes", "taken", "costs"))
     found = compared(losses(outcomes, settings), settings) | {
         "own": own_share(taken, settings),
         "costs": costs(took, settings),
@@ -50,9 +41,8 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
         part.mkdir()
         for name, table in found.items():
             table.write_parquet(part / f"{name}.parquet")
-        found["differences"].write_csv(
-            part / "differences.csv", float_precision=4
-        )  # small enough to be kept and quoted
+        # Small enough to be kept and quoted.
+        found["differences"].write_csv(part / "differences.csv", float_precision=4)
         for setting in ("present", "absent"):
             if (drawn := found["differences"].filter(setting=setting)).height:
                 drawn = drawn.rename({"target": "outcome"})
@@ -79,10 +69,18 @@ def losses(outcomes: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
     of_targets = outcomes.filter(pl.col("outcome").str.starts_with(OF_TARGET)).with_columns(
         target=pl.col("outcome").str.strip_prefix(OF_TARGET), method=without_draw(pl.col("method"), study)
     )
-    present = pl.struct("pool", "target").map_elements(
-        lambda row: "present" if row["target"] in study.pools[row["pool"]].sources else "absent", pl.String
-    )
-    return mean_by_seed(of_targets.with_columns(setting=present), [*PLACE, "method", "budget"])
+    placed = of_targets.join(settings_of(study), on=["pool", "target"], maintain_order="left")
+    return mean_by_seed(placed, [*PLACE, "method", "budget"])
+
+
+def settings_of(study: TargetStudy) -> pl.DataFrame:
+    """Return the columns pool, target and setting: whether the target's own source is in the pool."""
+    rows = [
+        (name, target, "present" if target in pool.sources else "absent")
+        for name, pool in study.pools.items()
+        for target in pool.targets
+    ]
+    return pl.DataFrame(rows, schema=["pool", "target", "setting"], orient="row")
 
 
 def without_draw(label: pl.Expr, study: TargetStudy) -> pl.Expr:
@@ -143,12 +141,9 @@ def own_share(taken: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
     counts = taken.group_by("seed", "pool", "method", "budget", "target").agg(
         value=pl.col("examples").filter(pl.col("source") == pl.col("target")).sum() / pl.sum("examples")
     )
-    present = [
-        (name, target) for name, pool in study.pools.items() for target in pool.targets if target in pool.sources
-    ]
-    where = pl.DataFrame(present, schema=["pool", "target"], orient="row")
-    own = counts.join(where, on=["pool", "target"]).with_columns(pl.col("method").str.split(".").list.first())
-    own = own.with_columns(setting=pl.lit("present")).select("seed", *PLACE, "method", "budget", "value")
+    own = counts.join(settings_of(study).filter(setting="present"), on=["pool", "target"])
+    own = own.with_columns(pl.col("method").str.split(".").list.first())
+    own = own.select("seed", *PLACE, "method", "budget", "value")
     return over_seeds(with_mean(own), [*PLACE, "method", "budget"]).sort(*PLACE, "budget", "value", maintain_order=True)
 
 

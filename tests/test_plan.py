@@ -278,6 +278,13 @@ def test_the_jobs_of_a_method_are_its_passes_their_warm_ups_and_its_scores():
     assert {"gradients/seed-{seed}", "passes/seed-{seed}/lora-1/gradients/"} <= set(gist)
 
 
+def test_a_file_of_scores_is_read_by_no_job(tmp_path):
+    file = tmp_path / "scores.csv"
+    file.write_text("id,score\n")
+    (chosen,) = plan_of([{"external": {"path": str(file)}}]).methods.values()
+    assert jobs_of(chosen, 2) == ["scores/external/seed-{seed}"]
+
+
 def test_the_queries_alone_are_one_run_and_need_targets():
     assert plan_of(["queries_only"], targets=TARGETS).runs == [Run("queries_only", "queries", 0)]
     (said,) = refused(["queries_only"])

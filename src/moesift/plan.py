@@ -273,13 +273,12 @@ def jobs_of(chosen: Chosen, epochs: int) -> list[str]:
         epochs: of the warm-up.
     """
     jobs = {f"scores/{chosen.label}/seed-{{seed}}"}
-    for paths in files_of(chosen.columns.values(), "", "{seed}", epochs, chosen.targets).values():
+    read = [column for column in chosen.columns.values() if column.pass_name not in UNREAD]
+    for paths in files_of(read, "", "{seed}", epochs, chosen.targets).values():
         for path in [paths] if isinstance(paths, str) else paths:
-            passed, _, state = path.removeprefix("/").partition("/")
-            if passed != "passes":
-                continue
-            state, _, _ = state.rpartition("/")
-            jobs.add(f"{path.removeprefix('/').removesuffix('.parquet')}/")
+            name = path.removeprefix("/").removesuffix(".parquet")
+            state = name.removeprefix("passes/").rpartition("/")[0]
+            jobs.add(f"{name}/")
             if "/lora-" in state:
                 jobs.add("gradients/seed-{seed}")
             elif "/epoch-" in state and not state.endswith("/epoch-0"):

@@ -47,7 +47,7 @@ def test_tables_of_experiments_are_joined_and_get_the_seed_that_the_untuned_targ
         (tmp_path / name).mkdir()
         table = pl.DataFrame({"method": ["base"], "seed": [None], "value": [1.0]}, schema_overrides={"seed": pl.Int64})
         table.write_parquet(tmp_path / name / "outcomes.parquet")
-    table = read_tables({tmp_path / "a": 6, tmp_path / "b": 7}, "outcomes")
+    table = read_tables({tmp_path / "a": {"seed": 6}, tmp_path / "b": {"seed": 7}}, "outcomes")
     assert table["seed"].to_list() == [6, 7]
 
 

@@ -109,6 +109,11 @@ def own_task(wildcards):
     return f"{RESULTS}/targets/{wildcards.target}/task" if is_local else []
 
 
+# Of the questions that neither the pool nor a target may repeat.
+WORDS = CONFIG.select.decontaminate and CONFIG.select.decontaminate.words
+IGNORED = json.dumps(CONFIG.select.decontaminate.ignore if CONFIG.select.decontaminate else [])
+
+
 # The pool does not depend on targets, so that another one repeats nothing that was done with the pool: what a target has
 # in common with it is left out of the target.
 rule prepare_target:
@@ -130,8 +135,8 @@ rule prepare_target:
         tasks=EVALUATED_TASKS,
         tasks_folder=TASKS_FOLDER,
         own=lambda wildcards, input: f"--own-folder {input.own}/tasks" if input.own else "",
-        words=json.dumps(CONFIG.select.decontaminate and CONFIG.select.decontaminate.words),
-        ignore=json.dumps(CONFIG.select.decontaminate.ignore if CONFIG.select.decontaminate else []),
+        words=json.dumps(WORDS),
+        ignore=IGNORED,
         seed=CONFIG.data.seed,
         code=digest("stages.prepare_target"),
     shell:

@@ -37,7 +37,7 @@ rule report:
     log:
         f"{RESULTS}/logs/report.log",
     params:
-        contaminated=f"--contaminated {RESULTS}/data/contaminated.parquet" if CONFIG.select.decontaminate else "",
+        contaminated=lambda _, input: f"--contaminated {input.contaminated}" if input.contaminated else "",
         config=CONFIG_JSON,
         benchmarks=f"{RESULTS}/benchmarks",
         # A function, because {seed} in it is no wildcard.

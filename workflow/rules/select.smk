@@ -80,8 +80,8 @@ rule contaminated:
         folder=TASKS_FOLDER,
         # Their names alone: a limit changes how many questions are asked, not which must stay unseen.
         tasks=[task.name for task in CONFIG.evaluate.tasks],
-        words=CONFIG.select.decontaminate and CONFIG.select.decontaminate.words,
-        ignore=json.dumps(CONFIG.select.decontaminate.ignore if CONFIG.select.decontaminate else []),
+        words=WORDS,
+        ignore=IGNORED,
         code=digest("stages.contaminated"),
     shell:
         "{PYTHON} -m moesift.stages.contaminated --pool {input.pool} --out {output} {params.folder}"

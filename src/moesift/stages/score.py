@@ -10,7 +10,7 @@ from moesift import flags
 from moesift.data.scores import read_scores
 from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
-from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
+from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, Method, parameters_of
 from moesift.passes.columns import EXTERNAL
 from moesift.report.health import findings, health
 from moesift.select.table import NO_RESPONSE, score_table
@@ -51,10 +51,15 @@ def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None
     with atomic_write(out) as part:
         table.write_parquet(part)
     print(f"{table.height} examples scored by {method}")
+    say(table, declared)
+
+
+def say(table: pl.DataFrame, declared: Method) -> None:
+    """Print why examples have no score, and what is odd about the scores."""
     for reason, count in table["reason"].drop_nulls().value_counts(sort=True).iter_rows():
         print(f"{count} without a score: {reason}")
     for finding in findings(health(table)) if declared.measures else []:
-        print(f"{method}: look at this: {finding}")
+        print(f"{declared.name}: look at this: {finding}")
 
 
 main.__doc__ = (main.__doc__ or "").replace("{methods}", ", ".join(METHODS))

@@ -15,10 +15,9 @@ from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
 from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
 from moesift.passes.columns import POOL
-from moesift.report.health import findings, health
 from moesift.select.table import NO_RESPONSE, NOT_FINITE
 from moesift.select.targeted import Assigned, assign
-from moesift.stages.score import as_array, column_of
+from moesift.stages.score import as_array, column_of, say
 
 ROWS = 8192  # of the pool that are in memory at once
 
@@ -101,10 +100,7 @@ def main(method: str, parameters: str, files: str, queries: str, out: Path, seed
     with atomic_write(out) as part:
         table.write_parquet(part)
     print(f"{table.height} examples compared with {len(ids)} queries of {len(by_target)} targets by {method}")
-    for reason, count in table["reason"].drop_nulls().value_counts(sort=True).iter_rows():
-        print(f"{count} without a score: {reason}")
-    for finding in findings(health(table)):
-        print(f"{method}: look at this: {finding}")
+    say(table, declared)
 
 
 def queries_of(
