@@ -52,7 +52,8 @@ def write_shards(folder: Path, shards: int, seed: int) -> None:
         part = pool[rows[rows < pool.height]]
         tokens = rng.integers(0, 400, part.height)  # one in 400 was cut before its response
         nll = np.where(tokens > 0, tokens * rng.lognormal(0.5, 0.5, part.height), np.nan)
-        part = part.with_columns(n_tokens=pl.Series(tokens), nll=pl.Series(nll).fill_nan(None))
+        refused = pl.lit(None, pl.String)
+        part = part.with_columns(n_tokens=pl.Series(tokens), refused=refused, nll=pl.Series(nll).fill_nan(None))
         part.write_parquet(folder / f"{shard + 1}-of-{shards}.parquet")
 
 
