@@ -97,11 +97,11 @@ def representation_middle(full_size: bool) -> Case:
     return Case(ours, whole, apart, tokens, 0)
 
 
-def warmup_step(full_size: bool) -> Case:
+def warmup_step(full_size: bool, dtype: torch.dtype | None = None) -> Case:
     """Make the gradients of optimizer steps of the budget warm-up."""
-    selector = given.selector(full_size)
+    selector = given.selector(full_size, dtype)
     freeze_all_but(selector.model, selector.trash_can.parameters())
-    examples = given.examples(4 * BATCH, LONGEST)
+    examples, micro_batch = _of_steps(full_size)
     lengths = [len(example.ids) for example in examples]
     layers = len(selector.trash_can.routers)
     shape = shape_of(selector.model)
@@ -110,14 +110,14 @@ def warmup_step(full_size: bool) -> Case:
 
     def ours() -> tuple[float, torch.Tensor]:
         suit_device(selector.model)
-        divided = micro_batches_by_tokens(range(len(examples)), lengths, MICRO_BATCH, process=0, processes=1)
+        divided = micro_batches_by_tokens(range(len(examples)), lengths, micro_batch, process=0, processes=1)
         parts = [[examples[index] for index in part] for part in divided]
         losses, shares = warmup.accumulate_nll(selector, examples, parts, 0.01, torch.ones(layers))
         return losses["nll"], shares
 
     def theirs() -> tuple[float, torch.Tensor]:
         selector.model.set_experts_implementation(experts)
-        return plain.warmup_step(selector, examples, MICRO_BATCH, 0.01, 1.0)
+        return plain.warmup_step(selector, examples, micro_batch, 0.01, 1.0)
 
     def gradients(step: Callable[[], tuple[float, torch.Tensor]]) -> tuple[float, torch.Tensor, list[torch.Tensor]]:
         selector.model.zero_grad()
@@ -135,9 +135,9 @@ def warmup_step(full_size: bool) -> Case:
 
 
 def training_step(full_size: bool) -> Case:
-    """Make the gradients of an epoch of LoRA, on a dense target."""
+    """Make the gradients of an epoch of LoRA, on a dense target; on a GPU by autocast, as accelerate does it there."""
     model = add_lora(given.target(full_size), 16, 32, 0.0, ["q_proj", "k_proj", "v_proj", "o_proj"])
-    examples = given.examples(4 * BATCH, LONGEST)
+    examples, micro_batch = _of_steps(full_size)
     lengths = [len(example.ids) for example in examples]
     predicted = sum(example.predicted for example in examples)
     shape = shape_of(model.get_base_model())
@@ -145,21 +145,29 @@ def training_step(full_size: bool) -> Case:
     def ours() -> float:
         nll = 0.0
         for start in range(0, len(examples), BATCH):
-            for part in micro_batches(range(start, start + BATCH), lengths, MICRO_BATCH, process=0, processes=1):
+            for part in micro_batches(range(start, start + BATCH), lengths, micro_batch, process=0, processes=1):
                 batch = [examples[index] for index in part]
-                loss = lora.summed_nll(model, batch, given.PAD, model.device) / predicted
+                with torch.autocast(model.device.type, torch.bfloat16, enabled=full_size):
+                    loss = lora.summed_nll(model, batch, given.PAD, model.device) / predicted
                 loss.backward()
                 nll += loss.item()
         return nll
 
     def theirs() -> float:
-        return plain.training_step(model, examples, MICRO_BATCH)
+        return plain.training_step(model, examples, micro_batch)
 
     def apart() -> float:
         return abs(ours() - theirs())
 
     flops = 2 * (sum(lengths) * forward(shape, head=False) + predicted * 2 * shape.head)
     return Case(ours, theirs, apart, sum(lengths), flops)
+
+
+def _of_steps(full_size: bool) -> tuple[list[Encoded], int]:
+    """Return the examples of four optimizer steps, and how many make a micro-batch; on a GPU all have 512 tokens."""
+    if full_size:
+        return given.examples(4 * BATCH, 512, shortest=512), BATCH
+    return given.examples(4 * BATCH, LONGEST), MICRO_BATCH
 
 
 def gradients(full_size: bool) -> Case:

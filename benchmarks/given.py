@@ -25,10 +25,24 @@ PAD = 1
 # OLMoE-1B-7B is 2,048 wide, 16 layers deep, with experts of 1,024: 64 of them, of which 8 run. The same at an eighth.
 SMALL = {"hidden_size": 256, "intermediate_size": 128, "num_hidden_layers": 8, "num_attention_heads": 4}
 FULL = {"hidden_size": 2048, "intermediate_size": 1024, "num_hidden_layers": 16, "num_attention_heads": 16}
+# Qwen2.5-1.5B's.
+FULL_TARGET = {
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "vocab_size": 151_936,
+    "tie_word_embeddings": True,
+}
 
 
-def selector(full_size: bool = False) -> Selector:
-    """Return a selector with random weights and 16 trash-can experts: at full size in bf16, else an eighth as wide."""
+def selector(full_size: bool = False, dtype: torch.dtype | None = None) -> Selector:
+    """Return a selector with random weights and 16 trash-can experts: at full size, else an eighth as wide.
+
+    Args:
+        dtype: of its weights; where none is named, bf16 at full size and else float32.
+    """
     shape = FULL if full_size else SMALL
     config = OlmoeConfig(
         **shape,
@@ -44,20 +58,18 @@ def selector(full_size: bool = False) -> Selector:
     torch.manual_seed(0)
     with device():
         model = OlmoeForCausalLM(config)
-    model = model.to(torch.bfloat16 if full_size else torch.float32).eval()
+    model = model.to(dtype or (torch.bfloat16 if full_size else torch.float32)).eval()
     words = Tokenizer(WordLevel({"<end>": 0, "<pad>": 1}, unk_token="<pad>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", pad_token="<pad>")
     return Selector(model, tokenizer, TrashCan(model, 0.25, "appended", seed=0), {})
 
 
 def target(full_size: bool = False) -> PreTrainedModel:
-    """Return a dense Llama with random weights: at full size as wide as TinyLlama in bf16, else an eighth of that."""
-    shape = FULL if full_size else SMALL
+    """Return a dense Llama with random weights: at full size of 1.5 billion parameters in bf16, else a small one."""
+    shape = FULL_TARGET if full_size else SMALL | {"intermediate_size": 704, "vocab_size": VOCABULARY}
     torch.manual_seed(0)
     with device():
-        model = LlamaForCausalLM(
-            LlamaConfig(**shape | {"intermediate_size": 11 * shape["hidden_size"] // 4}, vocab_size=VOCABULARY)
-        )
+        model = LlamaForCausalLM(LlamaConfig(**shape))
     return model.to(torch.bfloat16 if full_size else torch.float32)
 
 

@@ -27,7 +27,7 @@ import polars as pl
 from benchmarks import record
 from moesift.data.blocks import write_blocks
 from moesift.data.pool import MESSAGES, ROW_GROUP
-from moesift.passes.shards import CHUNK
+from moesift.passes.shards import chunk_of
 
 SOURCES = [f"source_{number}" for number in range(7)]
 RATIO = 0.05
@@ -46,9 +46,10 @@ def write_shards(folder: Path, shards: int, seed: int) -> None:
     """Write the shards of a pass with losses and numbers of tokens: each has every so many chunks of the pool."""
     rng = np.random.default_rng(seed)
     pool = pl.read_parquet(folder / "pool.parquet", columns=["id", "source"])
+    chunk = chunk_of(pool.height)
     for shard in range(shards):
-        starts = np.arange(shard * CHUNK, pool.height, shards * CHUNK)
-        rows = (starts[:, None] + np.arange(CHUNK)).ravel()
+        starts = np.arange(shard * chunk, pool.height, shards * chunk)
+        rows = (starts[:, None] + np.arange(chunk)).ravel()
         part = pool[rows[rows < pool.height]]
         tokens = rng.integers(0, 400, part.height)  # one in 400 was cut before its response
         nll = np.where(tokens > 0, tokens * rng.lognormal(0.5, 0.5, part.height), np.nan)

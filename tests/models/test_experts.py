@@ -3,17 +3,18 @@ import torch
 from given.models import FAMILIES, random_model
 from transformers import AutoModelForCausalLM, NemotronHConfig
 
-from moesift.models.experts import ONE_BY_ONE, suit_device
+from moesift.models.experts import ONE_BY_ONE, TOGETHER, suit_device
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 6, 5]])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_logits_and_gradients_are_those_of_transformers_own_loop(family, dtype):
+@pytest.mark.parametrize("way", [ONE_BY_ONE, TOGETHER])
+def test_logits_and_gradients_are_those_of_transformers_own_loop(family, dtype, way):
     model = random_model(family).to(dtype)
     logits, gradients = [], []
-    for name in ("eager", ONE_BY_ONE):
+    for name in ("eager", way):
         model.set_experts_implementation(name)
         model.zero_grad()
         logits.append(model(IDS).logits)
@@ -30,7 +31,7 @@ def test_logits_and_gradients_are_those_of_transformers_own_loop(family, dtype):
     for name, expected in gradients[0].items():
         atol = expected.abs().max().item() * relative
         torch.testing.assert_close(gradients[1][name], expected, rtol=0, atol=atol)
-    assert ONE_BY_ONE not in str(model.config.to_dict())  # a saved model does not need moesift
+    assert way not in str(model.config.to_dict())  # a saved model does not need moesift
 
 
 def test_experts_without_a_gate():
@@ -52,14 +53,15 @@ def test_experts_without_a_gate():
     model = AutoModelForCausalLM.from_config(config).eval()
     model.set_experts_implementation("eager")
     expected = model(IDS).logits
-    model.set_experts_implementation(ONE_BY_ONE)
-    torch.testing.assert_close(model(IDS).logits, expected, rtol=0, atol=1e-5)
+    for way in (ONE_BY_ONE, TOGETHER):
+        model.set_experts_implementation(way)
+        torch.testing.assert_close(model(IDS).logits, expected, rtol=0, atol=1e-5)
 
 
-def test_only_a_processor_computes_experts_one_by_one():
+def test_the_way_suits_the_device():
     model = random_model("Olmoe")
     default = model.config._experts_implementation
-    suit_device(model.to("meta"))  # in place of any other device
+    suit_device(model.to("meta"))  # in place of any other device than a processor or a GPU
     assert model.config._experts_implementation == default != ONE_BY_ONE
     model = random_model("Olmoe")
     suit_device(model)

@@ -21,7 +21,7 @@ from moesift.data.pool import MESSAGES
 from moesift.errors import UserError
 from moesift.models.chat import encode
 from moesift.models.loading import load_classifier
-from moesift.passes import reader, reward
+from moesift.passes import reader, reward, shards
 from moesift.passes.columns import PASSES, schema
 from moesift.stages import run_pass
 
@@ -112,7 +112,7 @@ def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, toke
     turns = [conversations[0], long, *(conversations[n % 6] for n in range(28))]
     frame = pl.DataFrame({"id": [f"{n:02}" for n in range(30)], "messages": turns, "finished": [True] * 30})
     frame.with_columns(pl.col("messages").cast(MESSAGES)).write_parquet(tmp_path / "pool.parquet")
-    monkeypatch.setattr(run_pass, "CHUNK", 5)
+    monkeypatch.setattr(shards, "FEWEST", 5)
 
     def read(number, of):
         run_pass.main(

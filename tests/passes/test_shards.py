@@ -10,6 +10,11 @@ POOL = [f"{number:02}" for number in range(11)]
 THREE = [["00", "01", "06", "07"], ["02", "03", "08", "09"], ["04", "05", "10"]]
 
 
+@pytest.fixture(autouse=True)
+def chunks_of_two(monkeypatch):
+    monkeypatch.setattr(shards, "FEWEST", 2)
+
+
 def put_together(folder, parts, pool=POOL, block=1):
     """Write the shards and the pool, and merge chunks of two."""
     paths = []
@@ -19,7 +24,7 @@ def put_together(folder, parts, pool=POOL, block=1):
             {"id": ids, "nats": [float(id) for id in ids]}, {"id": pl.String, "nats": pl.Float64}
         ).write_parquet(paths[-1])
     pl.DataFrame({"id": pool}).write_parquet(folder / "pool.parquet")
-    return list(merged(paths, folder / "pool.parquet", chunk=2, block=block))
+    return list(merged(paths, folder / "pool.parquet", block=block))
 
 
 def test_the_order_is_that_of_the_pool_whatever_the_blocks(tmp_path):
@@ -56,3 +61,9 @@ def test_shards_that_are_not_the_pool_are_refused(tmp_path, parts, message):
     for block in (1, 100):
         with pytest.raises(UserError, match=message):
             put_together(tmp_path, parts, block=block)
+
+
+def test_larger_pools_are_cut_into_larger_chunks(monkeypatch):
+    monkeypatch.undo()
+    sizes = [0, 1_000, 65_536, 131_072, 524_288, 50_000_000]
+    assert [shards.chunk_of(size) for size in sizes] == [1024, 1024, 1024, 2048, 8192, 8192]

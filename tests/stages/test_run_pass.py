@@ -8,7 +8,7 @@ from moesift.data.pool import MESSAGES
 from moesift.errors import UserError
 from moesift.models import checkpoints
 from moesift.models.templates import PLAIN_TEMPLATE
-from moesift.passes import gates, likelihood
+from moesift.passes import gates, likelihood, shards
 from moesift.passes.columns import PASSES, schema
 from moesift.passes.shards import merged
 from moesift.stages import merge_pass, run_pass
@@ -53,15 +53,14 @@ def read(folder, model, pass_name, number=1, of=1, is_epoch=True):
 
 @pytest.mark.parametrize("pass_name", PASS_NAMES)
 def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, pool, epoch, pass_name):
-    monkeypatch.setattr(run_pass, "CHUNK", 5)  # six chunks: the seventh shard has nothing to do
+    monkeypatch.setattr(shards, "FEWEST", 5)  # six chunks: the seventh shard has nothing to do
     whole = read(tmp_path, epoch, pass_name)
     parts = [read(tmp_path, epoch, pass_name, number, of=7) for number in range(1, 8)]
     assert [part.height for part in parts] == [5] * 6 + [0]
     assert whole.schema == {"id": pl.String, **schema(pass_name)}
     assert whole["id"].to_list() == pool["id"].to_list()
     files = [tmp_path / f"shards/{number}-of-7.parquet" for number in range(1, 8)]
-    assert pl.concat(merged(files, tmp_path / "pool.parquet", 5)).equals(whole)
-    monkeypatch.setattr(merge_pass, "CHUNK", 5)
+    assert pl.concat(merged(files, tmp_path / "pool.parquet")).equals(whole)
     merge_pass.main(
         shards=tmp_path / "shards", number=7, pool=tmp_path / "pool.parquet", out=tmp_path / "merged.parquet"
     )
@@ -72,7 +71,7 @@ def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, pool
 def test_an_example_cut_before_its_response_keeps_its_place(tmp_path, monkeypatch, pool, epoch, pass_name):
     """Also where it is a chunk of its own, of which nothing can be read."""
     for chunk in (1024, 1):
-        monkeypatch.setattr(run_pass, "CHUNK", chunk)
+        monkeypatch.setattr(shards, "FEWEST", chunk)
         values = read(tmp_path, epoch, pass_name)
         for name in PASSES[pass_name].keys() - {"refused"}:
             empty = [value == 0 if name == "n_tokens" else value is None for value in values[name]]
@@ -89,7 +88,7 @@ def test_a_conversation_that_the_template_refuses_keeps_its_place(tmp_path, monk
     turns[5] = [{"role": "system", "content": "be brief"}, *turns[5]]
     pool.with_columns(messages=pl.Series(turns, dtype=MESSAGES)).write_parquet(tmp_path / "pool.parquet")
     for chunk in (1024, 1):
-        monkeypatch.setattr(run_pass, "CHUNK", chunk)
+        monkeypatch.setattr(shards, "FEWEST", chunk)
         values = read(tmp_path, epoch, pass_name)
         assert values["id"].to_list() == whole["id"].to_list()
         found = dict(values.filter(id="05").drop("id").rows(named=True)[0])
@@ -115,7 +114,7 @@ def test_what_fails_is_named_by_its_rows(tmp_path, monkeypatch, pool, epoch, kin
     def fails(*_):
         raise kind("no room")
 
-    monkeypatch.setattr(run_pass, "CHUNK", 5)
+    monkeypatch.setattr(shards, "FEWEST", 5)
     monkeypatch.setattr(likelihood, "read", fails)
     with pytest.raises(kind, match="no room") as caught:
         read(tmp_path, epoch, "likelihood", number=2, of=2)
@@ -133,7 +132,7 @@ def test_of_what_fails_later_on_nothing_is_left(tmp_path, monkeypatch, pool, epo
             raise RuntimeError("no room")
         return dict.fromkeys(("nll_open", "nll_shut"), [0.0] * len(examples))
 
-    monkeypatch.setattr(run_pass, "CHUNK", 5)
+    monkeypatch.setattr(shards, "FEWEST", 5)
     monkeypatch.setattr(gates, "read", fails)
     with pytest.raises(RuntimeError, match="no room"):
         read(tmp_path, epoch, "gates")

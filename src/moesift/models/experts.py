@@ -1,8 +1,8 @@
-"""Routed experts on a processor: one expert after the other, each on the tokens that were sent to it.
+"""Routed experts, faster than transformers' own product of all experts at once (`grouped_mm`).
 
-transformers' own product of all experts at once (`grouped_mm`) writes the output of each token's experts to memory
-several times. Here an expert's numbers stay in the processor's cache, and the sum over a token's experts is taken while
-they are gathered.
+That one writes the outputs of each token's experts to memory several times, on a GPU in float32 as soon as the weights
+of the router are. Here their weighted sum is taken while they are gathered. On a processor one expert comes after the
+other, so that its numbers stay in the cache; on a GPU all of them are one product.
 """
 
 from typing import Any
@@ -11,17 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, _grouped_linear
 
 from moesift.models.routers import has_routers
 
-ONE_BY_ONE = "one_by_one"  # its name for `set_experts_implementation`
+# Their names for `set_experts_implementation`.
+ONE_BY_ONE, TOGETHER = "one_by_one", "together"
+SUITED = {"cpu": ONE_BY_ONE, "cuda": TOGETHER}
 
 
 def suit_device(model: PreTrainedModel) -> None:
-    """Make a model on a processor compute its routed experts one by one; on a GPU transformers' own way is faster."""
-    if model.device.type == "cpu" and has_routers(model.config):
-        model.set_experts_implementation(ONE_BY_ONE)
+    """Make a model compute its routed experts in the way that is fast where it is."""
+    if model.device.type in SUITED and has_routers(model.config):
+        model.set_experts_implementation(SUITED[model.device.type])
 
 
 def one_by_one(experts: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
@@ -56,6 +58,57 @@ def one_by_one(experts: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights:
     return F.embedding_bag(places.view(tokens, chosen), stacked, mode="sum", per_sample_weights=weights)  # (N, D)
 
 
+def together(experts: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+    """Do as `one_by_one`, with one product of all experts; nothing waits for the GPU."""
+    tokens, chosen = top_k_index.shape
+    by_expert, order = top_k_index.flatten().sort(stable=True)  # (N * K,)
+    places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    every = torch.arange(experts.num_experts, device=order.device)
+    ends = torch.searchsorted(by_expert, every, right=True).int()  # (E,), where the tokens of each expert end
+    rows = _Spread.apply(hidden, order // chosen, places.view(tokens, chosen))  # (N * K, D)
+    inner = _linear_of_all(experts, "gate_up_proj" if experts.has_gate else "up_proj", ends, by_expert, rows)
+    inner = experts._apply_gate(inner) if experts.has_gate else experts.act_fn(inner)  # (N * K, I)
+    outputs = _linear_of_all(experts, "down_proj", ends, by_expert, inner)  # (N * K, D)
+    outputs = experts.post_expert_norm(outputs) if experts.has_post_expert_norm else outputs
+    return _Gather.apply(outputs, top_k_weights.to(outputs.dtype), order, places.view(tokens, chosen))  # (N, D)
+
+
+class _Spread(torch.autograd.Function):
+    """Copy each token to its K places; backward, sum over them, in an order that does not change from run to run."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, tokens: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        return hidden.index_select(0, tokens)  # (N, D) -> (N * K, D)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        return F.embedding_bag(places, upstream[0].contiguous(), mode="sum"), None, None  # (N * K, D) -> (N, D)
+
+
+class _Gather(torch.autograd.Function):
+    """Sum what is at each token's K places, by its weights."""
+
+    @staticmethod
+    def forward(ctx: Any, outputs: Tensor, weights: Tensor, order: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(outputs, weights, order, places)
+        return F.embedding_bag(places, outputs, mode="sum", per_sample_weights=weights)  # (N * K, D) -> (N, D)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        outputs, weights, order, places = ctx.saved_tensors
+        (gradient,) = upstream  # (N, D)
+        spread = gradient.index_select(0, order // places.shape[1])  # (N * K, D)
+        products = outputs.index_select(0, places.flatten()).view(*places.shape, -1) @ gradient.unsqueeze(2)
+        return spread * weights.flatten()[order].unsqueeze(1), products.squeeze(2), None, None  # (N * K, D), (N, K)
+
+
+def _linear_of_all(experts: Any, name: str, ends: Tensor, by_expert: Tensor, inputs: Tensor) -> Tensor:
+    bias = getattr(experts, f"{name}_bias")[by_expert] if experts.has_bias else None
+    return _grouped_linear(inputs, getattr(experts, name), ends, bias=bias, is_transposed=experts.is_transposed)
+
+
 def _linear(experts: Any, name: str, expert: int, inputs: Tensor) -> Tensor:
     # Not by `get_parameter`: in a forward pass peft puts the sum of weight and LoRA in the place of a parameter.
     weight = getattr(experts, name)[expert]
@@ -64,3 +117,4 @@ def _linear(experts: Any, name: str, expert: int, inputs: Tensor) -> Tensor:
 
 
 ALL_EXPERTS_FUNCTIONS.register(ONE_BY_ONE, one_by_one)
+ALL_EXPERTS_FUNCTIONS.register(TOGETHER, together)

@@ -7,7 +7,7 @@ import polars as pl
 from moesift import flags
 from moesift.data.blocks import write_blocks
 from moesift.files import atomic_write, require_parquet
-from moesift.passes.shards import CHUNK, merged
+from moesift.passes.shards import merged
 
 
 def main(shards: Path, number: int, pool: flags.Parquet, out: Path) -> None:
@@ -21,7 +21,7 @@ def main(shards: Path, number: int, pool: flags.Parquet, out: Path) -> None:
     """
     files = [require_parquet(shards / f"{shard}-of-{number}.parquet") for shard in range(1, number + 1)]
     with atomic_write(out) as part:
-        write_blocks(merged(files, pool, CHUNK), part)
+        write_blocks(merged(files, pool), part)
     print(f"{pl.scan_parquet(out).select(pl.len()).collect().item()} examples")
 
 

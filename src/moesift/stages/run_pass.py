@@ -17,7 +17,7 @@ from moesift.files import atomic_write
 from moesift.models.chat import Encoded, encode
 from moesift.passes import reader
 from moesift.passes.columns import schema
-from moesift.passes.shards import CHUNK
+from moesift.passes.shards import chunk_of
 
 Made = TypeVar("Made")
 
@@ -56,12 +56,13 @@ def main(
     examples = pl.scan_parquet(pool).select("id", "messages", "finished")
     height = examples.select(pl.len()).collect().item()
     number, shards = map(int, shard.split("-of-"))
-    starts = range((number - 1) * CHUNK, height, shards * CHUNK)
-    sizes = [min(CHUNK, height - start) for start in starts]
+    chunk = chunk_of(height)
+    starts = range((number - 1) * chunk, height, shards * chunk)
+    sizes = [min(chunk, height - start) for start in starts]
     tokens, started = 0, time.monotonic()
 
     def tokenised(start: int) -> tuple[pl.Series, list[Encoded]]:
-        rows = examples.slice(start, CHUNK).collect()
+        rows = examples.slice(start, chunk).collect()
         return rows["id"], encode(rows["messages"].to_list(), reads.tokenizer, max_length, rows["finished"].to_list())
 
     def rate() -> str:
@@ -72,12 +73,12 @@ def main(
         if not starts:
             yield pl.DataFrame(schema={"id": pl.String, **schema(pass_name)})
         coming = prefetch(tokenised, starts)
-        for start, chunk in progress.steps(coming, sizes, pass_name, unit="examples", status=rate):
+        for start, made in progress.steps(coming, sizes, pass_name, unit="examples", status=rate):
             try:
-                ids, encoded = chunk.result()
+                ids, encoded = made.result()
                 block = columns_of(pass_name, ids, encoded, lambda some: read_pass(reads, some, token_budget))
             except Exception as error:
-                ids = examples.slice(start, CHUNK).select("id").collect()["id"]
+                ids = examples.slice(start, chunk).select("id").collect()["id"]
                 where = f"rows {start} to {start + len(ids) - 1} of {pool} (ids {ids[0]} to {ids[-1]})"
                 if isinstance(error, UserError):
                     raise UserError(f"{where}: {error}") from error
