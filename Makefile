@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 
-.PHONY: demo study test lint lock docs picture bench
+.PHONY: demo study test lint lock docs picture bench bench-gpu
 
 demo: .venv/installed
 	$(BIN)/python -m moesift.preloaded snakemake --cores all
@@ -37,6 +37,10 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.selection --out results/benchmarks-selection.json
 	$(BIN)/python -m benchmarks.plan --out results/benchmarks-plan.json
 	$(BIN)/python -m benchmarks.memory --out results/benchmarks-memory.json
+
+# The same of one GPU, at real sizes: eight minutes at most.
+bench-gpu: .venv/installed
+	$(BIN)/python -m benchmarks.gpu --out results/benchmarks-gpu.json
 
 # Whether a score finds corrupted examples, and whether training on what it keeps beats random: hours on two cores.
 # Of targeted selection; `make study STUDY=study/corruption.yaml` is the other. With its default of 100 jobs a second,

@@ -32,6 +32,7 @@ from moesift.data.pool import MESSAGES
 from moesift.models.batches import TOKENS, by_token_budget
 from moesift.models.chat import Encoded
 from moesift.models.checkpoints import Selector
+from moesift.models.experts import suit_device
 from moesift.models.loading import device
 from moesift.models.shapes import shape_of
 from moesift.passes import likelihood, representation, representation_middle, routing
@@ -95,11 +96,9 @@ def shown(value: object) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def speed(
-    run: Callable[[], object], tokens: int, flops: float, most: float, warm: Callable[[], object] | None = None
-) -> Row:
+def speed(run: Callable[[], object], tokens: int, flops: float, most: float) -> Row:
     """Return tokens a second, the share of a matrix product's speed, and peak GiB of a run after one that warms up."""
-    (warm or run)()
+    run()
     seconds = []
     peak = memory(lambda: seconds.append(timed(run)))
     share = {"of_matrix_product": flops / seconds[0] / most} if flops else {}
@@ -108,8 +107,10 @@ def speed(
 
 @functools.cache
 def selector(full: bool) -> Selector:
-    """Return the selector, once."""
-    return given.selector(full)
+    """Return the selector as `load_model` leaves it, once."""
+    chosen = given.selector(full)
+    suit_device(chosen.model)
+    return chosen
 
 
 def reading(size: Size, most: float) -> Iterator[Row]:
@@ -133,17 +134,13 @@ def padding(size: Size, most: float) -> Iterator[Row]:
     """Read examples whose lengths are as in instruction data, in batches of two sizes, of one chunk of a large pool."""
     chosen = selector(size.full)
     reader = Reader(chosen.tokenizer, chosen.model, chosen.trash_can)
-    examples = given.examples(MOST if size.full else 64, 1024)
+    examples = given.examples(MOST if size.full else 16, 1024)
     lengths = [len(example.ids) for example in examples]
     for budget in (4096, TOKENS["cuda"]):
         padded = sum(lengths[batch[0]] * len(batch) for batch in by_token_budget(lengths, budget))
 
-        def read(some: Sequence[Encoded], budget: int = budget) -> None:
-            routing.read(reader, some, budget)
-
-        row = speed(lambda: read(examples), sum(lengths), 0, most, warm=lambda: read(examples[:512]))
+        row = speed(lambda budget=budget: routing.read(reader, examples, budget), sum(lengths), 0, most)
         yield {"batch": budget, "padding": 1 - sum(lengths) / padded} | row
-    selector.cache_clear()
 
 
 def warmup(size: Size, most: float) -> Iterator[Row]:
@@ -168,13 +165,14 @@ def of_case(name: str, size: Size, most: float, dtype: torch.dtype | None = None
 def precision(size: Size, most: float) -> Iterator[Row]:
     """Compare what bf16 and float32 give of the same weights: rank correlation, and the largest difference."""
     examples = given.examples(256 if size.full else 32, 512)
-    chosen = given.selector(size.full)
+    chosen = selector(size.full)
     chosen.model.bfloat16()
     for router in chosen.trash_can.routers.values():
         router.float()
     low = values_of(chosen, examples)
-    chosen.model.float()
+    chosen.model.float()  # which other parts do not take
     high = values_of(chosen, examples)
+    selector.cache_clear()
     for name in low:
         yield {
             "value": name,
@@ -242,7 +240,8 @@ def tuned(file: str, folder: Path) -> Iterator[Row]:
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(" ".join(done.stderr.split())[-300:])
+        lines = done.stderr.splitlines()
+        raise RuntimeError(next((line for line in lines if "error" in line.lower()), done.stderr))
     found = json.loads((folder / file / "training.json").read_text())
     losses = found["nll_per_step"]
     yield {
@@ -257,9 +256,9 @@ def tuned(file: str, folder: Path) -> Iterator[Row]:
 PARTS: dict[str, Callable[[Size, float], Iterator[Row]]] = {
     "reading": reading,
     "padding": padding,
+    "precision": precision,
     "warmup": warmup,
     "training": training,
-    "precision": precision,
     "spread": spread,
 }
 

@@ -105,7 +105,7 @@ def test_measurements_of_scaling_can_be_repeated(checkout):
 
 @pytest.mark.slow
 def test_make_bench_measures(tmp_path):
-    (command,) = commands("docs/speed.md")
+    command, _ = commands("docs/speed.md")
     recipe = subprocess.run([*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     smallest = {
         "benchmarks": "--case tokenising --rounds 1",
@@ -125,6 +125,40 @@ def test_make_bench_measures(tmp_path):
     assert all(case["apart"] < 1e-4 and case["ratio"] > 0 for case in cases.values())
     memory = json.loads((tmp_path / "benchmarks-memory.json").read_text())["rows"]
     assert memory["2000"]["peak_gb"] == pytest.approx(memory["100"]["peak_gb"], rel=0.1)
+
+
+@pytest.mark.slow
+def test_make_bench_gpu_says_what_it_could_not_run(tmp_path):
+    """On a processor nothing can be spread by FSDP2, and the rest goes on."""
+    _, command = commands("docs/speed.md")
+    recipe = subprocess.run([*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (words,) = [shlex.split(line) for line in recipe.splitlines() if " -m benchmarks" in line]
+    words = [
+        sys.executable,
+        *words[1:3],
+        "--small",
+        "--only",
+        "reading",
+        "precision",
+        "spread",
+        "--out",
+        tmp_path / "gpu",
+    ]
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    parts = json.loads((tmp_path / "gpu").read_text())["parts"]
+    assert [row["pass"] for row in parts["reading"]] == [
+        "routing",
+        "representation",
+        "representation_middle",
+        "likelihood",
+    ]
+    assert all(row["spearman"] > 0.99 for row in parts["precision"])
+    spread = {row["file"]: row for row in parts["spread"]}
+    assert "throughput.gpus" in spread["fsdp2"]["could not run"]
+    assert spread["zero3"]["first_nll"] == pytest.approx(spread["single"]["first_nll"], abs=1e-4)
 
 
 @pytest.mark.slow
