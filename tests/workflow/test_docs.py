@@ -158,7 +158,7 @@ def test_make_bench_gpu_says_what_it_could_not_run(tmp_path):
     assert all(row["spearman"] > 0.99 for row in parts["precision"])
     spread = {row["file"]: row for row in parts["spread"]}
     assert "throughput.gpus" in spread["fsdp2"]["could not run"]
-    assert spread["zero3"]["first_nll"] == pytest.approx(spread["single"]["first_nll"], abs=1e-4)
+    assert spread["zero3"]["first_nll"] == pytest.approx(spread["single"]["first_nll"], abs=1e-3)  # bf16
 
 
 @pytest.mark.slow
