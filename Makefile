@@ -35,6 +35,7 @@ lint: .venv/installed
 bench: .venv/installed
 	$(BIN)/python -m benchmarks --out results/benchmarks.json
 	$(BIN)/python -m benchmarks.selection --out results/benchmarks-selection.json
+	$(BIN)/python -m benchmarks.similarity --out results/benchmarks-similarity.json
 	$(BIN)/python -m benchmarks.plan --out results/benchmarks-plan.json
 	$(BIN)/python -m benchmarks.memory --out results/benchmarks-memory.json
 

@@ -1,25 +1,24 @@
 """The cases: what moesift runs, what the plain code runs on the same input, and how far their results are apart."""
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from benchmarks import given, plain
 from moesift.check.costs import forward
-from moesift.models import heads, sketch
+from moesift.models import sketch
 from moesift.models.adapters import add_lora
-from moesift.models.batches import Batch, micro_batches, micro_batches_by_tokens
+from moesift.models.batches import micro_batches, micro_batches_by_tokens
 from moesift.models.chat import Encoded, encode
 from moesift.models.experts import suit_device
 from moesift.models.lora_checkpoints import Checkpoint
 from moesift.models.routers import freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.passes import gradients as gradient_pass
-from moesift.passes import representation, routing
-from moesift.passes import representation_middle as middle
+from moesift.passes import representation, representation_middle, routing
 from moesift.passes.reader import Reader
 from moesift.training import lora, warmup
 
@@ -71,30 +70,27 @@ def _scoring(full_size: bool, examples: Sequence[Encoded]) -> Case:
     return Case(ours, theirs, apart, tokens, tokens * forward(shape, head=False) * (shape.layers - 1) / shape.layers)
 
 
-def representation_middle(full_size: bool) -> Case:
-    """Pool what the middle layer reads: with the forward pass ended there, and with all layers run."""
-    examples = given.examples(512 if full_size else 32, LONGEST)
-    selector = given.selector(full_size)
-    reader = Reader(selector.tokenizer, selector.model, None)
-    tokens = sum(len(example.ids) for example in examples)
-    suit_device(selector.model)
+def representations(full_size: bool, module: ModuleType, batch_size: int) -> Case:
+    """Pool hidden states: of the last layer, or of what the middle layer's feed-forward block reads."""
+    examples = given.examples(512 if full_size else 96, LONGEST)
+    model = given.selector(full_size).model
+    reader = Reader(given.selector().tokenizer, model, None)
+    experts = model.config._experts_implementation
 
     def ours() -> torch.Tensor:
-        return torch.tensor(np.array(middle.read(reader, examples, token_budget=0)["weighted"]))
+        suit_device(model)
+        return torch.tensor(np.array(module.read(reader, examples, token_budget=0)["weighted"])).float()
 
-    def whole() -> torch.Tensor:
-        def states(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-            with heads.middle_inputs(model) as recorded:
-                heads.hidden_states(model, batch)
-            return recorded().reshape(*batch.ids.shape, -1)
+    def theirs() -> torch.Tensor:
+        model.set_experts_implementation(experts)
+        return plain.representations(model, examples, batch_size, middle=module is representation_middle).cpu()
 
-        found = representation.pooled(reader, "representation", states, examples, token_budget=0)
-        return torch.tensor(np.array(found["weighted"]))
+    def apart() -> float:  # by their cosine: float16, in which a pass writes them, moves single numbers by up to 1e-4
+        return (1 - (ours() * theirs()).sum(dim=1)).abs().max().item()
 
-    def apart() -> float:
-        return (ours() - whole()).abs().max().item()
-
-    return Case(ours, whole, apart, tokens, 0)
+    shape, tokens = shape_of(model), sum(len(example.ids) for example in examples)
+    share = 0.5 if module is representation_middle else 1
+    return Case(ours, theirs, apart, tokens, tokens * forward(shape, head=False) * share)
 
 
 def warmup_step(full_size: bool, dtype: torch.dtype | None = None) -> Case:
@@ -222,7 +218,10 @@ def tokenising(full_size: bool) -> Case:
 CASES: dict[str, Callable[[bool], Case]] = {
     "scoring": scoring,
     "scoring_512": scoring_512,
-    "representation_middle": representation_middle,
+    # One example after the other, as the published code of RDS+ reads them; and in padded batches.
+    "representation": lambda full_size: representations(full_size, representation, 1),
+    "representation_middle": lambda full_size: representations(full_size, representation_middle, 1),
+    "representation_padded": lambda full_size: representations(full_size, representation_middle, BATCH),
     "warmup_step": warmup_step,
     "training_step": training_step,
     "gradients": gradients,

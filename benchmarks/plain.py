@@ -37,6 +37,23 @@ def scores(selector: Selector, examples: Sequence[Encoded], batch_size: int) -> 
     return scores
 
 
+@torch.no_grad()
+def representations(model: PreTrainedModel, examples: Sequence[Encoded], batch_size: int, middle: bool) -> Tensor:
+    """Return each example's weighted mean of the last hidden states, or of a block's input, of length 1, (N, D)."""
+    recorded: dict[str, Tensor] = {}
+    norm = model.model.layers[len(model.model.layers) // 2].post_attention_layernorm
+    handle = norm.register_forward_hook(lambda _, __, output: recorded.update(states=output))
+    rows = []
+    for start in range(0, len(examples), batch_size):
+        ids, attention, _ = padded(examples[start : start + batch_size], 1, model.device)
+        output = model(ids, attention_mask=attention, output_hidden_states=True)
+        states = recorded["states"] if middle else output.hidden_states[-1]  # (B, T, D)
+        weights = attention.cumsum(dim=1) * attention  # (B, T)
+        rows.append(F.normalize((states.float() * weights.unsqueeze(-1)).sum(dim=1), dim=1))
+    handle.remove()
+    return torch.cat(rows)
+
+
 def tokens(
     conversations: Sequence[list[dict[str, str]]], tokenizer: PreTrainedTokenizerFast, longest: int
 ) -> list[tuple[list[int], list[bool]]]:
