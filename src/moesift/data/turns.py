@@ -1,0 +1,69 @@
+"""A turn of a conversation: its text and, where there is something, what else its template is handed, as JSON text."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# `role`, `content` and, unless the turn is plain, `more`: a JSON object with any of `tools` (of the first turn: those
+# that the conversation offers), `reasoning_content`, `tool_calls`, `tool_call_id`, `name`, and `train`, which is false
+# for a response that is context only. All are as transformers' `apply_chat_template` takes them.
+Message = dict[str, str]
+
+ABOUT = ("tools", "train")  # of `more`: not handed to the template with the turn
+
+
+def with_more(message: Message, more: Mapping[str, Any]) -> Message:
+    """Return a turn with more beside its text, the same turn where there is nothing.
+
+    Raises:
+        ValueError: it cannot be written as JSON in UTF-8.
+    """
+    if not more:
+        return message
+    try:
+        text = json.dumps(more_of(message) | dict(more), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"cannot be written as JSON: {error}") from error
+    return message | {"more": text}
+
+
+def more_of(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a turn has beside its text."""
+    return json.loads(message.get("more") or "{}")
+
+
+def is_trained(message: Mapping[str, Any]) -> bool:
+    """Return whether a turn is a response to be learned."""
+    return message["role"] == "assistant" and more_of(message).get("train", True)
+
+
+def handed(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+    """Return the turns as a chat template takes them, and the tools that the conversation offers, None without."""
+    more = [more_of(message) for message in messages]
+    turns = [
+        {"role": message["role"], "content": message["content"]}
+        | {key: value for key, value in beside.items() if key not in ABOUT}
+        for message, beside in zip(messages, more, strict=True)
+    ]
+    return turns, more[0].get("tools") if more else None
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return the text by which turns are compared: all that was written in it, calls included.
+
+    Not the tools that are offered: many conversations have the same, as they have the same system message.
+    """
+    beside = {key: value for key, value in more_of(message).items() if key not in ABOUT}
+    return "\n".join([message["content"], *_texts(beside)])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts and numbers in a value, in their order."""
+    remaining = [value]  # no recursion: a value may be nested as deep as the interpreter's stack
+    while remaining:
+        part = remaining.pop()
+        if isinstance(part, Mapping | list):
+            remaining += reversed(list(part.values() if isinstance(part, Mapping) else part))
+        elif part is not None:
+            yield str(part)
