@@ -11,7 +11,7 @@ from given.tools import ANSWER, ASKED, CALL, RESULT, TOOLS, TURNS
 from moesift.data.formats import to_messages
 from moesift.data.groups import linked_groups
 from moesift.data.keys import Rejected
-from moesift.data.pool import MESSAGES, PLAIN, content_id, texts, to_examples
+from moesift.data.pool import MESSAGES, PLAIN, concatenated, content_id, texts, to_examples
 from moesift.data.rows import Row, parse
 from moesift.data.turns import handed, text_of
 
@@ -132,6 +132,16 @@ def test_a_plain_pool_has_plain_messages():
     mixed = examples_of(PLAIN_ROW, tools.OPENAI)
     assert mixed.schema["messages"] == MESSAGES
     assert content_id(mixed["messages"][0].to_list()) == content_id(examples_of(PLAIN_ROW)["messages"][0].to_list())
+
+
+def test_plain_and_other_messages_are_concatenated():
+    plain, other = examples_of(PLAIN_ROW), examples_of(tools.XLAM)
+    for frames in ([plain, other], [other, plain], [plain, plain]):
+        together = concatenated(frames)
+        assert [handed(turns) for turns in together["messages"].to_list()] == [
+            handed(turns) for frame in frames for turns in frame["messages"].to_list()
+        ]
+    assert together.schema["messages"] == PLAIN
 
 
 def test_ids_tell_apart_what_the_template_is_handed():

@@ -1,6 +1,7 @@
 """Tools, calls and reasoning as a template writes them: against `apply_chat_template`, on the layouts of data sets."""
 
 import itertools
+import json
 
 import pytest
 from given import tools
@@ -131,6 +132,37 @@ def test_an_opening_that_is_written_in_part_is_none_of_the_response():
     ]
 
 
+def test_arguments_are_text_where_a_template_takes_no_objects():
+    """As DeepSeek's; it is handed what OpenAI's interface has."""
+    strings = TAGGED.replace("{{ call.function.arguments | tojson }}", "{{ '' + call.function.arguments }}")
+    assert strings != TAGGED
+    tokenizer, example = encoded(strings, messages_of(TURNS))
+    as_text = {"name": "get_weather", "arguments": json.dumps(tools.ARGUMENTS, ensure_ascii=False)}
+    turns = [ASKED, {**TURNS[1], "tool_calls": [{"type": "function", "function": as_text}]}, *TURNS[2:]]
+    assert example.ids == tokenizer.apply_chat_template(turns, return_dict=False)
+    assert responses_of(tokenizer, example) == [f"{TAGGED_CALL}<|im_end|>", f"{ANSWER}<|im_end|>"]
+
+
+def test_a_result_may_be_written_as_json():
+    """As by Llama 3, to which a text is a list of characters."""
+    quoted = TAGGED.replace("{{ m.content }}\n</tool_response>", "{{ m.content | tojson }}\n</tool_response>")
+    assert quoted != TAGGED
+    turns = [*TURNS[:2], {"role": "tool", "content": 'It is\t"21"\n<|im_end|> \n'}, TURNS[3]]
+    tokenizer, example = encoded(quoted, messages_of(turns))
+    assert responses_of(tokenizer, example) == [f"{TAGGED_CALL}<|im_end|>", f"{ANSWER}<|im_end|>"]
+    assert tokenizer.decode(example.ids) == tokenizer.apply_chat_template(turns, tokenize=False)
+
+
+def test_a_call_ends_with_the_token_that_asks_for_its_result():
+    """As of GLM, whose responses end where the next turn begins."""
+    glm = (
+        "{% for m in messages %}{{ '<|end|>' if m.role == 'tool' else '<|' + m.role + '|>' }}\n{{ m.content }}"
+        "{% for call in m.tool_calls or [] %}{{ call.function | tojson }}{% endfor %}{% endfor %}"
+        "{{ '<|assistant|>' if add_generation_prompt }}"
+    )
+    assert responses_of(*encoded(glm, messages_of(TURNS))) == [f"\n{ARRAY}<|end|>", f"\n{ANSWER}"]
+
+
 @pytest.mark.parametrize("template", [TAGGED, BRACKETS, R1])
 def test_special_tokens_in_calls_and_results_are_text(template):
     spelled = {
@@ -162,7 +194,8 @@ SILENT = TAGGED.replace("{{ m.content }}{% for", "{{ m.content if not m.tool_cal
 ENDLESS = written(
     "{{ m.role }}: {{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}\n"
 )
-STRINGS = TAGGED.replace("{{ call.function.arguments | tojson }}", "{{ '' + call.function.arguments }}")
+ONE_CALL = "{% for m in messages if (m.tool_calls or []) | length > 1 %}{{ raise_exception('one call at a time') }}"
+ONE_CALL += "{% endfor %}" + TAGGED
 TALKING = {"role": "assistant", "content": "Hm.", "tool_calls": [CALL]}
 THINKING = {"role": "assistant", "content": "b", "thinking": "Hm."}
 
@@ -181,7 +214,7 @@ THINKING = {"role": "assistant", "content": "b", "thinking": "Hm."}
         (PLAIN_TEMPLATE, [ASKED, THINKING], None, "the chat template leaves out reasoning_content"),
         (TAGGED, [ASKED, THINKING, *QUESTION], None, "the chat template leaves out reasoning_content"),
         (ENDLESS, TURNS, None, "the chat template writes no end of a call, which cannot be told from the result"),
-        (STRINGS, TURNS, None, "the chat template refuses the conversation: can only concatenate str"),
+        (ONE_CALL, XLAM_TURNS, None, "the chat template refuses the conversation: one call at a time"),
     ],
 )
 def test_what_a_template_leaves_out_is_said(template, turns, offered, reason):

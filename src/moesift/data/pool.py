@@ -95,6 +95,15 @@ def to_examples(
     return examples, pl.DataFrame(rejected, schema=REJECTED, orient="row")
 
 
+def concatenated(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Return frames one below the other, of which some have plain messages, and others messages with more."""
+    frames = list(frames)
+    wide = {name for frame in frames for name, kind in frame.schema.items() if kind == MESSAGES}
+    return pl.concat(
+        frame.with_columns(pl.Series(name, frame[name].to_list(), MESSAGES) for name in wide) for frame in frames
+    )
+
+
 def content_id(messages: Sequence[Message]) -> str:
     """Return the first 16 hexadecimal digits of the SHA-256 of the messages as canonical JSON, without nulls."""
     turns = [{key: value for key, value in message.items() if value is not None} for message in messages]

@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ PLAIN_TEMPLATE = (
     "{{ '<|assistant|>\\n' if add_generation_prompt else '' }}"
 )
 PROBE = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+CALL = {"id": "call00000", "type": "function", "function": {"name": "c", "arguments": {"d": "e"}}}
 # Characters of Unicode without a meaning, which no template looks for: they mark places in a text.
 PRIVATE_USE = (*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE))
 REASON_LENGTH = 300  # characters of what a template says
@@ -78,6 +80,7 @@ class Template:
         opening: what it writes between a message and the response to it; empty if a prompt looks like an open turn.
         closing: what ends a turn behind a response, up to the first special token; empty if nothing does.
         around: the special tokens that it writes around a question and its answer.
+        takes_text: it fails on arguments of calls that are objects, and not on JSON text (as DeepSeek's do).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -86,7 +89,7 @@ class Template:
         Raises:
             Refused: the template cannot be used for these.
         """
-        self.tokenizer, self.opening, self.closing = tokenizer, "", ""
+        self.tokenizer, self.opening, self.closing, self.takes_text = tokenizer, "", "", False
         # The longest first, because one special token may begin with another.
         special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         pattern = "|".join(map(re.escape, sorted(special, key=len, reverse=True)))
@@ -100,6 +103,8 @@ class Template:
         found = self.special.search(text, answered)
         self.closing = text[answered : found.end()] if found else text[answered:].rstrip()
         self.around = set(self.special.findall(text))
+        calling = [PROBE[0], {"role": "assistant", "content": "", "tool_calls": [CALL]}]
+        self.takes_text = not self._writes(calling) and self._writes([*map(_with_text, calling)])
         self.render(PROBE)
 
     def render(self, messages: Sequence[dict[str, str]]) -> Rendered:
@@ -116,6 +121,7 @@ class Template:
             Refused: the template refuses the conversation, or a part of it is missing in the text.
         """
         turns, tools = handed(messages)
+        turns = [*map(_with_text, turns)] if self.takes_text else turns
         text, spelled, places = self._located(turns, tools)
         if tools and (text == self._text(turns) or any(tool["function"]["name"] not in text for tool in tools)):
             raise Refused("the chat template leaves out tools")
@@ -146,10 +152,12 @@ class Template:
         Most templates keep white space around a content, others strip it; those of reasoning models put thoughts
         between line breaks of their own.
         """
-        content = turn["content"]
-        forms = (content.rstrip(), content.strip())
+        content = turn["content"].rstrip()
+        forms = (content, content.lstrip())
         start = next((end - len(form) for form in forms if text.endswith(form, behind, end)), None)
-        if start is None and not _squeezed(text[behind:end]).endswith(_squeezed(content)):
+        as_json = json.dumps(content, ensure_ascii=False)[1:-1] if turn["role"] == "tool" else content  # as Llama 3's
+        found = _squeezed(text[behind:end])
+        if start is None and not found.endswith((_squeezed(content), _squeezed(as_json))):
             raise Refused(f"the chat template leaves out a part of the turn of {turn['role']}")
         return start
 
@@ -260,12 +268,28 @@ class Template:
         core = value.rstrip()
         return self.special.sub(lambda match: mark * len(match.group()), core) + end + value[len(core) :]
 
+    def _writes(self, turns: Sequence[dict[str, Any]]) -> bool:
+        try:
+            return bool(self._text(turns))
+        except Refused:
+            return False
+
     def _text(self, turns: Sequence[dict[str, Any]], **options: Any) -> str:
         try:
             return cast(str, self.tokenizer.apply_chat_template(list(turns), tokenize=False, **options))
         except Exception as error:  # a template is a program, whose expressions fail in many ways
             reason = " ".join(str(error).split()) or type(error).__name__
             raise Refused(f"the chat template refuses the conversation: {reason[:REASON_LENGTH]}") from error
+
+
+def _with_text(turn: dict[str, Any]) -> dict[str, Any]:
+    """Return a turn with the arguments of its calls as JSON text."""
+    calls = [
+        call | {"function": {**function, "arguments": json.dumps(function["arguments"], ensure_ascii=False)}}
+        for call in turn.get("tool_calls", ())
+        for function in [call["function"]]
+    ]
+    return turn | {"tool_calls": calls} if calls else turn
 
 
 def _is_silent(turn: Mapping[str, Any]) -> bool:
