@@ -5,11 +5,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moesift.data.keys import Rejected, is_empty
+from moesift.data.keys import Rejected, Unread, is_empty, refuse_lost
 
 TOOLS = ("tools", "functions")  # of a row
 CALLS = ("tool_calls", "function_call")  # of a turn
 REASONING = ("reasoning_content", "thinking", "reasoning")  # of a turn; templates are handed each name for the others
+CALL = ("type", "function", "name", "arguments")  # of a call and its function
 LINKS = ("tool_call_id", "name")  # of a turn of a tool: which call it answers
 QUOTES = re.compile(r"[\s'\"]+")
 
@@ -35,11 +36,13 @@ def read_calls(value: Any, place: str) -> list[dict[str, Any]]:
         place: of the value, for the reason.
 
     Raises:
-        Rejected: it is none of these.
+        Rejected: it is none of these, or something beside it would be lost.
     """
     calls = []
     for number, call in enumerate(_listed(value, place)):
         wrapped = _wrapped(call, f"{place}[{number}]")
+        beside = {key: value for key, value in (wrapped | wrapped["function"]).items() if key not in CALL}
+        refuse_lost([Unread(f"{place}[{number}]", beside, is_trained=True)], ())
         where = f"{place}[{number}] has arguments that"
         arguments = wrapped["function"].get("arguments")
         arguments = {} if is_empty(arguments) else _parsed(arguments, where)

@@ -30,7 +30,8 @@ def with_more(message: Message, more: Mapping[str, Any]) -> Message:
 
 def more_of(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a turn has beside its text."""
-    return json.loads(message.get("more") or "{}")
+    more = message.get("more")
+    return json.loads(more) if more else {}
 
 
 def is_trained(message: Mapping[str, Any]) -> bool:

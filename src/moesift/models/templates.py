@@ -153,13 +153,13 @@ class Template:
         between line breaks of their own.
         """
         content = turn["content"].rstrip()
-        forms = (content, content.lstrip())
-        start = next((end - len(form) for form in forms if text.endswith(form, behind, end)), None)
+        for form in (content, content.lstrip()):
+            if text.endswith(form, behind, end):
+                return end - len(form)
         as_json = json.dumps(content, ensure_ascii=False)[1:-1] if turn["role"] == "tool" else content  # as Llama 3's
-        found = _squeezed(text[behind:end])
-        if start is None and not found.endswith((_squeezed(content), _squeezed(as_json))):
+        if not _squeezed(text[behind:end]).endswith((_squeezed(content), _squeezed(as_json))):
             raise Refused(f"the chat template leaves out a part of the turn of {turn['role']}")
-        return start
+        return None
 
     def _behind_prompt(
         self, turns: Sequence[dict[str, Any]], tools: list[dict[str, Any]] | None, text: str, behind: int
@@ -248,7 +248,8 @@ class Template:
         self, turn: Mapping[str, Any], mark: str, content: str, reasoning: str, calls: str
     ) -> dict[str, Any]:
         """Return a turn with the marks of its content, its reasoning, and the names and arguments of its calls."""
-        marked = {key: value if key == "role" else self._marked(value, mark, "") for key, value in turn.items()}
+        own = ("role", "content", "reasoning_content")
+        marked = {key: value if key in own else self._marked(value, mark, "") for key, value in turn.items()}
         if not _is_silent(turn):
             marked["content"] = self._marked(turn["content"], mark, content)
         if "reasoning_content" in turn:
