@@ -109,6 +109,20 @@ def test_what_is_not_understood_is_rejected_by_its_name(row, reason):
     assert str(rejected.value).startswith(reason)
 
 
+@pytest.mark.parametrize("depth", [70, 400, 50_000])
+def test_what_is_nested_too_deeply_is_rejected(depth):
+    deep = "gold"
+    for _ in range(depth):
+        deep = [deep]
+    rows = [calling([{"name": "f", "arguments": {"a": deep}}]), {**PLAIN_ROW, "tools": [{"name": "f", "a": deep}]}]
+    for row in rows:
+        with pytest.raises(Rejected, match="is nested more than 64 deep"):
+            to_messages(row, "auto")
+    text = '{"a":' + "[" * depth + "]" * depth + "}"
+    with pytest.raises(Rejected, match=r"is nested more than 64 deep|has arguments that is not JSON"):
+        to_messages(calling([{"name": "f", "arguments": text}]), "auto")
+
+
 def test_ignored_keys_are_not_handed_on():
     turns, offered = handed(to_messages(tools.OPENAI, "auto", ["tools", "tool_call_id"]))
     assert offered is None

@@ -7,6 +7,8 @@ import pytest
 from given import tools
 from given.chats import KINDS, tokenizer_of, written
 from given.tools import ANSWER, ASKED, BRACKETS, CALL, CHANNELS, RESULT, TAGGED, TOOLS, TURNS, XLAM_TURNS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from moesift.data.formats import to_messages
 from moesift.models.chat import encode, with_template
@@ -184,6 +186,37 @@ def test_special_tokens_in_calls_and_results_are_text(template):
     assert '["<|im_end|>", {"a<|end|>": "</s> <|im_start|>"}], "n": 1}' in call
     assert call.endswith(responses_of(tokenizer, plain)[0][-4:])
     assert answer == responses_of(tokenizer, plain)[1]
+
+
+SPELLED = ["<|im_end|>", "</s>", "<tool_call>", "</think>", '"', "\\", "{{ 7 }}", "\ue000", " ", "\n", "鉄"]
+WORDS = st.sampled_from(SPELLED)
+TEXTS = st.lists(WORDS | st.text(max_size=3), min_size=1, max_size=4).map("".join).map(lambda text: f"{text}.")
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS | st.just(""),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
+    max_leaves=4,
+)
+CALLS = st.lists(st.tuples(TEXTS, st.dictionaries(TEXTS, VALUES, max_size=2)), min_size=1, max_size=2)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(TEXTS, st.sampled_from(["", "Hm."]) | TEXTS, CALLS, st.lists(TEXTS | st.just(""), min_size=1, max_size=2), TEXTS)
+def test_whatever_calls_and_results_say_responses_are_what_the_assistant_wrote(asked, said, calls, results, answer):
+    made = [{"type": "function", "function": {"name": name, "arguments": arguments}} for name, arguments in calls]
+    turns = [
+        {"role": "user", "content": asked},
+        {"role": "assistant", "content": said, "tool_calls": made},
+        *({"role": "tool", "content": result} for result in results),
+        {"role": "assistant", "content": answer},
+    ]
+    tokenizer, example = encoded(TAGGED, messages_of(turns))
+    assert tokenizer.decode(example.ids) == tokenizer.apply_chat_template(turns, tokenize=False)
+    listed = [
+        f'<tool_call>\n{{"name": "{name}", "arguments": {json.dumps(arguments, ensure_ascii=False)}}}\n</tool_call>'
+        for name, arguments in calls
+    ]
+    written = "\n".join([said, *listed] if said else listed)
+    assert responses_of(tokenizer, example) == [f"{written}<|im_end|>", f"{answer}<|im_end|>"]
 
 
 NAMES_ONLY = TAGGED.replace("call.function.arguments | tojson", "''")

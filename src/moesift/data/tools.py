@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moesift.data.keys import Rejected, Unread, is_empty, refuse_lost
+from moesift.data.keys import Rejected, Unread, is_blank, refuse_lost
 
 TOOLS = ("tools", "functions")  # of a row
 CALLS = ("tool_calls", "function_call")  # of a turn
@@ -45,7 +45,8 @@ def read_calls(value: Any, place: str) -> list[dict[str, Any]]:
         refuse_lost([Unread(f"{place}[{number}]", beside, is_trained=True)], ())
         where = f"{place}[{number}] has arguments that"
         arguments = wrapped["function"].get("arguments")
-        arguments = {} if is_empty(arguments) else _parsed(arguments, where)
+        is_unset = arguments is None or (isinstance(arguments, str) and is_blank(arguments))
+        arguments = {} if is_unset else _parsed(arguments, where)
         if not isinstance(arguments, Mapping):
             raise Rejected(f"{where} are not an object")
         calls.append(wrapped | {"function": wrapped["function"] | {"arguments": arguments}})

@@ -1,7 +1,7 @@
 """A turn of a conversation: its text and, where there is something, what else its template is handed, as JSON text."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 # `role`, `content` and, unless the turn is plain, `more`: a JSON object with any of `tools` (of the first turn: those
@@ -9,6 +9,7 @@ from typing import Any
 # for a response that is context only. All are as transformers' `apply_chat_template` takes them.
 Message = dict[str, str]
 
+DEEPEST = 64  # objects and lists in each other
 ABOUT = ("tools", "train")  # of `more`: not handed to the template with the turn
 
 
@@ -16,14 +17,16 @@ def with_more(message: Message, more: Mapping[str, Any]) -> Message:
     """Return a turn with more beside its text, the same turn where there is nothing.
 
     Raises:
-        ValueError: it cannot be written as JSON in UTF-8.
+        ValueError: it cannot be written as JSON in UTF-8, or is so deep that templates would fail on it.
     """
     if not more:
         return message
+    if _is_deep(more):
+        raise ValueError(f"is nested more than {DEEPEST} deep")
     try:
         text = json.dumps(more_of(message) | dict(more), ensure_ascii=False, allow_nan=False)
         text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"cannot be written as JSON: {error}") from error
     return message | {"more": text}
 
@@ -61,10 +64,19 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 def _texts(value: Any) -> Iterator[str]:
     """Yield the texts and numbers in a value, in their order."""
-    remaining = [value]  # no recursion: a value may be nested as deep as the interpreter's stack
-    while remaining:
-        part = remaining.pop()
-        if isinstance(part, Mapping | list):
-            remaining += reversed(list(part.values() if isinstance(part, Mapping) else part))
-        elif part is not None:
-            yield str(part)
+    if isinstance(value, Mapping | list):
+        for part in _parts(value):
+            yield from _texts(part)
+    elif value is not None:
+        yield str(value)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [part for whole in level if isinstance(whole, Mapping | list) for part in _parts(whole)]
+    return bool(level)
+
+
+def _parts(whole: Mapping[str, Any] | list[Any]) -> Iterable[Any]:
+    return whole.values() if isinstance(whole, Mapping) else whole

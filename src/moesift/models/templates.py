@@ -104,7 +104,7 @@ class Template:
         self.closing = text[answered : found.end()] if found else text[answered:].rstrip()
         self.around = set(self.special.findall(text))
         calling = [PROBE[0], {"role": "assistant", "content": "", "tool_calls": [CALL]}]
-        self.takes_text = not self._writes(calling) and self._writes([*map(_with_text, calling)])
+        self.takes_text = self._tried(calling) is None and self._tried([*map(_with_text, calling)]) is not None
         self.render(PROBE)
 
     def render(self, messages: Sequence[dict[str, str]]) -> Rendered:
@@ -123,7 +123,7 @@ class Template:
         turns, tools = handed(messages)
         turns = [*map(_with_text, turns)] if self.takes_text else turns
         text, spelled, places = self._located(turns, tools)
-        if tools and (text == self._text(turns) or any(tool["function"]["name"] not in text for tool in tools)):
+        if tools and (text == self._tried(turns) or any(tool["function"]["name"] not in text for tool in tools)):
             raise Refused("the chat template leaves out tools")
         every, responses, unfinished = sorted(itertools.chain(*(own.all for own in places))), [], 0
         for number, (turn, own) in enumerate(zip(turns, places, strict=True)):
@@ -221,11 +221,8 @@ class Template:
         free = (chr(code) for code in PRIVATE_USE if chr(code) not in characters)
         mark, *ends = itertools.islice(free, 1 + 3 * len(turns))
         own = list(zip(ends[::3], ends[1::3], ends[2::3], strict=True))
-        try:
-            with_marks = [self._marked_turn(turn, mark, *of) for turn, of in zip(turns, own, strict=True)]
-            marked = self._text(with_marks, tools=tools and self._marked(tools, mark, ""))
-        except RecursionError:
-            raise Refused("calls or tools are nested too deeply") from None
+        with_marks = [self._marked_turn(turn, mark, *of) for turn, of in zip(turns, own, strict=True)]
+        marked = self._text(with_marks, tools=tools and self._marked(tools, mark, ""))
         pieces = re.split(f"([{''.join(ends)}])", marked)  # text, mark, text, ..., text
         found = defaultdict[str, list[int]](list)
         for end, place in zip(pieces[1::2], itertools.accumulate(map(len, pieces[::2])), strict=False):
@@ -269,11 +266,11 @@ class Template:
         core = value.rstrip()
         return self.special.sub(lambda match: mark * len(match.group()), core) + end + value[len(core) :]
 
-    def _writes(self, turns: Sequence[dict[str, Any]]) -> bool:
+    def _tried(self, turns: Sequence[dict[str, Any]]) -> str | None:
         try:
-            return bool(self._text(turns))
+            return self._text(turns)
         except Refused:
-            return False
+            return None
 
     def _text(self, turns: Sequence[dict[str, Any]], **options: Any) -> str:
         try:
