@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from moesift.data.corruption import applicable_kinds, corrupt, length_bin, negatives
-from moesift.data.pool import EXAMPLE
+from moesift.data.pool import EXAMPLE, MESSAGES
 from moesift.errors import UserError
 
 KINDS = ["wrong_choice", "swapped_response", "shuffled_words", "truncated"]
@@ -39,6 +39,20 @@ def test_the_share_is_corrupted_with_each_kind_equally_often():
     columns = ["source", "source_index", "choices"]
     assert after.select(columns).equals(before.select(columns))
     assert after.schema == before.schema
+
+
+def test_responses_with_calls_or_reasoning_are_neither_corrupted_nor_swapped_in():
+    frame = quiz(20)
+    turns = frame["messages"].to_list()
+    for row in range(10):
+        turns[row][1] |= {"content": "", "more": '{"tool_calls": []}'}
+    frame = frame.with_columns(pl.Series("messages", turns, MESSAGES))
+    corrupted = corrupt(frame, 0.5, KINDS, seed=1)
+    assert (corrupted["corruption"] == "clean").to_list() == [True] * 10 + [False] * 10
+    assert corrupted["messages"][:10].equals(frame["messages"][:10])
+    assert "" not in responses(corrupted)[10:]
+    assert set(corrupted["corruption"][10:]) >= {"swapped_response"}
+    assert [made is None for made in negatives(frame, KINDS, "0")] == [True] * 10 + [False] * 10
 
 
 def test_the_seed_decides():

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesift.data.formats import ROLES, Rejected, to_messages
+from moesift.data.pool import content_id
+from moesift.data.turns import handed, is_trained, more_of
 
 FAST = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -113,7 +115,8 @@ def test_rows_that_are_kept(row, expected):
             "auto",
             {"question": "a", "answer": "b"},
             "fits no format: messages; conversations; conversation; prompt and completion; "
-            "instruction and output; instruction and response; question and response; its keys are question, answer",
+            "instruction and output; instruction and response; question and response; query and answers; its keys are "
+            "question, answer",
         ),
         ("messages", {}, "fits not the format messages: messages; its keys are none"),
         (
@@ -149,10 +152,11 @@ def test_rows_of_another_format_are_rejected_with_their_keys(format, row, reason
         (messages(turn(None, "a"), TOLD), "messages[0].role is null, not a string"),
         (messages(turn(1, "a"), TOLD), "messages[0].role is a number, not a string"),
         (messages(turn("users", "a"), TOLD), "messages[0].role is 'users', not one of system, developer, user, human"),
-        (messages(ASKED, turn("tool", "4"), TOLD), "messages[1].role is 'tool', not one of"),
+        (messages(ASKED, turn("tool", "4"), TOLD), "a turn of tool follows one of user: it answers no call"),
+        (messages(turn("tool", "4"), *AB), "the first turn is tool: it answers nothing"),
+        (messages(*AB, turn("tool", "4")), "the last turn is tool, not assistant: there is no response to learn"),
         (messages(turn("\udfff", "a")), "messages[0].role cannot be written as UTF-8"),
-        (sharegpt(("human", "a"), ("function_call", "b")), "conversations[1].from is 'function_call', not one of"),
-        (messages(ASKED, turn("ipython", "4"), TOLD), "messages[1].role is 'ipython', not one of"),
+        (sharegpt(("human", "a"), ("critic", "b")), "conversations[1].from is 'critic', not one of"),
         (messages(SYSTEM, TOLD), "there is no user turn"),
         (messages(SYSTEM, SYSTEM, *AB), "a system message comes after the first message"),
         (messages(ASKED, SYSTEM, TOLD), "a system message comes after the first message"),
@@ -204,7 +208,8 @@ def test_what_a_user_ignores_is_not_looked_at(row, ignore, expected):
 
 
 KEYS = ["messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "images"]
-TURN_KEYS = ["role", "content", "from", "value", "tool_calls"]
+KEYS += ["tools", "query", "answers"]
+TURN_KEYS = ["role", "content", "from", "value", "tool_calls", "thinking", "name", "train"]
 TEXTS = st.text(st.characters(), max_size=8) | st.sampled_from(["", " ", "\u200b", "user", "assistant", "human", "gpt"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.dates() | st.binary(max_size=3)
 TURNS = st.fixed_dictionaries(
@@ -226,9 +231,13 @@ def test_any_row_becomes_messages_or_a_reason(row, format):
     assert next(role for role in roles if role != "system") == "user"
     assert "system" not in roles[1:]
     assert set(roles) <= set(ROLES)
-    assert all(set(turn) == {"role", "content"} and turn["content"].strip() for turn in turns)
+    assert all(set(turn) <= {"role", "content", "more"} for turn in turns)
+    assert all(turn["content"].strip() or turn["role"] == "tool" or "tool_calls" in more_of(turn) for turn in turns)
     assert json.dumps(turns, ensure_ascii=False).encode()
-    assert to_messages({"messages": turns}, "auto") == turns
+    handed_on, tools = handed(turns)
+    again = to_messages({"messages": handed_on, "tools": tools}, "auto")
+    assert handed(again) == (handed_on, tools)
+    assert content_id(again) == content_id(turns) or not all(is_trained(turn) for turn in turns[1::2])
 
 
 SENTENCES = st.text(max_size=20).map(lambda text: f"{text}.")  # a full stop is not blank

@@ -9,6 +9,7 @@ import pytest
 from moesift.data import keys
 from moesift.data.formats import INPUTS, LAYOUTS, ROLES, SYSTEM, to_messages
 from moesift.data.keys import Rejected
+from moesift.data.tools import CALLS, LINKS, REASONING, TOOLS
 
 ROWS = {
     "messages": {"messages": [{"role": "user", "content": "Name a metal."}, {"role": "assistant", "content": "Iron."}]},
@@ -43,9 +44,8 @@ LOST = {
     "chosen": [{"role": "assistant", "content": "Gold."}], "mask": 0, "labels": [-100, 5],
     "source_code": "print(1)", "bot_name": "Ann", "object": object(), "text": "A metal is hard. Iron. Name a metal.",
 }  # fmt: skip
-WITHOUT_EFFECT = {
-    "weight": 0.5, "loss_weight": 0, "train": False, "loss": False, "sample-weights": [1, 0], "lossMask": [[0, 5]],
-}  # fmt: skip
+WITHOUT_EFFECT = {"weight": 0.5, "sample-weights": [1, 0], "lossMask": [[0, 5]]}
+CONTEXT = {"loss_weight": 0, "train": False, "loss": False}
 BAD = {
     "label": False,
     "is_correct": False,
@@ -59,7 +59,7 @@ REJECTED = [
     *((key, value, f"has {key}, which would be lost; write it into the turns, or name it in `ignore`")
       for key, value in LOST.items()),
     *((key, value, f"has {key}: {value!r}, which would have no effect: it is trained on")
-      for key, value in WITHOUT_EFFECT.items()),
+      for key, value in (WITHOUT_EFFECT | CONTEXT).items()),
     *((key, value, f"has {key}: {value!r}, which says that the response is bad") for key, value in BAD.items()),
 ]  # fmt: skip
 
@@ -82,6 +82,8 @@ def test_every_key_is_harmless_or_rejects_the_row_by_its_name(layout, place):
         assert to_messages(with_key(layout, place, key, value), "auto") == ROWS["messages"]["messages"], key
     where = "the row" if place is None else f"{next(iter(ROWS[layout]))}[{place}]"
     for key, value, reason in REJECTED:
+        if key in (TOOLS if place is None else (*REASONING, *CALLS, *CONTEXT)):
+            continue  # see test_tools.py
         with pytest.raises(Rejected) as rejected:
             to_messages(with_key(layout, place, key, value), "auto")
         assert str(rejected.value) == f"{where} {reason}"
@@ -95,6 +97,20 @@ def test_what_is_said_of_training_on_a_turn_has_to_hold(name):
         assert to_messages({"messages": [{**asked, name: value}, {**told, name: 1}]}, "auto") == [asked, told]
     with pytest.raises(Rejected, match=rf"^messages\[0\] has {name}: 1, which would .*: it is not trained on$"):
         to_messages({"messages": [{**asked, name: 1}, told]}, "auto")
+
+
+@pytest.mark.parametrize(("name", "value"), [("weight", 0), ("weight", 0.0), ("train", False), ("loss_weight", 0)])
+def test_a_response_without_weight_is_context(name, value):
+    """As in the files of OpenAI and Mistral (weight) and of axolotl (train)."""
+    asked, told = ROWS["messages"]["messages"]
+    context, again = {**told, name: value}, {"role": "user", "content": "Another."}
+    masked = {**told, "more": '{"train": false}'}
+    assert to_messages({"messages": [asked, context, again, told]}, "auto") == [asked, masked, again, told]
+    assert to_messages({"messages": [asked, told, again, context]}, "auto") == [asked, told, again, masked]
+    with pytest.raises(Rejected, match=r"^no turn of assistant is trained on: all are said to be context$"):
+        to_messages({"messages": [asked, context]}, "auto")
+    with pytest.raises(Rejected, match=r"^messages\[1\] has trainable: 1, which would .*: it is not trained on$"):
+        to_messages({"messages": [asked, {**context, "trainable": 1}, again, told]}, "auto")
 
 
 @pytest.mark.parametrize(
@@ -124,5 +140,6 @@ def test_a_key_may_be_nested_as_deep_as_json_can_be():
 def test_the_table_has_every_name():
     table = (Path(__file__).parents[2] / "docs/rows.md").read_text()
     names = set().union(ROLES, SYSTEM, INPUTS, *(names for _, names in LAYOUTS), keys.HARMLESS, keys.NOT_TEXT)
+    names |= {*TOOLS, *CALLS, *REASONING, *LINKS}
     names |= keys.WEIGHTS | keys.MASKS | keys.NEGATIONS | keys.GOOD | keys.BAD | keys.IN_WORDS | keys.BAD_WORDS
     assert [name for name in sorted(names | keys.RENDERED) if f"`{name}`" not in table] == []

@@ -322,9 +322,14 @@ def test_a_template_that_cannot_be_used_is_one_error(template, message):
         with_template(tokenizer_of("byte-level", template))
 
 
-def test_of_several_templates_the_default_is_taken():
-    several = {"tool_use": "{{ nothing }}", "default": TEMPLATES["Zephyr"]}
-    assert with_template(tokenizer_of("byte-level", several)).chat_template == TEMPLATES["Zephyr"]
+def test_of_several_templates_the_default_is_taken_and_for_tools_that_of_tools():
+    several = {"tool_use": "\n {{ tools }}\n" + PLAIN_TEMPLATE + " ", "default": "\n" + TEMPLATES["Zephyr"] + "  \n\n"}
+    theirs, ours = tokenizer_of("byte-level", several), with_template(tokenizer_of("byte-level", several))
+    for tools in (None, [{"type": "function", "function": {"name": "f"}}]):
+        expected = theirs.apply_chat_template(TURNS, tools=tools, tokenize=False)
+        assert ours.apply_chat_template(TURNS, tools=tools, tokenize=False) == expected
+    alone = with_template(tokenizer_of("byte-level", {"rag": "b", "default": TEMPLATES["Zephyr"]}))
+    assert alone.chat_template == TEMPLATES["Zephyr"]
 
 
 def test_a_template_without_an_end_is_said(capsys):

@@ -142,6 +142,7 @@ def test_axolotl_is_told_fields_and_what_counts(folder):
         "type": "chat_template",
         "field_messages": "messages",
         "message_property_mappings": {"role": "role", "content": "content"},
+        "message_field_training": "train",
         "roles_to_train": ["assistant"],
         "train_on_eos": "turn",
     }

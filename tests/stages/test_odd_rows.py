@@ -6,10 +6,12 @@ from copy import deepcopy
 import polars as pl
 import pytest
 from given.models import random_dense_model
+from given.tools import BRACKETS, TAGGED
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from moesift import config, flags
+from moesift.data.turns import handed
 from moesift.models.chat import PLAIN_TEMPLATE
 from moesift.select.table import NO_RESPONSE
 from moesift.stages import export, prepare, run_pass, score, select
@@ -31,6 +33,8 @@ TEMPLATES = {
     "mistral": WITH_ROLE.format(MISTRAL, ""),
     "zephyr": WITH_ROLE.format("{{ '<|' + m.role + '|>\n' + m.content + eos_token + '\n' }}", "<|assistant|>\n"),
     "gemma": ALTERNATES + "{{ '<|' + m.role + '|>' + m.content + eos_token }}{% endfor %}",
+    "tags": TAGGED,
+    "brackets": BRACKETS,
     "qwen3": "{% for m in messages %}{{ '<|' + m.role + '|>' }}" + THOUGHT + "{% endfor %}",
 }
 
@@ -95,6 +99,33 @@ ROWS = st.one_of(
     row("prompt", "completion", value=AS_ROLES),
     row("system_prompt", "question", "response"),
 )
+# Tools and calls in the layouts of OpenAI, of LLaMA-Factory and of xLAM.
+ARGUMENTS = rarely(st.dictionaries(TEXTS, TEXTS, max_size=2), VALUES)
+FUNCTIONS = st.fixed_dictionaries({"name": TEXTS, "arguments": ARGUMENTS | ARGUMENTS.map(json.dumps)})
+CALLS = rarely(st.lists(FUNCTIONS, min_size=1, max_size=2), VALUES)
+TOOLS = st.lists(st.fixed_dictionaries({"name": TEXTS, "parameters": VALUES}), max_size=2)
+
+
+def chained(role, content, *turns):
+    """Return turns, given by their roles, what is under their contents, and what is beside."""
+    return st.tuples(
+        *(st.fixed_dictionaries({role: st.just(name), content: value, **beside}) for name, value, beside in turns)
+    ).map(list)
+
+
+WEIGHTS = {"weight": st.sampled_from([0, 1])}
+OPENAI = chained(
+    "role", "content", ("user", TEXTS, {}), ("assistant", st.none() | TEXTS, {"tool_calls": CALLS}),
+    ("tool", TEXTS, {"tool_call_id": TEXTS}), ("assistant", TEXTS, {"thinking": TEXTS, **WEIGHTS}),
+    ("user", TEXTS, {}), ("assistant", TEXTS, {"reasoning_content": TEXTS, **WEIGHTS}),
+)  # fmt: skip
+LLAMA_FACTORY = chained(
+    "from", "value", ("human", TEXTS, {}), ("function_call", CALLS.map(json.dumps), {}), ("observation", TEXTS, {}),
+    ("gpt", TEXTS, {}),
+)  # fmt: skip
+ROWS |= st.fixed_dictionaries({"messages": OPENAI}, optional={"tools": TOOLS})
+ROWS |= st.fixed_dictionaries({"conversations": LLAMA_FACTORY, "tools": TOOLS.map(json.dumps)})
+ROWS |= st.fixed_dictionaries({"query": TEXTS, "answers": CALLS.map(json.dumps), "tools": TOOLS.map(json.dumps)})
 NO_ROWS = st.sampled_from([b"{", b"[1]", b"null", b'{"a": "\xff"}', b'{"a": 1, "a": 2}', b"{}"])
 LINES = rarely(st.builds(lambda beside, row: json.dumps({**beside, **row}).encode(), BESIDE, ROWS), NO_ROWS)
 
@@ -112,6 +143,11 @@ def drawn(count):
 
     keep()
     return lines[:count]
+
+
+def as_written(row):
+    turns = [{key: value for key, value in turn.items() if key != "train"} for turn in row["messages"]]
+    return turns, row.get("tools")
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
@@ -133,24 +169,26 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
     assert sorted(places) == list(range(count))
     assert heldout.height == count // 40
     assert pool.height > count // 5
+    more = pool["messages"].explode().struct.field("more").drop_nulls()
+    assert all(more.str.contains(f'"{key}": ').sum() > count // 50 for key in ("tools", "tool_calls", "train"))
     assert rejected["reason"].str.len_chars().min() > 0
 
-    random_dense_model().save_pretrained(tmp_path / "plain")
+    random_dense_model().save_pretrained(tmp_path / "tags")
     passes = {}
     for name, template in TEMPLATES.items():
         theirs = deepcopy(tokenizer)  # the fixture is of the session
         theirs.chat_template = template
         theirs.save_pretrained(tmp_path / name)
-        for pass_name in ("tokens", "likelihood") if name == "plain" else ("tokens",):
+        for pass_name in ("tokens", "likelihood") if name == "tags" else ("tokens",):
             passes[pass_name] = tmp_path / f"{name}-{pass_name}.parquet"
             for part in ("heldout", "pool"):
                 run_pass.main(
                     pass_name=pass_name, model=str(tmp_path / name), is_epoch=False, pool=files[part],
-                    out=passes[pass_name], shard="1-of-1", max_length=60, threads=1, token_budget=600,
+                    out=passes[pass_name], shard="1-of-1", max_length=120, threads=1, token_budget=600,
                 )  # fmt: skip
             assert pl.read_parquet(passes[pass_name])["id"].equals(pool["id"])
-    paths = {"pool/selector": files["pool"], "tokens/selector": tmp_path / "plain-tokens.parquet"}
-    paths["likelihood/selector"] = tmp_path / "plain-likelihood.parquet"
+    paths = {"pool/selector": files["pool"], "tokens/selector": tmp_path / "tags-tokens.parquet"}
+    paths["likelihood/selector"] = tmp_path / "tags-likelihood.parquet"
     for method in ("nll", "ifd", "random"):
         out = tmp_path / f"{method}.parquet"
         named = json.dumps({name: str(path) for name, path in paths.items()})
@@ -158,7 +196,9 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
         scores = pl.read_parquet(out)
         assert sorted(scores["id"]) == sorted(pool["id"])
         assert (scores["score"].is_null() == scores["reason"].is_not_null()).all()
-        assert scores.filter(n_tokens=0)["reason"].unique().to_list() == [NO_RESPONSE]
+        reasons = scores.filter(n_tokens=0)["reason"].unique().to_list()
+        assert NO_RESPONSE in reasons
+        assert all(reason.startswith("the chat template ") for reason in reasons if reason != NO_RESPONSE)
         chosen, dropped = tmp_path / "chosen.parquet", tmp_path / "dropped.parquet"
         kept = {"drop_top": 0, "quota": None, "diversity": None}
         select.main(
@@ -170,4 +210,4 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
         assert set(selection["id"]) <= set(scores.drop_nulls("score")["id"])
         export.main(selection=chosen, formats=["jsonl"], out=tmp_path / "exported")
         lines = (tmp_path / "exported/train.jsonl").read_bytes().splitlines()
-        assert [json.loads(line)["messages"] for line in lines] == selection["messages"].to_list()
+        assert [as_written(json.loads(line)) for line in lines] == list(map(handed, selection["messages"].to_list()))

@@ -115,8 +115,9 @@ def _examples(frame: pl.DataFrame) -> list[Example]:
     similar: dict[tuple[str, int], list[str]] = defaultdict(list)
     by_source: dict[str, list[str]] = defaultdict(list)
     for source, turns, _ in rows:
-        by_source[source].append(turns[-1]["content"])
-        similar[source, length_bin(turns[-1]["content"])].append(turns[-1]["content"])
+        if not turns[-1].get("more"):
+            by_source[source].append(turns[-1]["content"])
+            similar[source, length_bin(turns[-1]["content"])].append(turns[-1]["content"])
     elsewhere = {
         source: [text for other, texts in by_source.items() if other != source for text in texts]
         for source in by_source

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from moesift.config import Corruption
-from moesift.data.formats import Message
+from moesift.data.turns import Message
 
 WORD = re.compile(r"\S+")
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
@@ -170,7 +170,9 @@ MAKE: dict[Corruption, Corrupt] = {
 
 
 def applicable(example: Example, kinds: Sequence[Corruption]) -> list[Corruption]:
-    """Return those of the kinds that would change the example."""
+    """Return those of the kinds that would change the example: none for a response with calls or reasoning."""
+    if example.turns[-1].get("more"):
+        return []
     response, words = example.response, WORD.findall(example.response)
     distinct = set(words)
 

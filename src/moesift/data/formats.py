@@ -1,11 +1,13 @@
 """Instruction formats -> one schema: a list of `{"role", "content"}` messages that ends with the response."""
 
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from moesift.data.keys import Rejected, Unread, is_blank, is_empty, refuse_lost
+from moesift.data.keys import Rejected, Unread, is_blank, is_context, is_empty, refuse_lost
+from moesift.data.tools import CALLS, LINKS, REASONING, TOOLS, are_written, read_calls, read_tools
+from moesift.data.turns import Message, is_trained, more_of, text_of, with_more
 
-Message = dict[str, str]
 Row = Mapping[str, Any]
 
 # The names of the roles, in any case.
@@ -13,7 +15,10 @@ ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model"), "assistant"),
+    **dict.fromkeys(("function_call", "tool_call"), "assistant"),
+    **dict.fromkeys(("tool", "function", "ipython", "observation", "function_response", "tool_response"), "tool"),
 }
+CALLING = ("function_call", "tool_call")  # the text of such a turn is its calls, as JSON
 
 # The layouts of rows with their formats, the most specific first: a row with messages may also have a prompt. One key
 # holds turns; of two, the first is the instruction and the second the response.
@@ -25,6 +30,7 @@ LAYOUTS = (
     ("alpaca", ("instruction", "output")),
     ("alpaca", ("instruction", "response")),
     ("prompt_completion", ("question", "response")),
+    ("prompt_completion", ("query", "answers")),  # the answers are calls
 )
 SYSTEM = ("system", "system_prompt", "system_message")  # beside the turns, of any format
 INPUTS = ("input", "context")  # of the format alpaca: follows the instruction
@@ -59,20 +65,28 @@ def to_messages(row: Row, format: str, ignore: Collection[str] = ()) -> list[Mes
     read, unread = set(keys), list[Unread]()
     if len(keys) == 1 or ("prompt" in keys and any(isinstance(row[key], list) for key in keys)):
         messages = [message for key in keys for message in _turns(row[key], key, ignore, unread)]
+    elif keys[1] == "answers":
+        answer = _with_more(_turn("assistant", ""), _calls(row["answers"], "answers"), "answers")
+        messages = [_turn("user", _text(row[keys[0]], keys[0])), answer]
     else:
         instruction, response = (_text(row[key], key) for key in keys)
         given = [key for key in INPUTS if "instruction" in keys and not _is_unset(row.get(key))][:1]
         read.update(given)
         instruction = "\n\n".join([instruction, *(_text(row[key], key) for key in given)])
-        messages = [{"role": "user", "content": instruction}, {"role": "assistant", "content": response}]
+        messages = [_turn("user", instruction), _turn("assistant", response)]
     messages = [message for message in messages if message["role"] != "system" or not is_blank(message["content"])]
     if all(message["role"] != "system" for message in messages):
         beside = [key for key in SYSTEM if not is_empty(row.get(key))][:1]
         read.update(beside)
-        messages = [{"role": "system", "content": _text(row[key], key)} for key in beside] + messages
-    unread.append(Unread("the row", _without(row, read), is_trained=True))
-    refuse_lost(unread, [message["content"] for message in messages])
+        messages = [_turn("system", _text(row[key], key)) for key in beside] + messages
+    offered = [key for key in TOOLS if isinstance(row.get(key), str | list) and not is_empty(row[key])][:1]
+    read.update(offered)
     _require_order(messages)
+    for key in offered:
+        if messages[0]["role"] != "system" or not are_written(row[key], messages[0]["content"]):
+            messages[0] = _with_more(messages[0], {"tools": read_tools(row[key], key)}, key)
+    unread.append(Unread("the row", _without(row, read), is_trained=True))
+    refuse_lost(unread, [text_of(message) for message in messages])
     return messages
 
 
@@ -104,16 +118,55 @@ def _turns(turns: Any, key: str, ignore: Collection[str], unread: list[Unread]) 
         name = _text(turn[role_key], f"{place}.{role_key}")
         if name.lower() not in ROLES:
             raise Rejected(f"{place}.{role_key} is {name!r}, not one of {', '.join(ROLES)}")
-        content_key = _key(turn, place, "content", "value")
-        role, content = ROLES[name.lower()], turn[content_key]
-        unread.append(Unread(place, _without(turn, (role_key, content_key)), role == "assistant"))
-        place = f"{place}.{content_key}"
+        role, rest = ROLES[name.lower()], _without(turn, (role_key,))
+        more = _beside(rest, role, place)
+        is_silent = "tool_calls" in more and all(turn.get(key) is None for key in ("content", "value"))
+        content_key = "content" if is_silent else _key(turn, place, "content", "value")
+        content = "" if is_silent else turn[content_key]
+        rest = _without(rest, (content_key,))
+        if role == "assistant" and is_context(rest):
+            more["train"] = False
+        unread.append(Unread(place, rest, role == "assistant" and "train" not in more))
+        where = f"{place}.{content_key}"
+        if name.lower() in CALLING:
+            more |= _calls(content, where)
+            content = ""
         if isinstance(content, list):
-            parts = [_part(part, f"{place}[{number}]", ignore) for number, part in enumerate(content)]
-            unread += [rest._replace(is_trained=role == "assistant") for _, rest in parts]
+            parts = [_part(part, f"{where}[{number}]", ignore) for number, part in enumerate(content)]
+            unread += [each._replace(is_trained=unread[-1].is_trained) for _, each in parts]
             content = "".join(text for text, _ in parts)  # as templates write them
-        messages.append({"role": role, "content": _text(content, place)})
+        messages.append(_with_more(_turn(role, _text(content, where)), more, place))
     return messages
+
+
+def _beside(rest: dict[str, Any], role: str, place: str) -> dict[str, Any]:
+    """Return what a template takes beside the text of a turn; its keys are taken out of the rest of the turn."""
+    more: dict[str, Any] = {}
+    if role == "assistant":
+        thoughts = [key for key in REASONING if not is_empty(rest.get(key))][:1]
+        for key in thoughts:
+            more["reasoning_content"] = _text(rest.pop(key), f"{place}.{key}")
+        for key in [key for key in CALLS if not is_empty(rest.get(key))][:1]:
+            more |= _calls(rest.pop(key), f"{place}.{key}")
+    elif role == "tool":
+        more |= {key: _text(rest.pop(key), f"{place}.{key}") for key in LINKS if not is_empty(rest.get(key))}
+    return more
+
+
+def _calls(value: Any, place: str) -> dict[str, Any]:
+    calls = read_calls(value, place)
+    return {"tool_calls": calls} if calls else {}
+
+
+def _turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def _with_more(message: Message, more: Mapping[str, Any], place: str) -> Message:
+    try:
+        return with_more(message, more)
+    except ValueError as error:
+        raise Rejected(f"{place} {error}") from None
 
 
 def _part(part: Any, place: str, ignore: Collection[str]) -> tuple[str, Unread]:
@@ -159,17 +212,22 @@ def _type_name(value: Any) -> str:
     return TYPE_NAMES.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
 
 
-def _require_order(messages: list[Message]) -> None:
+def _require_order(messages: Sequence[Message]) -> None:
     roles = [message["role"] for message in messages]
     for role in ("user", "assistant"):
         if role not in roles:
             raise Rejected(f"there is no {role} turn")
     if roles[-1] != "assistant":
         raise Rejected(f"the last turn is {roles[-1]}, not assistant: there is no response to learn")
-    if next(role for role in roles if role != "system") == "assistant":
-        raise Rejected("the first turn is assistant: it answers nothing")
+    first = next(role for role in roles if role != "system")
+    if first != "user":
+        raise Rejected(f"the first turn is {first}: it answers nothing")
     if "system" in roles[1:]:
         raise Rejected("a system message comes after the first message")
+    if ("user", "tool") in itertools.pairwise(roles):
+        raise Rejected("a turn of tool follows one of user: it answers no call")
+    if not any(map(is_trained, messages)):
+        raise Rejected("no turn of assistant is trained on: all are said to be context")
     for message in messages:
-        if is_blank(message["content"]):
+        if is_blank(message["content"]) and message["role"] != "tool" and "tool_calls" not in more_of(message):
             raise Rejected(f"a turn of {message['role']} is blank")

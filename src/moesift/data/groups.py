@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from moesift.data.formats import Message
+from moesift.data.turns import Message, text_of
 
 WIDTH = 16  # bytes of a digest that are compared
 
@@ -39,11 +39,12 @@ def _keys(messages: Sequence[Message]) -> Iterator[bytes]:
     for message in messages:
         if message["role"] == "system":
             continue
-        turn = _digest(" ".join(message["content"].casefold().split()))
+        text = text_of(message)
+        turn = _digest(" ".join(text.casefold().split()))
         if message["role"] == "assistant":
             yield asked.digest()[:WIDTH]
             yield _digest(before + turn)[:WIDTH]
-        asked.update(_digest(message["content"]))
+        asked.update(_digest(text))
         before = turn
 
 

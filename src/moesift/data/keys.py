@@ -87,7 +87,7 @@ def refuse_lost(unread: Iterable[Unread], texts: Sequence[str]) -> None:
             words = _words(key)
             if _is_bad(words[-1], value) and not _is_within(value, texts):
                 raise Rejected(f"{place} has {key}: {_shown(value)}, which says that the response is bad")
-            if WEIGHTS.intersection(words) and not NEGATIONS.intersection(words):
+            if _is_weight(words):
                 if value != is_trained:
                     counts = "trained on" if is_trained else "not trained on"
                     raise Rejected(f"{place} has {key}: {_shown(value)}, which would have no effect: it is {counts}")
@@ -101,6 +101,11 @@ def refuse_lost(unread: Iterable[Unread], texts: Sequence[str]) -> None:
             raise Rejected(
                 f"{place} has {', '.join(lost)}, which would be lost; write it into the turns, or name it in `ignore`"
             )
+
+
+def is_context(values: Mapping[str, Any]) -> bool:
+    """Return whether a weight beside the text of a response, such as `train`, says that it is not trained on."""
+    return any(isinstance(value, Number) and not value and _is_weight(_words(key)) for key, value in values.items())
 
 
 def is_blank(text: str) -> bool:
@@ -118,6 +123,10 @@ def _words(key: str) -> tuple[str, ...]:
     """Return the words of a name, at least one, without the last of model_name, dataset_name and their like."""
     words = tuple(word.lower() for word in WORD.findall(key)) or (key,)
     return words[:-1] if words[-1] == "name" and len(words) > 1 else words
+
+
+def _is_weight(words: Sequence[str]) -> bool:
+    return bool(WEIGHTS.intersection(words)) and not NEGATIONS.intersection(words)
 
 
 def _is_lost(words: Sequence[str], value: Any, texts: Sequence[str]) -> bool:

@@ -13,14 +13,16 @@ from typing import Any
 import polars as pl
 
 from moesift.data.corruption import CLEAN
-from moesift.data.formats import Message, to_messages
+from moesift.data.formats import to_messages
 from moesift.data.groups import linked_groups
 from moesift.data.keys import Rejected
 from moesift.data.rows import Row
 from moesift.data.scores import brought, schema_of
+from moesift.data.turns import Message, text_of
 from moesift.errors import UserError
 
-MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String, "more": pl.String}))  # see `turns.Message`
+PLAIN = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))  # where no turn has more
 EXAMPLE = {
     "source": pl.String,
     "source_index": pl.Int64,
@@ -51,7 +53,8 @@ def to_examples(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the examples (columns of EXAMPLE) and the rejected rows (columns of REJECTED), in the order of the rows.
 
-    Examples also have a column for each score that rows bring, see `moesift.data.scores`.
+    Examples also have a column for each score that rows bring, see `moesift.data.scores`. Where every turn is plain,
+    messages have no field `more`, and are what any trainer takes.
 
     Args:
         rows: of each source, read a block at a time.
@@ -86,12 +89,25 @@ def to_examples(
     if examples.is_empty():
         counts = [f"{count} x {reason}" for reason, count in frequent_reasons([reason for *_, reason in rejected], 3)]
         raise UserError("\n  ".join([f"no row of {', '.join(rows)} can be used", *(counts or ["there are no rows"])]))
+    more = pl.col("messages").list.eval(pl.element().struct.field("more").is_not_null().any()).list.first()
+    if not examples.select(more.any()).item():
+        examples = examples.cast({"messages": PLAIN})
     return examples, pl.DataFrame(rejected, schema=REJECTED, orient="row")
 
 
+def concatenated(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Return frames one below the other, of which some have plain messages, and others messages with more."""
+    frames = list(frames)
+    wide = {name for frame in frames for name, kind in frame.schema.items() if kind == MESSAGES}
+    return pl.concat(
+        frame.with_columns(pl.Series(name, frame[name].to_list(), MESSAGES) for name in wide) for frame in frames
+    )
+
+
 def content_id(messages: Sequence[Message]) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of the messages as canonical JSON."""
-    canonical = json.dumps(messages, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    """Return the first 16 hexadecimal digits of the SHA-256 of the messages as canonical JSON, without nulls."""
+    turns = [{key: value for key, value in message.items() if value is not None} for message in messages]
+    canonical = json.dumps(turns, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -153,7 +169,7 @@ def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame
 
 def texts(pool: pl.DataFrame) -> list[str]:
     """Return the text of each example, all turns one after the other."""
-    return ["\n".join(turn["content"] for turn in turns) for turns in conversations(pool)]
+    return ["\n".join(map(text_of, turns)) for turns in conversations(pool)]
 
 
 def with_content(rejected: pl.DataFrame, rows: Mapping[str, Iterable[Row]]) -> pl.DataFrame:

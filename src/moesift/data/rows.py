@@ -147,11 +147,22 @@ def _parquet(open_file: Open) -> Rows:
     def rows() -> Iterator[dict[str, Any]]:
         with open_file() as file:
             for batch in parquet.ParquetFile(file).iter_batches(BATCH, use_threads=False):
-                yield from batch.to_pylist()
+                yield from map(unfilled, batch.to_pylist())
 
     with open_file() as file:
         count = parquet.ParquetFile(file).metadata.num_rows
     return Rows(count, (Row(index, row) for index, row in enumerate(rows())))
+
+
+def unfilled(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of a table without nulls inside its objects: there each object has the keys of all others."""
+    return {key: _unfilled(value) for key, value in row.items()}
+
+
+def _unfilled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _unfilled(part) for key, part in value.items() if part is not None}
+    return [_unfilled(part) for part in value] if isinstance(value, list) else value
 
 
 _READERS: dict[str, Callable[[Open], Rows]] = {

@@ -12,7 +12,7 @@ from typing import Any
 from pyarrow import parquet
 
 from moesift.config import Source
-from moesift.data.rows import BYTE_ORDER_MARK, Row, Rows, SourceError, json_line, parse, source_errors
+from moesift.data.rows import BYTE_ORDER_MARK, Row, Rows, SourceError, json_line, parse, source_errors, unfilled
 from moesift.demo import wheel
 
 GROUPS = 8  # row groups of a parquet file that a sample is taken from
@@ -86,7 +86,7 @@ def _sample_groups(path: Path, count: int) -> tuple[list[Row], int]:
         for group in sorted(groups):
             batches = table.iter_batches(-(-count // len(groups)), [group], use_threads=False)
             for batch in itertools.islice(batches, 1):  # none where the group is empty
-                rows += batch.to_pylist()
+                rows += map(unfilled, batch.to_pylist())
         if not rows:
             raise SourceError(f"there are no rows in {path}")
         return [Row(index, row) for index, row in enumerate(rows[:count])], table.metadata.num_rows
@@ -97,7 +97,7 @@ def _first_hub_rows(name: str, split: str, revision: str | None, count: int) -> 
 
     with source_errors(_hub_failure(name, split), Exception):
         table = datasets.load_dataset(name, split=split, revision=revision, streaming=True)
-        rows = [Row(index, row) for index, row in enumerate(table.take(count))]
+        rows = [Row(index, unfilled(row)) for index, row in enumerate(table.take(count))]
         info = (table.info.splits or {}).get(split)
     if not rows:
         raise SourceError(f"there are no rows in {name}")
@@ -141,7 +141,7 @@ def _hub_rows(name: str, split: str, revision: str | None) -> Rows:
     def each() -> Iterator[Row]:
         with source_errors(_hub_failure(name, split), Exception):
             for index, row in enumerate(table):
-                yield Row(index, row)
+                yield Row(index, unfilled(row))
 
     return Rows(count, each())
 

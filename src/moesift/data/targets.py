@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from moesift.data.decontamination import Question, contaminated
-from moesift.data.formats import Message
 from moesift.data.groups import linked_groups
 from moesift.data.pool import conversations, frequent_reasons, split, texts
+from moesift.data.turns import Message
 from moesift.errors import UserError
 
 IN_POOL = "shares a question or an exchange with the pool"

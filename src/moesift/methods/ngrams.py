@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from moesift.data.turns import text_of
 from moesift.data.words import UNSPACED
 from moesift.methods.declaration import Block, Blocks, Column, method
 
@@ -64,4 +65,4 @@ def _counts(conversations: Sequence[Sequence[Mapping[str, str]]]) -> Any:
     hashing = HashingVectorizer(
         token_pattern=WORD, ngram_range=(1, 2), n_features=BUCKETS, alternate_sign=False, norm=None
     )
-    return csr_array(hashing.transform("\n".join(turn["content"] for turn in turns) for turns in conversations))
+    return csr_array(hashing.transform("\n".join(map(text_of, turns)) for turns in conversations))

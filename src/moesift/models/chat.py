@@ -20,6 +20,8 @@ NO_END = (
     "like one that was not"
 )
 
+BY_TOOLS = "{{% if tools +%}}{}{{%+ else +%}}{}{{%+ endif %}}"  # the plus signs keep white space
+
 Tokens = tuple[list[int], list[tuple[int, int]]]  # ids, and the characters of each
 
 
@@ -48,7 +50,8 @@ class Encoded:
 def with_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """Give a tokenizer the plain chat template if it has none, and its end token for padding if it has none.
 
-    Of several templates the one called default is taken, as by transformers. The clock of a template is stopped.
+    Of several templates the one called default is taken, and for conversations with tools the one called tool_use, as
+    by transformers. The clock of a template is stopped.
 
     Raises:
         UserError: the tokenizer has no end token, or no template that can write a question and its answer.
@@ -63,7 +66,9 @@ def with_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast
                 f"{name}: has several chat templates ({', '.join(template)}), and none is called default; copy the one "
                 "to use to chat_template.jinja in the tokenizer's directory"
             )
-        template = template["default"]
+        # Of a template by itself Jinja drops a line break at the end.
+        with_tools, without = (template.get(kind, "").removesuffix("\n") for kind in ("tool_use", "default"))
+        template = BY_TOOLS.format(with_tools, without) if with_tools else template["default"]
     template = PLAIN_TEMPLATE if template is None else template
     has_clock = "strftime_now" in template and not template.startswith(FIXED_CLOCK)
     tokenizer.chat_template = FIXED_CLOCK + template if has_clock else template

@@ -1,11 +1,13 @@
 """What a selection keeps of each group of the pool, and why the rest was left out."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from moesift.data.corruption import CLEAN
+from moesift.data.turns import text_of
 from moesift.report.comparison import RUN
 from moesift.report.detection import length_bins
 from moesift.report.health import findings, health
@@ -15,6 +17,7 @@ PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+(?:\.\d+)?)\b"  # ids and numbers, which do 
 REASONS = 20  # of a source, a method or a run: the most frequent
 NEAREST = 3  # examples of a target that are shown beside their queries
 SHOWN = 300  # characters of each turn that are shown
+BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 HEALTH = {
     "method": pl.String,
     "seed": pl.Int64,
@@ -99,9 +102,10 @@ def nearest(selections: pl.DataFrame, pool: pl.DataFrame, queries: pl.DataFrame)
     """
     of_targets = selections.group_by("method", "target", maintain_order=True)
     best = pl.concat(part.sort("score", descending=True, maintain_order=True).head(NEAREST) for _, part in of_targets)
-    asked = queries.select("target", query="id", query_text=_text())
+    asked = queries.select("target", query="id", query_text=_texts(queries["messages"]))
     best = best.join(asked, on=["target", "query"], how="left", validate="m:1", maintain_order="left")
-    texts = pool.filter(pl.col("id").is_in(best["id"].implode())).select("id", text=_text())
+    shown = pool.filter(pl.col("id").is_in(best["id"].implode()))
+    texts = shown.select("id", text=_texts(shown["messages"]))
     best = best.join(texts, on="id", how="left", validate="m:1", maintain_order="left")
     return best.select("method", "target", "query", "query_text", "id", "source", "text", similarity="score")
 
@@ -119,10 +123,10 @@ def health_of_scores(scores: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=HEALTH, orient="row")
 
 
-def _text() -> pl.Expr:
-    content = pl.element().struct.field("content").str.replace_all(r"[\s\p{Cc}]+", " ")
-    cut = pl.when(content.str.len_chars() > SHOWN).then(content.str.head(SHOWN) + "…").otherwise(content)
-    return pl.col("messages").list.eval(cut).list.join(" → ")
+def _texts(conversations: pl.Series) -> pl.Series:
+    shown = [[BLANK.sub(" ", text_of(turn)) for turn in turns] for turns in conversations.to_list()]
+    cut = [[text[:SHOWN] + "…" * (len(text) > SHOWN) for text in texts] for texts in shown]
+    return pl.Series(map(" → ".join, cut), dtype=pl.String)
 
 
 def reason_counts(frame: pl.DataFrame, by: Sequence[str], seeds: int = 1) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import datasets.config
-import polars as pl
 import torch
 
 from moesift import flags
@@ -24,7 +23,7 @@ from moesift.check.data import Lengths, Sample, length_problems, lengths, sample
 from moesift.check.disk import written
 from moesift.check.models import Outline, described_reward, outline, require_routers
 from moesift.config import HUB, Config, Task
-from moesift.data.pool import COLUMNS, deduplicated, frequent_reasons
+from moesift.data.pool import COLUMNS, concatenated, deduplicated, frequent_reasons
 from moesift.errors import UserError
 from moesift.evaluation.index import unusable
 from moesift.evaluation.local_data import localise_tasks, reader
@@ -283,7 +282,7 @@ def product_tflops(device: str, dtype: torch.dtype, width: int) -> float:
 def bytes_each(samples: Sequence[Sample]) -> float:
     """Return the bytes of an example in the parquet of the pool."""
     file = io.BytesIO()
-    pool, _ = deduplicated(pl.concat(each.examples for each in samples))
+    pool, _ = deduplicated(concatenated(each.examples for each in samples))
     pool.select(COLUMNS).write_parquet(file)
     return file.tell() / pool.height
 

@@ -7,6 +7,7 @@ import polars as pl
 from moesift import flags
 from moesift.data.decontamination import Question, contaminated, frequent_runs
 from moesift.data.pool import texts
+from moesift.data.turns import text_of
 from moesift.evaluation.tasks import read_questions
 from moesift.files import atomic_write
 
@@ -36,8 +37,8 @@ def main(
     for path in targets:
         of_target = pl.read_parquet(path, columns=["source", "source_index", "messages"])
         for source, index, turns in of_target.iter_rows():
-            prompt = "\n".join(turn["content"] for turn in turns[:-1])
-            questions.append(Question(source, index, prompt, [turns[-1]["content"]]))
+            *prompt, answer = map(text_of, turns)
+            questions.append(Question(source, index, "\n".join(prompt), [answer]))
     shared = contaminated(examples["id"].to_list(), texts(examples), questions, words, ignore or ())
     with atomic_write(out) as part:
         shared.write_parquet(part)

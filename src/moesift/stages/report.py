@@ -9,6 +9,7 @@ import polars as pl
 
 from moesift import flags
 from moesift.data.decontamination import frequent_runs
+from moesift.data.pool import concatenated
 from moesift.files import atomic_write
 from moesift.methods import METHODS
 from moesift.report import comparison, composition, detection
@@ -96,7 +97,7 @@ def main(
         took = of_runs({path: run for path, run in runs.items() if run[0] in targeted}, TAKEN)
         made["taken"] = composition.taken_by_target(took)
         first = took.filter(budget=comparison.budgets_of(took)[0], seed=configured["seeds"][0])
-        texts = pl.concat(frame.with_columns(target=pl.lit(target)) for target, frame in asking.items())
+        texts = concatenated(frame.with_columns(target=pl.lit(target)) for target, frame in asking.items())
         nearest = composition.nearest(first, examples, texts).to_dicts()
     sizes = {name: loss["examples"] for one in measured for name, loss in one["targets"].items()}
     if contaminated is not None:

@@ -11,6 +11,7 @@ import polars as pl
 import torch
 
 from moesift import flags
+from moesift.data.pool import concatenated
 from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
 from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
@@ -114,11 +115,11 @@ def queries_of(
             name: column_of(require_parquet(files[f"{column.pass_name}/{column.state}"]), column, own)
             for name, column in columns.items()
         }
-        parts.append(own_columns)
+        parts.append(pl.DataFrame(own_columns))
         ids += own.to_list()
         owners += [number] * len(own)
-    together = {name: pl.concat([part[name] for part in parts]) for name in columns}
-    return torch.tensor(owners), ids, {name: values_of(column, device) for name, column in together.items()}
+    together = concatenated(parts)
+    return torch.tensor(owners), ids, {name: values_of(together[name], device) for name in columns}
 
 
 def values_of(column: pl.Series, device: torch.device, width: int | None = None) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from moesift import flags
+from moesift.data.pool import concatenated
 from moesift.files import atomic_write
 
 
@@ -16,7 +17,7 @@ def main(queries: list[flags.Parquet], out: Path, dropped: Path) -> None:
         out: parquet of the selection to write.
         dropped: parquet to write, without a row.
     """
-    rows = pl.concat([pl.read_parquet(path) for path in queries]).unique("id", keep="first", maintain_order=True)
+    rows = concatenated(map(pl.read_parquet, queries)).unique("id", keep="first", maintain_order=True)
     place = pl.int_range(1, pl.len() + 1)
     texts = ("source", "source_index", "messages", "finished")
     selection = rows.select("id", place.alias("rank"), pl.lit(None, pl.Float64).alias("score"), *texts)
