@@ -37,6 +37,7 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.selection --out results/benchmarks-selection.json
 	$(BIN)/python -m benchmarks.similarity --out results/benchmarks-similarity.json
 	$(BIN)/python -m benchmarks.plan --out results/benchmarks-plan.json
+	$(BIN)/python -m benchmarks.prepare --out results/benchmarks-prepare.json
 	$(BIN)/python -m benchmarks.memory --out results/benchmarks-memory.json
 
 # The same of one GPU, at real sizes: eight minutes at most.

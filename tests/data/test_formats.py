@@ -69,6 +69,10 @@ def test_every_format_gives_the_same_messages_named_or_detected(format):
         (sharegpt(("human", "a"), ("gpt", "b"), instruction="a", output="b"), AB),
         ({"messages": None, "instruction": "a", "output": "b"}, AB),
         # Other names of the same.
+        ({"question": "a", "answer": "b"}, AB),
+        ({"query": "a", "response": "b"}, AB),
+        ({"problem": "a", "solution": "b"}, AB),
+        ({"inputs": "a", "targets": "b"}, AB),
         ({"conversations": AB}, AB),
         ({"conversation": AB, "turn": 1, "redacted": False}, AB),
         (messages({"from": "Human", "value": "a"}, {"from": "chatgpt", "value": "b"}), AB),
@@ -113,10 +117,10 @@ def test_rows_that_are_kept(row, expected):
     [
         (
             "auto",
-            {"question": "a", "answer": "b"},
+            {"text": "a", "label": "b"},
             "fits no format: messages; conversations; conversation; prompt and completion; "
-            "instruction and output; instruction and response; question and response; query and answers; its keys are "
-            "question, answer",
+            "instruction and output; instruction and response; question and response; question and answer; "
+            "query and response; problem and solution; inputs and targets; query and answers; its keys are text, label",
         ),
         ("messages", {}, "fits not the format messages: messages; its keys are none"),
         (

@@ -123,6 +123,6 @@ def test_a_row_brings_numbers_or_is_rejected():
 
 def test_a_score_that_no_row_of_its_source_has_is_named():
     frame = pl.DataFrame({"source": ["a", "b"], "score:quality": [None, 1.0]})
-    require_scores(frame, {"a": [], "b": ["quality"]})
+    require_scores(frame.lazy(), {"a": [], "b": ["quality"]})
     with pytest.raises(UserError, match=r"data.sources: a: scores: no row that can be used has a number in quality"):
-        require_scores(frame, {"a": ["quality"], "b": ["quality"]})
+        require_scores(frame.lazy(), {"a": ["quality"], "b": ["quality"]})

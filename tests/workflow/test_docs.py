@@ -112,6 +112,7 @@ def test_make_bench_measures(tmp_path):
         "benchmarks.selection": "--rows 20_000 --shards 3 --rounds 1",
         "benchmarks.similarity": "--pool 20_000 --queries 50 --width 64",
         "benchmarks.plan": "--shards 1 --rounds 1",
+        "benchmarks.prepare": "--rows 2_000",
         "benchmarks.memory": "--rows 100 2_000",
     }
     run = [shlex.split(line) for line in recipe.splitlines() if " -m benchmarks" in line]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -14,6 +15,27 @@ def write_blocks(blocks: Iterator[pl.DataFrame], path: Path) -> None:
         writer.write_table(first)
         for block in blocks:
             writer.write_table(block.to_arrow())
+
+
+def rows_of(path: Path, wanted: np.ndarray, rows: int) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a file that are wanted, in blocks of `rows` or somewhat more, at least one.
+
+    Args:
+        path: parquet of N rows.
+        wanted: (N,) bool.
+        rows: of a block; the last may have fewer.
+    """
+    waiting, start = pl.DataFrame(schema=pl.read_parquet_schema(path)), 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows):
+            block = pl.DataFrame(pl.from_arrow(batch), schema=waiting.schema)
+            waiting.vstack(block.filter(wanted[start : start + block.height]), in_place=True)
+            start += block.height
+            if waiting.height >= rows:
+                yield waiting.rechunk()
+                waiting = waiting.clear()
+    if waiting.height or wanted.sum() < rows:
+        yield waiting
 
 
 def blocks_of(frame: pl.DataFrame, rows: int) -> Iterator[pl.DataFrame]:

@@ -30,6 +30,10 @@ LAYOUTS = (
     ("alpaca", ("instruction", "output")),
     ("alpaca", ("instruction", "response")),
     ("prompt_completion", ("question", "response")),
+    ("prompt_completion", ("question", "answer")),
+    ("prompt_completion", ("query", "response")),
+    ("prompt_completion", ("problem", "solution")),
+    ("prompt_completion", ("inputs", "targets")),
     ("prompt_completion", ("query", "answers")),  # the answers are calls
 )
 SYSTEM = ("system", "system_prompt", "system_message")  # beside the turns, of any format

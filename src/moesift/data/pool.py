@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from moesift.data.corruption import CLEAN
@@ -33,6 +34,7 @@ EXAMPLE = {
     "finished": pl.Boolean,
 }
 COLUMNS = ("id", *EXAMPLE)
+Place = tuple[str, int, str]  # of a rejected row: source, row, reason
 REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 
 # Rows of a row group of the pool's file. A pass reads whole groups for each of its chunks, so groups of polars' own
@@ -40,6 +42,8 @@ REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
 ROW_GROUP = 4096
 BLOCK = 4096  # rows that are Python objects at once: these take several times the memory of a frame
 REASON_LENGTH = 500  # characters of a reason that are kept: it may quote the row
+# Reasons.
+DUPLICATE = pl.concat_str(pl.lit("duplicate of "), "id")
 APART = "shares a question or an exchange with held-out examples, of which there are enough"
 CONTENT_LENGTH = 2_000  # characters of a rejected row that are kept
 PARTICULAR = r"\b(?:[0-9a-f]{16}|\d+)\b"  # ids and numbers, in which reasons of one kind differ
@@ -53,20 +57,34 @@ def to_examples(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the examples (columns of EXAMPLE) and the rejected rows (columns of REJECTED), in the order of the rows.
 
-    Examples also have a column for each score that rows bring, see `moesift.data.scores`. Where every turn is plain,
-    messages have no field `more`, and are what any trainer takes.
+    As `read_examples`, all at once; where every turn is plain, messages are plain too.
+    """
+    rejected: list[Place] = []
+    examples = pl.concat(read_examples(rows, rejected, formats, ignored, scores))
+    return examples.cast({"messages": messages_type(examples)}), as_rejected(rejected)
+
+
+def read_examples(
+    rows: Mapping[str, Iterable[Row]],
+    rejected: list[Place],
+    formats: Mapping[str, str],
+    ignored: Mapping[str, Sequence[str]] | None = None,
+    scores: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Yield the examples block by block, at least one: columns of EXAMPLE and `brought` scores.
 
     Args:
         rows: of each source, read a block at a time.
+        rejected: is given the rows that are no examples.
         formats: of each source.
         ignored: keys of each source that are not looked at.
-        scores: keys of each source that hold scores.
+        scores: keys of each source that hold scores, see `moesift.data.scores`.
 
     Raises:
         UserError: no row became an example.
     """
     schema = EXAMPLE | schema_of(scores or {})
-    blocks, rejected = [pl.DataFrame(schema=schema)], []
+    count = 0
     for source, of_source in rows.items():
         remaining, ignore = iter(of_source), (ignored or {}).get(source, ())
         names = (scores or {}).get(source, ())
@@ -84,15 +102,22 @@ def to_examples(
                 else:
                     example = (source, row.index, messages, list(row.choices), CLEAN, None, True)
                     accepted.append(dict(zip(EXAMPLE, example, strict=True)) | own)
-            blocks.append(pl.DataFrame(accepted, schema=schema, orient="row"))
-    examples = pl.concat(blocks)
-    if examples.is_empty():
+            count += len(accepted)
+            yield pl.DataFrame(accepted, schema=schema, orient="row")
+    if not count:
         counts = [f"{count} x {reason}" for reason, count in frequent_reasons([reason for *_, reason in rejected], 3)]
         raise UserError("\n  ".join([f"no row of {', '.join(rows)} can be used", *(counts or ["there are no rows"])]))
+
+
+def messages_type(examples: pl.DataFrame) -> pl.DataType:
+    """Return the type of messages that loses nothing: PLAIN, which any trainer takes, where every turn is plain."""
     more = pl.col("messages").list.eval(pl.element().struct.field("more").is_not_null().any()).list.first()
-    if not examples.select(more.any()).item():
-        examples = examples.cast({"messages": PLAIN})
-    return examples, pl.DataFrame(rejected, schema=REJECTED, orient="row")
+    return MESSAGES if examples.select(more.any()).item() else PLAIN
+
+
+def as_rejected(places: Sequence[Place]) -> pl.DataFrame:
+    """Return rejected rows as a table, columns of REJECTED."""
+    return pl.DataFrame(places, schema=REJECTED, orient="row")
 
 
 def concatenated(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
@@ -122,49 +147,68 @@ def deduplicated(examples: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     Of equal examples, a clean one is kept before a corrupted one, and then the first.
     """
-    ids = pl.Series("id", map(content_id, conversations(examples)), dtype=pl.String)
-    examples = examples.with_columns(ids)
+    examples = with_ids(examples)
     clean_first = examples.select("id", corrupted=pl.col("corruption") != CLEAN).with_row_index("place")
     clean_first = clean_first.sort("corrupted", maintain_order=True)
     is_kept = clean_first.with_columns(kept=pl.col("id").is_first_distinct()).sort("place")["kept"]
-    duplicates = examples.filter(~is_kept)
-    reasons = pl.concat_str(pl.lit("duplicate of "), "id")
-    return examples.filter(is_kept), duplicates.select("source", row="source_index", reason=reasons)
+    return examples.filter(is_kept), refused(examples.filter(~is_kept), DUPLICATE)
+
+
+def with_ids(examples: pl.DataFrame) -> pl.DataFrame:
+    """Return the examples with the `id` of each."""
+    return examples.with_columns(pl.Series("id", map(content_id, conversations(examples)), dtype=pl.String))
+
+
+def refused(examples: pl.DataFrame, reason: pl.Expr) -> pl.DataFrame:
+    """Return examples as rejected rows, columns of REJECTED."""
+    return examples.select("source", row="source_index", reason=reason)
 
 
 def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return the pool, `heldout` examples sampled by the seed, and what is in neither (columns of REJECTED).
 
-    The held-out examples and the pool share no question and no exchange (see `linked_groups`): groups are held out as a
-    whole, the smallest first, so examples that are alone where there are enough. Of the last group, examples may be
-    left over. A group of more than `heldout` examples stays in the pool.
+    As `held_out`.
+    """
+    held, left_over = held_out(linked_groups(conversations(examples)), heldout, seed)
+    apart = refused(examples.filter(left_over), pl.lit(APART))
+    return examples.filter(~held & ~left_over), examples.filter(held), apart
+
+
+def held_out(groups: np.ndarray, heldout: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of N examples are held out, and which are in neither the pool nor the held-out part, (N,) bool.
+
+    The held-out examples and the pool share no question and no exchange: groups are held out as a whole, the smallest
+    first, so examples that are alone where there are enough. Of the last group, examples may be left over. A group of
+    more than `heldout` examples stays in the pool.
+
+    Args:
+        groups: of `linked_groups`, (N,), numbered as they first appear.
+        heldout: how many examples.
+        seed: of the draw.
 
     Raises:
         UserError: there are too few such examples, or none would be left for the pool.
     """
     rng = random.Random(f"heldout-{seed}")
-    rows = pl.DataFrame({"group": linked_groups(conversations(examples))}).with_row_index("row")
-    groups = rows.group_by("group", maintain_order=True).agg("row").with_columns(size=pl.col("row").list.len())
+    sizes = np.bincount(groups)  # (G,)
+    by_group, starts = np.argsort(groups, kind="stable"), np.cumsum(sizes) - sizes  # (N,), (G,)
     chosen: list[int] = []
-    for (size,), of_size in (
-        groups.filter(pl.col("size") <= heldout).sort("size", maintain_order=True).group_by("size", maintain_order=True)
-    ):
+    for size in np.unique(sizes[sizes <= heldout]):
+        of_size = np.flatnonzero(sizes == size)
         missing = max(0, heldout - len(chosen))
         sampled = rng.sample(range(len(of_size)), min(len(of_size), math.ceil(missing / size)))
-        chosen += of_size["row"].gather(sampled).explode().to_list()
-    alone = groups.filter(size=1).height
-    if len(chosen) < heldout or len(chosen) >= len(examples):
-        (smallest,) = groups.select(pl.min("size")).row(0)
+        chosen += [row for first in starts[of_size[sampled]] for row in by_group[first : first + size]]
+    if len(chosen) < heldout or len(chosen) >= len(groups):
+        smallest = sizes.min(initial=len(groups))
         together = f"; of several answers to a question all are held out: ask for {smallest} or more"
         raise UserError(
-            f"heldout: {heldout} examples are asked for, but the pool has {len(examples)} in all, of which {alone} "
-            "share no question and no exchange with another"
-            + (together if heldout < smallest < len(examples) else "; ask for fewer or read more rows")
+            f"heldout: {heldout} examples are asked for, but the pool has {len(groups)} in all, of which "
+            f"{(sizes == 1).sum()} share no question and no exchange with another"
+            + (together if heldout < smallest < len(groups) else "; ask for fewer or read more rows")
         )
-    is_heldout = pl.int_range(pl.len()).is_in(chosen[:heldout])
-    is_left_over = pl.int_range(pl.len()).is_in(chosen[heldout:])
-    apart = examples.filter(is_left_over).select("source", row="source_index", reason=pl.lit(APART))
-    return examples.filter(~is_heldout & ~is_left_over), examples.filter(is_heldout), apart
+    held, left_over = np.zeros((2, len(groups)), bool)
+    held[chosen[:heldout]] = left_over[chosen[heldout:]] = True
+    return held, left_over
 
 
 def texts(pool: pl.DataFrame) -> list[str]:

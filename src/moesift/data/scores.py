@@ -45,7 +45,7 @@ def brought(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | N
     return found
 
 
-def require_scores(examples: pl.DataFrame, scores: Mapping[str, Sequence[str]]) -> None:
+def require_scores(examples: pl.LazyFrame, scores: Mapping[str, Sequence[str]]) -> None:
     """Check that each source brings the scores that are asked of it.
 
     Args:
@@ -56,8 +56,8 @@ def require_scores(examples: pl.DataFrame, scores: Mapping[str, Sequence[str]]) 
         UserError: names the source and the key that no row of it has.
     """
     for source, names in scores.items():
-        own = examples.filter(source=source)
-        if missing := [name for name in names if own[f"{BROUGHT}{name}"].null_count() == own.height]:
+        counts = examples.filter(source=source).select(pl.col(f"{BROUGHT}{name}").count() for name in names).collect()
+        if missing := [name for name in names if not counts[f"{BROUGHT}{name}"].item()]:
             raise UserError(
                 f"data.sources: {source}: scores: no row that can be used has a number in {', '.join(missing)}; is the "
                 "name that of a key of the row itself?"

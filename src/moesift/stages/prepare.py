@@ -1,15 +1,36 @@
 """Prepare: rows of any instruction format -> the pool, the held-out examples and the rejected rows."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from polars import selectors
 
 from moesift import config, flags
-from moesift.data.blocks import blocks_of, write_blocks
+from moesift.data.blocks import blocks_of, rows_of, write_blocks
 from moesift.data.corruption import corrupt
-from moesift.data.pool import COLUMNS, ROW_GROUP, deduplicated, frequent_reasons, split, to_examples, with_content
+from moesift.data.groups import linked_groups
+from moesift.data.pool import (
+    APART,
+    COLUMNS,
+    DUPLICATE,
+    MESSAGES,
+    PLAIN,
+    ROW_GROUP,
+    Place,
+    as_rejected,
+    conversations,
+    deduplicated,
+    frequent_reasons,
+    held_out,
+    messages_type,
+    read_examples,
+    refused,
+    with_content,
+    with_ids,
+)
 from moesift.data.rows import Row
 from moesift.data.scores import require_scores
 from moesift.data.sources import read_source
@@ -20,6 +41,8 @@ from moesift.passes.columns import BROUGHT
 
 def main(data: config.Data, pool: Path, heldout: Path, rejected: Path) -> None:
     """Read the sources, write three files in which every row is accounted for.
+
+    What is in memory of an example that is not corrupted is numbers; its text is on the disk.
 
     Args:
         data: all keys but max_length.
@@ -34,26 +57,57 @@ def main(data: config.Data, pool: Path, heldout: Path, rejected: Path) -> None:
     formats, ignored, scores = (
         {source.name: getattr(source, key) for source in data.sources} for key in ("format", "ignore", "scores")
     )
-    examples, unusable = to_examples(rows(), formats, ignored, scores)
-    require_scores(examples, scores)
-    read = dict(pl.concat([examples["source"], unusable["source"]]).value_counts().iter_rows())
-    examples, duplicates = deduplicated(examples)
-    examples, held_out, apart = split(examples, data.heldout, data.seed)
-    # A corruption may make an example equal to another one.
-    examples, collisions = deduplicated(corrupt(examples, data.corrupt, data.corruptions, data.seed))
-    refused = with_content(pl.concat([unusable, duplicates, apart, collisions]), rows())
+    with atomic_write(pool) as part:
+        stored, unusable = part.with_name("examples.parquet"), list[Place]()
+        ids, kind = store(read_examples(rows(), unusable, formats, ignored, scores), stored)
+        examples = pl.scan_parquet(stored)
+        require_scores(examples, scores)
+        read = Counter(source for source, *_ in unusable)
+        read.update(dict(examples.group_by("source").len().collect().iter_rows()))
 
-    pooled = examples.select(*COLUMNS, selectors.starts_with(BROUGHT))
-    for path, frame in ((pool, pooled), (heldout, held_out.select(COLUMNS)), (rejected, refused)):
-        with atomic_write(path) as part:
-            write_blocks(blocks_of(frame, ROW_GROUP), part)
+        def blocks(wanted: np.ndarray) -> Iterator[pl.DataFrame]:
+            return (block.cast({"messages": kind}) for block in rows_of(stored, wanted, ROW_GROUP))
+
+        distinct = ids.is_first_distinct().to_numpy()  # (N,)
+        groups = linked_groups(turns for block in blocks(distinct) for turns in conversations(block))
+        held, apart = np.zeros((2, len(ids)), bool)
+        held[distinct], apart[distinct] = held_out(groups, data.heldout, data.seed)
+        pooled = blocks(distinct & ~held & ~apart)
+        reasons = ((~distinct, DUPLICATE), (apart, pl.lit(APART)))
+        rejects = [as_rejected(unusable), *(refused(b, why) for wanted, why in reasons for b in blocks(wanted))]
+        if data.corrupt:
+            corrupted = corrupt(pl.concat(pooled), data.corrupt, data.corruptions, data.seed)
+            whole, collisions = deduplicated(corrupted)  # a corruption may make an example equal to another one
+            pooled, rejects = blocks_of(whole, ROW_GROUP), [*rejects, collisions]
+        unpooled = with_content(pl.concat(rejects), rows())
+
+        with atomic_write(heldout) as other:
+            write_blocks((block.select(COLUMNS) for block in blocks(held)), other)
+        with atomic_write(rejected) as other:
+            write_blocks(blocks_of(unpooled, ROW_GROUP), other)
+        write_blocks((block.select(*COLUMNS, selectors.starts_with(BROUGHT)) for block in pooled), part)
+        kinds = pl.scan_parquet(part).group_by("corruption").len().sort("len", descending=True).collect()
 
     print("read:", ", ".join(f"{source.name} {read[source.name]}" for source in data.sources))
-    print(f"pool: {len(examples)}, held out: {len(held_out)}, rejected: {len(refused)}")
-    kinds = examples["corruption"].value_counts(sort=True)
+    print(f"pool: {kinds['len'].sum()}, held out: {held.sum()}, rejected: {len(unpooled)}")
     print("pool by corruption:", ", ".join(f"{kind} {count}" for kind, count in kinds.iter_rows()))
-    for reason, count in frequent_reasons(refused["reason"].to_list(), most=10):
+    for reason, count in frequent_reasons(unpooled["reason"].to_list(), most=10):
         print(f"rejected {count} x {reason}")
+
+
+def store(examples: Iterator[pl.DataFrame], path: Path) -> tuple[pl.Series, pl.DataType]:
+    """Write examples with their ids to a file; return the ids as numbers, (N,), and the type that messages need."""
+    ids, kinds = [], set[pl.DataType]()
+
+    def noted() -> Iterator[pl.DataFrame]:
+        for block in examples:
+            block = with_ids(block)
+            ids.append(block["id"].str.to_integer(base=16, dtype=pl.UInt64))
+            kinds.add(messages_type(block))
+            yield block
+
+    write_blocks(noted(), path)
+    return pl.concat(ids), MESSAGES if MESSAGES in kinds else PLAIN
 
 
 if __name__ == "__main__":
