@@ -32,8 +32,8 @@ def main(selection: flags.Parquet, formats: list[SelectionFormat], out: Path) ->
         else:
             rows.sink_ndjson(folder / DATA)
         if has_more and "llama_factory" in formats:
-            left_out = write_lines(map(as_llama_factory, each(selection)), folder / OWN_DATA)
-            print(f"{left_out} are not in {OWN_DATA}: LLaMA-Factory has no place for something that they have")
+            if left_out := write_lines(map(as_llama_factory, each(selection)), folder / OWN_DATA):
+                print(f"{left_out} are not in {OWN_DATA}: LLaMA-Factory has no place for something that they have")
         for name, content in (FILES[format] for format in formats if format in FILES):
             (folder / name).write_text(content(out, has_more), encoding="utf-8")
     role = pl.element().struct.field("role")
