@@ -21,7 +21,7 @@ from moesift.passes import gradients as gradient_pass
 from moesift.passes import representation, routing
 from moesift.passes import representation_middle as middle
 from moesift.passes.reader import Reader
-from moesift.training import lora, warmup
+from moesift.training import loop, warmup
 
 BATCH = 16  # examples of a batch of the plain code, and of an optimizer step of the warm-up and the training
 MICRO_BATCH = 4
@@ -147,7 +147,7 @@ def training_step(full_size: bool) -> Case:
         for start in range(0, len(examples), BATCH):
             for part in micro_batches(range(start, start + BATCH), lengths, MICRO_BATCH, process=0, processes=1):
                 batch = [examples[index] for index in part]
-                loss = lora.summed_nll(model, batch, given.PAD, model.device) / predicted
+                loss = loop.summed_nll(model, batch, given.PAD, model.device) / predicted
                 loss.backward()
                 nll += loss.item()
         return nll

@@ -137,8 +137,8 @@ class Target(Section):
     model: str = Field(description="`embedded`, `smollm2`, a local directory, or a name on the hub")
 
 
-class Train(Section):
-    """LoRA tuning: of the target, and under `gradients` of the selector."""
+class LoraTrain(Section):
+    """LoRA tuning of the selector."""
 
     accelerate: File = Field(description="accelerate configuration file: processes, DeepSpeed, precision")
     epochs: Count = Field(description="passes over the selection")
@@ -153,12 +153,23 @@ class Train(Section):
     )
 
 
+class Train(LoraTrain):
+    """Tuning of the target. With `method: full`, keys that begin with `lora_` have no effect, and rerun nothing."""
+
+    method: Literal["lora", "full"] = Field(description="what is trained: LoRA matrices on the weights, or all weights")
+
+    @property
+    def unread(self) -> list[str]:
+        """The keys that its method does not read."""
+        return [key for key in type(self).model_fields if key.startswith("lora_")] if self.method == "full" else []
+
+
 class Gradients(Section):
     """What `less` and `gist` read: gradients of the selector after a short LoRA warm-up."""
 
     share: Ratio = Field(description="share of the pool that the warm-up trains on, drawn by the seed")
     dimension: Count = Field(description="numbers that each gradient is projected to")
-    train: Train
+    train: LoraTrain
 
 
 class Task(Section):

@@ -9,7 +9,7 @@ import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 
 from moesift.errors import UserError
-from moesift.training.accelerate_file import read, require_usable
+from moesift.training.accelerate_file import held, read, require_usable
 
 ROOT = Path(__file__).parents[2]
 ONE = {"distributed_type": "NO", "num_processes": 1}
@@ -147,3 +147,19 @@ def test_what_is_not_there_is_found(written, monkeypatch, keys, given, message):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: False)
     with pytest.raises(UserError, match=rf"mine\.yaml: .*{message}"):
         require_usable(written(keys, fp16={"enabled": True}), **given)
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("single", (1.0, 16.0, True)),
+        ("ddp", (1.0, 16.0, True)),
+        ("zero1", (1.0, 4 + 12 / 2, False)),
+        ("zero2", (1.0, 2 + 14 / 2, False)),
+        ("zero3", (0.5, 8.0, False)),
+        ("fsdp2", (0.5, 8.0, False)),
+    ],
+)
+def test_what_one_process_holds(file, expected, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert held(Path(f"config/accelerate/{file}.yaml")) == expected

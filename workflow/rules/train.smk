@@ -1,4 +1,10 @@
-# Stage 3: LoRA-tune the target on each selection.
+# Stage 3: tune the target on each selection, by LoRA or in full.
+
+# The files and not their folder, which has a card as well (rule cards).
+TUNED = {
+    "lora": [f"{ADAPTER}/adapter_model.safetensors", f"{ADAPTER}/adapter_config.json"],
+    "full": [f"{ADAPTER}/model.safetensors", f"{ADAPTER}/config.json", f"{ADAPTER}/tokenizer.json"],
+}
 
 
 rule train_adapter:
@@ -6,9 +12,7 @@ rule train_adapter:
         model=model_files("target"),
         selection=SELECTION,
     output:
-        # The files and not their folder, which has a card as well (rule cards).
-        ensure(f"{ADAPTER}/adapter_model.safetensors", non_empty=True),
-        f"{ADAPTER}/adapter_config.json",
+        ensure(TUNED[CONFIG.train.method], non_empty=True),
         made=f"{ADAPTER}/training.json",
     log:
         f"{RESULTS}/logs/adapters/{{method}}/{{budget}}/seed-{{seed}}.log",
@@ -27,7 +31,7 @@ rule train_adapter:
         model=model_name("target"),
         accelerate=CONFIG.train.accelerate,
         watched=[watched("target"), content(*files_of_launch(CONFIG.train.accelerate))],
-        train=keys(CONFIG.train),
+        train=keys(CONFIG.train, without=CONFIG.train.unread),
         max_length=CONFIG.data.max_length,
         code=digest("stages.train_adapter"),
     shell:
