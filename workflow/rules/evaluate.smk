@@ -7,7 +7,8 @@ wildcard_constraints:
 
 def tuned_of(wildcards):
     """Return what a run was trained to, nothing for the target as it was."""
-    return [] if wildcards.run == "base" else f"{RESULTS}/adapters/{wildcards.run}/training.json"
+    folder = f"{RESULTS}/adapters/{wildcards.run}"
+    return [] if wildcards.run == "base" else [f"{folder}/{Path(path).name}" for path in TUNED]
 
 
 def label_of(wildcards):

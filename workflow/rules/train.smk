@@ -1,10 +1,12 @@
 # Stage 3: tune the target on each selection, by LoRA or in full.
 
-# The files and not their folder, which has a card as well (rule cards).
-TUNED = {
-    "lora": [f"{ADAPTER}/adapter_model.safetensors", f"{ADAPTER}/adapter_config.json"],
-    "full": [f"{ADAPTER}/model.safetensors", f"{ADAPTER}/config.json", f"{ADAPTER}/tokenizer.json"],
+# The files and not their folder, which has a card as well (rule cards). Who reads one of them asks for all, since a job of
+# which no file that is asked for is missing does not run for another `train.method`.
+WEIGHTS = {
+    "lora": ["adapter_model.safetensors", "adapter_config.json"],
+    "full": ["model.safetensors", "config.json", "tokenizer.json"],
 }
+TUNED = [f"{ADAPTER}/{name}" for name in (*WEIGHTS[CONFIG.train.method], "training.json")]
 
 
 rule train_adapter:
@@ -12,8 +14,7 @@ rule train_adapter:
         model=model_files("target"),
         selection=SELECTION,
     output:
-        ensure(TUNED[CONFIG.train.method], non_empty=True),
-        made=f"{ADAPTER}/training.json",
+        ensure(TUNED, non_empty=True),
     log:
         f"{RESULTS}/logs/adapters/{{method}}/{{budget}}/seed-{{seed}}.log",
     benchmark:
@@ -44,4 +45,4 @@ rule train_adapter:
 rule train:
     input:
         MODELS_CHECKED,
-        of_runs(f"{ADAPTER}/training.json"),
+        [file for path in TUNED for file in of_runs(path)],
