@@ -56,6 +56,10 @@ REFUSED = {
         {**ZERO, "deepspeed_config": {"gradient_accumulation_steps": 4}},
         "gradient_accumulation_steps: leave it out",
     ),
+    "blocks of experts": (
+        {**ZERO, "deepspeed_config": {"deepspeed_moe_layer_cls_names": "OlmoeSparseMoeBlock"}},
+        "deepspeed_config.deepspeed_moe_layer_cls_names: leave it out",
+    ),
     "a precision in two places": (ZERO | {"mixed_precision": "bf16"}, "mixed_precision: belongs into zero.json"),
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from moesift.models.chat import encode_responses
 from moesift.models.loading import checkpoint_activations, load_model
 from moesift.models.tuning import TUNINGS
 from moesift.provenance import content, digest, versions
-from moesift.training.accelerator import launched
+from moesift.training.accelerator import keep_blocks_whole, launched
 from moesift.training.loop import tune
 from moesift.training.state import States, fingerprint
 
@@ -56,6 +56,7 @@ def main(
     set_seed(seed)
 
     target, tokenizer = load_model(model)
+    keep_blocks_whole(accelerator, target)
     if recompute:
         checkpoint_activations(target)
     tuned, save = TUNINGS[train.method](target, tokenizer, train)

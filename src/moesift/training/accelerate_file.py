@@ -200,6 +200,8 @@ def _refuse_deepspeed(asked: Mapping[str, Any], section: Mapping[str, Any]) -> N
         raise UserError(
             "deepspeed_config.gradient_accumulation_steps: leave it out: throughput.micro_batch divides steps"
         )
+    if "deepspeed_moe_layer_cls_names" in section:
+        raise UserError("deepspeed_config.deepspeed_moe_layer_cls_names: leave it out: moesift finds them")
     if (file := section.get("deepspeed_config_file")) is None:
         return
     twice = [key for key in section if key.startswith(("gradient_", "offload_", "zero_stage", "zero3_save"))]
