@@ -88,7 +88,7 @@ class Upcycle(Section):
 class Selector(Section):
     """The model that reads the pool: any for most methods, a Mixture of Experts for those of its routers."""
 
-    model: str = Field(description="`embedded`, `smollm2` (dense), a local directory, or a name on the hub")
+    model: str = Field(description="`embedded`, `smollm2` (dense), a directory, or owner/name@revision on the hub")
     upcycle: Upcycle | None = Field(
         description="turns a dense Llama, Mistral, Qwen2 or Qwen3 into a MoE; null does not"
     )
@@ -128,13 +128,13 @@ class Warmup(Section):
 class Reward(Section):
     """What the method `reward` reads: a sequence classifier, such as a reward model or a classifier of quality."""
 
-    model: str | None = Field(description="a local directory, or a name on the hub; null where no method reads it")
+    model: str | None = Field(description="a directory, or a name on the hub: owner/name@revision; null is none")
 
 
 class Target(Section):
     """The model that is tuned on the selection."""
 
-    model: str = Field(description="`embedded`, `smollm2`, a local directory, or a name on the hub")
+    model: str = Field(description="`embedded`, `smollm2`, a directory, or a name on the hub: owner/name@revision")
 
 
 class LoraTrain(Section):

@@ -114,7 +114,7 @@ def test_a_selections_card_says_from_what_and_how_it_was_made():
 
 
 def adapter_card(method="router", budget="ratio-0.1", on_hub=True, training="lora") -> ModelCard:
-    about = {"experiment": "small", "target": "owner/model", "on_hub": on_hub, "commit": None}
+    about = {"experiment": "small", "target": "owner/model@abc", "on_hub": on_hub, "commit": None}
     about["training"] = TRAINING | {"settings": {"method": training}}
     return ModelCard(str(cards.adapter_card((method, budget, 3), MEASURED, selected(900), SOURCES, **about)))
 
@@ -147,7 +147,7 @@ def test_the_hub_reads_an_adapters_card():
 def test_a_target_that_was_tuned_in_full_is_a_model_by_itself():
     card = adapter_card(on_hub=False, training="full")
     assert (card.data.library_name, card.data.tags[0]) == ("transformers", "moesift")
-    assert "All weights of `owner/model`, trained on 10%" in card.text
+    assert "All weights of `owner/model@abc`, trained on 10%" in card.text
     assert "|  | this model | untuned | random |" in card.text.splitlines()
     assert "adapter" not in card.text
 

@@ -12,7 +12,7 @@ from moesift.config import EMBEDDED, SMOLLM2, Config, Train
 from moesift.demo import embedded
 from moesift.errors import UserError
 from moesift.models.chat import require_embeddings
-from moesift.models.loading import load_config, load_tokenizer, require_classifier, require_safetensors
+from moesift.models.loading import commit_of, load_config, load_tokenizer, require_classifier, require_safetensors
 from moesift.models.lora_weights import lora_weights
 from moesift.models.routers import has_routers
 from moesift.models.shapes import Shape, shape_of
@@ -48,8 +48,8 @@ def described(key: str, model: str) -> dict[str, str | bool | None]:
         routers = model == EMBEDDED and key == "selector.model"
         return {"model": model, "architecture": None, "routers": routers, "commit": None}
     config, _ = _read(key, model)
-    commit = getattr(config, "_commit_hash", None)  # a directory has none
-    return {"model": model, "architecture": config.model_type, "routers": has_routers(config), "commit": commit}
+    found = {"architecture": config.model_type, "routers": has_routers(config), "commit": commit_of(model)}
+    return {"model": model} | found
 
 
 def described_reward(model: str) -> dict[str, str | int | None]:
@@ -64,7 +64,7 @@ def described_reward(model: str) -> dict[str, str | int | None]:
     require_safetensors(model)
     require_embeddings(load_tokenizer(model, classifies=True), config.get_text_config().vocab_size)
     found = {"model": model, "architecture": config.model_type, "labels": config.num_labels}
-    return found | {"commit": getattr(config, "_commit_hash", None)}
+    return found | {"commit": commit_of(model)}
 
 
 def require_routers(model: str, has_routers: bool, upcycled: bool, routed: Sequence[str]) -> None:

@@ -87,7 +87,7 @@ def adapter_card(
     values["title"] = f"{values['experiment']}: {values['budget']} by {method}, seed {seed}"
     results = [EvalResult("text-generation", name, name, metric, value) for name, metric, value in measured]
     data = ModelCardData(
-        base_model=values["target"] if values["on_hub"] else None,
+        base_model=values["target"].partition("@")[0] if values["on_hub"] else None,
         library_name="transformers" if full else "peft",
         pipeline_tag="text-generation",
         tags=TAGS if full else ["lora", *TAGS],

@@ -31,7 +31,7 @@ from moesift.evaluation.local_data import localise_tasks, reader
 from moesift.evaluation.tasks import look_at_prompts, refuse_without_data
 from moesift.gpus import devices
 from moesift.models.chat import NO_END, encode, end_of_turn
-from moesift.models.loading import require_gpus
+from moesift.models.loading import commit_of, require_gpus
 from moesift.models.lora_weights import lora_weights
 from moesift.models.tuning import require_tunable
 from moesift.plan import planned
@@ -97,6 +97,8 @@ def main(
             models[role] = found._replace(shape=shape)
             experts = f", {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
             print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}")
+            if (commit := commit_of(model)) and commit not in model:
+                print(f"    not pinned: {model.partition('@')[0]}@{commit} is what is read now")
             ending = end_of_turn(found.tokenizer)
             print(f"    a response ends with {ending!r}" if ending else f"    {NO_END}")
     if "selector" in models:
