@@ -20,7 +20,7 @@ from moesift.models.shapes import shape_of
 from moesift.passes import gradients as gradient_pass
 from moesift.passes import representation, representation_middle, routing
 from moesift.passes.reader import Reader
-from moesift.training import lora, warmup
+from moesift.training import loop, warmup
 
 BATCH = 16  # examples of a batch of the plain code, and of an optimizer step of the warm-up and the training
 MICRO_BATCH = 4
@@ -144,7 +144,7 @@ def training_step(full_size: bool) -> Case:
             for part in micro_batches(range(start, start + BATCH), lengths, micro_batch, process=0, processes=1):
                 batch = [examples[index] for index in part]
                 with torch.autocast(model.device.type, torch.bfloat16, enabled=full_size):
-                    loss = lora.summed_nll(model, batch, given.PAD, model.device) / predicted
+                    loss = loop.summed_nll(model, batch, given.PAD, model.device) / predicted
                 loss.backward()
                 nll += loss.item()
         return nll

@@ -223,7 +223,13 @@ def tuned(file: str, folder: Path) -> Iterator[Row]:
     """
     asked = yaml.safe_load(Path(f"config/accelerate/{file}.yaml").read_text()) | {"num_processes": 1}
     (folder / f"{file}.yaml").write_text(yaml.safe_dump(asked))
-    train = {"accelerate": str(folder / f"{file}.yaml"), "epochs": 1, "learning_rate": 1e-3, "warmup_ratio": 0.1}
+    train = {
+        "method": "lora",
+        "accelerate": str(folder / f"{file}.yaml"),
+        "epochs": 1,
+        "learning_rate": 1e-3,
+        "warmup_ratio": 0.1,
+    }
     train |= {
         "batch_size": 16,
         "lora_rank": 8,

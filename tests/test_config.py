@@ -135,6 +135,7 @@ def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_mo
         ({"embedded__corpus": ["piqa"]}, "embedded.corpus: piqa is also a source of the pool"),
         ({"train__accelerate": "config/no.yaml"}, "train.accelerate: config/no.yaml is not a file"),
         ({"target__model": "./no"}, "target.model: ./no is neither a directory nor a name on the hub"),
+        ({"target__model": "owner/name@"}, "target.model: owner/name@ is neither a directory nor a name on the hub"),
         ({"selector__model": "src"}, "selector.model: src has no config.json: is it a model directory?"),
     ],
 )

@@ -88,7 +88,7 @@ class Upcycle(Section):
 class Selector(Section):
     """The model that reads the pool: any for most methods, a Mixture of Experts for those of its routers."""
 
-    model: str = Field(description="`embedded`, `smollm2` (dense), a local directory, or a name on the hub")
+    model: str = Field(description="`embedded`, `smollm2` (dense), a directory, or owner/name@revision on the hub")
     upcycle: Upcycle | None = Field(
         description="turns a dense Llama, Mistral, Qwen2 or Qwen3 into a MoE; null does not"
     )
@@ -128,17 +128,17 @@ class Warmup(Section):
 class Reward(Section):
     """What the method `reward` reads: a sequence classifier, such as a reward model or a classifier of quality."""
 
-    model: str | None = Field(description="a local directory, or a name on the hub; null where no method reads it")
+    model: str | None = Field(description="a directory, or a name on the hub: owner/name@revision; null is none")
 
 
 class Target(Section):
     """The model that is tuned on the selection."""
 
-    model: str = Field(description="`embedded`, `smollm2`, a local directory, or a name on the hub")
+    model: str = Field(description="`embedded`, `smollm2`, a directory, or a name on the hub: owner/name@revision")
 
 
-class Train(Section):
-    """LoRA tuning: of the target, and under `gradients` of the selector."""
+class LoraTrain(Section):
+    """LoRA tuning of the selector."""
 
     accelerate: File = Field(description="accelerate configuration file: processes, DeepSpeed, precision")
     epochs: Count = Field(description="passes over the selection")
@@ -153,12 +153,23 @@ class Train(Section):
     )
 
 
+class Train(LoraTrain):
+    """Tuning of the target. With `method: full`, keys that begin with `lora_` have no effect, and rerun nothing."""
+
+    method: Literal["lora", "full"] = Field(description="what is trained: LoRA matrices on the weights, or all weights")
+
+    @property
+    def unread(self) -> list[str]:
+        """The keys that its method does not read."""
+        return [key for key in type(self).model_fields if key.startswith("lora_")] if self.method == "full" else []
+
+
 class Gradients(Section):
     """What `less` and `gist` read: gradients of the selector after a short LoRA warm-up."""
 
     share: Ratio = Field(description="share of the pool that the warm-up trains on, drawn by the seed")
     dimension: Count = Field(description="numbers that each gradient is projected to")
-    train: Train
+    train: LoraTrain
 
 
 class Task(Section):

@@ -116,6 +116,7 @@ def _unusable(model: str) -> str | None:
     if os.path.isdir(model):
         is_model = os.path.isfile(os.path.join(model, "config.json"))
         return None if is_model else "has no config.json: is it a model directory?"
-    if model.startswith((".", "/", "~")) or model.count("/") > 1:
-        return "is neither a directory nor a name on the hub (owner/name)"
+    name, pinned, revision = model.partition("@")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or (pinned and not revision):
+        return "is neither a directory nor a name on the hub (owner/name, or owner/name@revision)"
     return None

@@ -6,14 +6,16 @@ import transformers
 from given.costs import DEFAULT, DENSE, MOE, POOL, ROOT, configured
 from transformers import AutoModelForCausalLM
 
-from moesift.check.costs import activations, costs, lora_parameters, router_parameters, share_of
+from moesift.check.costs import IN_FULL, activations, costs, lora_parameters, router_parameters, share_of
 from moesift.errors import UserError
 from moesift.models.adapters import add_lora
 from moesift.models.lora_weights import LoraWeight, lora_weights
 from moesift.models.routers import TrashCan, freeze_all_but
 from moesift.models.shapes import shape_of
 from moesift.plan import planned
+from moesift.training.accelerate_file import Held
 
+DENSE_FULL = dataclasses.replace(DENSE, lora=())
 TARGETS = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
 
 
@@ -101,6 +103,18 @@ def test_memory():
     assert first.memory == 10000 + 16 * 400 + 300 * (2 * 10 * 4 + warming / 4)
 
 
+def test_a_full_training_computes_and_holds_more():
+    settings = {"data": {"max_length": 100}, "throughput": {"micro_batch": 3}}
+    config = configured(**settings, train={"method": "full", "lora_rank": 999})
+    (row,) = (row for row in costs(config, planned(config), MOE, DENSE_FULL, POOL, {}) if row.stage == "train")
+    assert row.operations == 6 * 2500
+    kept = 300 * (1.85 * (2 * 200 + 4 * 40) + 14 * 50)
+    assert row.memory == 16 * 3000 + 4000 + kept  # the weights are in the 16 bytes; copies in bf16
+    spread = Held(weights=0.25, parameter=4.0, resumes=False)
+    row = next(row for row in costs(config, planned(config), MOE, DENSE_FULL, POOL, {}, spread) if row.stage == "train")
+    assert row.memory == 4 * 3000 + 1000 + kept
+
+
 def test_trash_can_experts_are_rows_of_the_routers():
     assert router_parameters(configured(), MOE) == (4 * 8 * 10, 4 * 2 * 10)  # a quarter of 8
     assert router_parameters(configured(warmup={"expert_role": "partition"}), MOE) == (320, 0)
@@ -169,6 +183,26 @@ def test_what_autograd_keeps_of_a_selector(family, settings):
     with kept.hooks:
         model.base_model(IDS, use_cache=False)
     assert kept.per_token(IDS.numel()) == pytest.approx(formula, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("Llama", {"intermediate_size": 344}),
+        ("Llama", {"intermediate_size": 512, "num_key_value_heads": 1}),
+        ("Olmoe", {"intermediate_size": 64, "num_experts": 8, "num_experts_per_tok": 2}),
+        ("Mixtral", {"intermediate_size": 64, "num_local_experts": 8, "num_key_value_heads": 2}),
+    ],
+)
+def test_what_autograd_keeps_of_a_target_that_is_tuned_in_full(family, settings):
+    model = deep(family, **settings)
+    formula = IN_FULL * activations(shape_of(model), itemsize=2)
+    model.float().requires_grad_()
+    kept = Kept(model)
+    with kept.hooks, torch.autocast("cpu", torch.bfloat16):
+        model.base_model(IDS, use_cache=False)
+    copies = 2 * sum(value.numel() for name, value in model.base_model.named_parameters() if "layers" in name)
+    assert kept.per_token(IDS.numel()) - copies / IDS.numel() == pytest.approx(formula, rel=0.15)
 
 
 @pytest.mark.parametrize("heads", [4, 2])

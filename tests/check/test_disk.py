@@ -5,6 +5,7 @@ from given.costs import DEFAULT, DENSE, MOE, POOL, ROOT, configured
 
 from moesift.check.disk import written
 from moesift.plan import planned
+from moesift.training.accelerate_file import Held
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,15 @@ def test_projected_gradients_and_the_checkpoints_that_they_are_read_of():
     found = written(config, planned(config), dataclasses.replace(MOE, lora=DENSE.lora), DENSE, POOL)
     assert found["pass gradients, lora-1"] == 2 * 1000 * (20 + 2 * 64 * 2 + 8)
     assert found["LoRA checkpoints of the selector"] == 3 * 2 * 3 * 4 * (2 * 20 * 4)
+
+
+def test_a_full_training_leaves_models_and_states_only_where_it_can_be_resumed():
+    config = configured(train={"method": "full"})
+    found = sizes(config)
+    assert (found["tuned models"], found["states of a running training"]) == (4 * 2 * 3000, 3 * 3 * 4 * 3000)
+    assert "adapters" not in found
+    spread = written(config, planned(config), MOE, DENSE, POOL, Held(resumes=False))
+    assert spread["states of a running training"] == 0
 
 
 def test_models_that_are_made_here_count_and_a_contrast_trains_trash_cans_alone():

@@ -1,7 +1,10 @@
+import copy
+
 import pytest
 import torch
-from given.models import FAMILIES, random_model
+from given.models import FAMILIES, random_dense_model, random_model
 
+from moesift.check.models import described
 from moesift.errors import UserError
 from moesift.gpus import GIVEN
 from moesift.models import loading
@@ -62,3 +65,32 @@ def test_a_job_needs_all_of_its_gpus(monkeypatch):
     loading.require_gpus(1)
     with pytest.raises(UserError, match=r"asks for GPUs: 2; .* torch can compute on: 1; "):
         loading.require_gpus(2)
+
+
+def test_a_model_on_the_hub_is_read_at_the_revision_that_its_name_gives(tmp_path, monkeypatch, tokenizer):
+    """In a cache with two commits, of which `main` is the second."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    commits, folder = ("a" * 40, "b" * 40), tmp_path / "models--owner--name"
+    for number, commit in enumerate(commits):
+        model = random_dense_model()
+        with torch.no_grad():
+            model.lm_head.weight.fill_(number)
+        model.save_pretrained(folder / "snapshots" / commit)
+        words = copy.deepcopy(tokenizer)
+        words.model_max_length = 100 + number
+        words.save_pretrained(folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commits[1])
+    for name, number in ((f"owner/name@{commits[0]}", 0), ("owner/name", 1), (f"owner/name@{commits[1]}", 1)):
+        model, words = loading.load_model(name)
+        assert (model.lm_head.weight == number).all()
+        assert words.model_max_length == 100 + number
+        assert described("target.model", name)["commit"] == commits[number]
+    with pytest.raises(UserError, match=r"target.model: owner/name@no is neither a local directory nor a model on the"):
+        loading.load_config("owner/name@no", "target.model")
+
+
+def test_a_directory_may_have_an_at_in_its_name(tmp_path):
+    (tmp_path / "a@b").mkdir()
+    assert loading.located(str(tmp_path / "a@b")) == (str(tmp_path / "a@b"), "main")

@@ -10,6 +10,7 @@ from moesift.errors import UserError
 from moesift.models import routers
 from moesift.models.routers import (
     TrashCan,
+    expert_blocks,
     expert_roles,
     find_routers,
     freeze_all_but,
@@ -144,3 +145,15 @@ def test_only_routers_learn_in_any_family(family):
     after = model.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == set(trained)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_of_experts_hold_all_routers_and_experts_and_no_attention(family):
+    model = random_model(family)
+    inside = {id(parameter) for block in expert_blocks(model) for parameter in block.parameters()}
+    named = dict(model.named_parameters())
+    routers = [value for router in find_routers(model).values() for value in router.parameters()]
+    experts = [parameter for parameter in named.values() if parameter.ndim == 3]
+    assert experts
+    assert {id(parameter) for parameter in (*routers, *experts)} <= inside
+    assert not [name for name, parameter in named.items() if "attn" in name and id(parameter) in inside]

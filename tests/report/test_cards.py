@@ -113,8 +113,9 @@ def test_a_selections_card_says_from_what_and_how_it_was_made():
     assert "corrupted" not in selection_card(config=CONFIG | {"data": DATA | {"corrupt": 0}}).text
 
 
-def adapter_card(method="router", budget="ratio-0.1", on_hub=True) -> ModelCard:
-    about = {"experiment": "small", "target": "owner/model", "training": TRAINING, "on_hub": on_hub, "commit": None}
+def adapter_card(method="router", budget="ratio-0.1", on_hub=True, training="lora") -> ModelCard:
+    about = {"experiment": "small", "target": "owner/model@abc", "on_hub": on_hub, "commit": None}
+    about["training"] = TRAINING | {"settings": {"method": training}}
     return ModelCard(str(cards.adapter_card((method, budget, 3), MEASURED, selected(900), SOURCES, **about)))
 
 
@@ -141,6 +142,14 @@ def test_the_hub_reads_an_adapters_card():
     local = adapter_card(on_hub=False)
     assert local.data.base_model is None
     assert "no name on the hub" in local.text
+
+
+def test_a_target_that_was_tuned_in_full_is_a_model_by_itself():
+    card = adapter_card(on_hub=False, training="full")
+    assert (card.data.library_name, card.data.tags[0]) == ("transformers", "moesift")
+    assert "All weights of `owner/model@abc`, trained on 10%" in card.text
+    assert "|  | this model | untuned | random |" in card.text.splitlines()
+    assert "adapter" not in card.text
 
 
 def test_an_adapter_is_compared_with_the_untuned_target_and_random():

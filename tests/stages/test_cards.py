@@ -18,7 +18,8 @@ TARGETS = [{"name": "a", "wheel": "piqa", "queries": 2, "heldout": 0}]  # called
 def test_each_folder_of_selections_and_each_adapter_has_its_card(tmp_path):
     pl.DataFrame({"id": [str(n) for n in range(40)]}).write_parquet(tmp_path / "pool.parquet")
     selections, adapters, measured = [], [], [("base", None, None, "heldout", "nll", 5.0, 0.1)]
-    training = {"settings": {"model": str(tmp_path)}, "examples": 2, "left_out": 0, "steps": 1, "processes": 1}
+    training = {"settings": {"model": str(tmp_path), "method": "lora"}}
+    training |= {"examples": 2, "left_out": 0, "steps": 1, "processes": 1}
     for budget, seed in (("ratio-0.05", 0), ("ratio-0.05", 1), ("ratio-0.1", 0), ("queries", 0)):
         selections.append(tmp_path / f"selected/nll/{budget}/seed-{seed}.parquet")
         adapters.append(tmp_path / f"adapters/nll/{budget}/seed-{seed}/training.json")

@@ -127,6 +127,19 @@ def test_a_model_out_of_reach_leaves_the_rest_to_be_checked(checked, monkeypatch
     assert "longest" in capsys.readouterr().out
 
 
+def test_a_name_on_the_hub_that_pins_no_commit_is_shown_with_one(checked, models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    folder, commit = tmp_path / "cache" / "models--owner--name", "c" * 40
+    shutil.copytree(models / "dense", folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    checked(selector={"model": "owner/name"}, methods=["nll"])
+    assert f"not pinned: owner/name@{commit} is what is read now" in capsys.readouterr().out
+    checked(selector={"model": f"owner/name@{commit}"}, methods=["nll"])
+    assert "not pinned" not in capsys.readouterr().out
+
+
 def test_a_dense_selector_counts_as_it_will_be_upcycled_and_needs_no_routers_for_a_likelihood(checked, models, capsys):
     dense = {"model": str(models / "dense")}
     checked(selector=dense, methods=["typical_inputs"])

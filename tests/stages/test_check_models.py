@@ -14,7 +14,7 @@ from moesift.stages import check_models
 def checked(
     folder, selector="embedded", routed=("router",), upcycled=False, target="embedded", lora=("q_proj",), reward=None
 ):
-    train = config.Train.model_construct(lora_targets=list(lora), lora_dropout=0.0)
+    train = config.Train.model_construct(method="lora", lora_targets=list(lora), lora_dropout=0.0)
     out = folder / "models.json"
     more = {"trainings": {}, "gpus": [], "tasks": [], "data": "hub", "reward": reward}
     check_models.main(str(selector), str(target), upcycled, list(routed), train, out=out, **more)

@@ -14,27 +14,36 @@ from moesift.evaluation.tasks import QUESTIONS, Measured
 from moesift.models.adapters import add_lora
 from moesift.models.chat import encode_responses
 from moesift.models.loading import load_model
+from moesift.models.tuning import full
 from moesift.stages import evaluate
 
 
 @pytest.fixture
 def evaluated(tmp_path, tokenizer, conversations, monkeypatch):
-    """A function that evaluates a model, with an adapter with targets for one, and returns both losses."""
+    """A function that evaluates a model, with targets for an adapter or `full`, and returns both losses."""
     monkeypatch.setattr(evaluate, "run_tasks", lambda *_: Measured({}, pl.DataFrame(schema=QUESTIONS)))
     pl.DataFrame({"id": list("abcdef"), "messages": conversations}).write_parquet(tmp_path / "heldout.parquet")
 
     def run(model, targets=()):
+        folder = tmp_path / ("whole" if targets == "full" else "adapter")
         model.save_pretrained(tmp_path / "model")
         tokenizer.save_pretrained(tmp_path / "model")
         model, _ = load_model(str(tmp_path / "model"))
-        if targets:
+        if targets == "full":
+            tuning = full(model, tokenizer, None)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(torch.randn_like(parameter), alpha=0.1)
+            tuning.save(model, model.state_dict(), folder)
+            (folder / "training.json").write_text('{"settings": {"method": "full"}}')
+        elif targets:
             model = add_lora(model, 4, 8, 0.0, targets).train()
             with torch.no_grad():
                 for name, parameter in model.named_parameters():
                     if "lora_B" in name:
                         parameter.normal_(std=0.3)
-            model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
-            (tmp_path / "adapter" / "training.json").write_text("{}")
+            model.save_pretrained(folder, save_embedding_layers=False)
+            (folder / "training.json").write_text('{"settings": {"method": "lora"}}')
             model = model.eval().get_base_model()
         evaluate.main(
             str(tmp_path / "model"),
@@ -47,7 +56,7 @@ def evaluated(tmp_path, tokenizer, conversations, monkeypatch):
             token_budget=64,
             max_length=60,
             evaluate=config.Evaluate.model_construct(tasks=[]),
-            adapter=tmp_path / "adapter" if targets else None,
+            tuned=folder if targets else None,
         )
         encoded = encode_responses(conversations, tokenizer, 60)
         expected = heldout_loss(heldout_losses(model, encoded, tokenizer.pad_token_id, 64))
@@ -65,6 +74,9 @@ def test_the_loss_is_that_of_the_model_that_was_trained(family, dtype, evaluated
     tuned, expected = evaluated(model, ["q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"])
     assert tuned == pytest.approx(expected, abs=1e-6)
     assert abs(tuned - untuned) > 1e-3
+    whole, expected = evaluated(model, "full")
+    assert whole == pytest.approx(expected, abs=1e-6 if dtype == torch.float32 else 1e-2)  # saved in bf16
+    assert abs(whole - untuned) > 0.02
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def says_yes(monkeypatch):
 
 def checked(folder):
     out = folder.parent / "models.json"
-    train = config.Train.model_construct(lora_targets=["q_proj"], lora_dropout=0.0)
+    train = config.Train.model_construct(method="lora", lora_targets=["q_proj"], lora_dropout=0.0)
     more = {"trainings": {}, "gpus": [], "tasks": [], "data": "hub"}
     check_models.main(str(folder), "embedded", False, ["router"], train, out=out, **more)
     return json.loads(out.read_text())["selector"]

@@ -46,7 +46,7 @@ def warm_up(tokenizer, conversations, tmp_path, monkeypatch):
             save_every=0,
             max_length=60,
             share=share,
-            train=config.Train(**(TRAIN | changed)),
+            train=config.LoraTrain(**(TRAIN | changed)),
         )
         return tmp_path / name
 

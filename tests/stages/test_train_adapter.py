@@ -1,5 +1,6 @@
-"""LoRA tuning as the workflow starts it: on one process, and on two with data parallelism, DeepSpeed and FSDP2."""
+"""Tuning as the workflow starts it: on one process, and on two with data parallelism, DeepSpeed and FSDP2."""
 
+import functools
 import json
 import os
 import subprocess
@@ -11,25 +12,40 @@ import torch
 import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from moesift.demo.embedded import dense_config
+from moesift.demo.embedded import dense_config, moe_config
 from moesift.models.batches import shuffled_batches
 from moesift.models.chat import encode
 
 ROOT = Path(__file__).parents[2]
 SINGLE = "config/accelerate/single.yaml"
+TRAIN = {"epochs": 2, "warmup_ratio": 0.1, "batch_size": 4}
+LORA = TRAIN | {"method": "lora", "learning_rate": 0.01, "lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0}
+TUNINGS = {
+    "lora": LORA | {"lora_targets": ["q_proj", "down_proj"]},
+    "experts": LORA | {"lora_targets": ["q_proj", "gate_proj", "up_proj", "down_proj"]},  # of a Mixture of Experts
+    "full": TRAIN | {"method": "full", "learning_rate": 0.001},
+}
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory, tokenizer):
+def targets(tmp_path_factory, tokenizer):
+    """The target of each tuning."""
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("target")
-    AutoModelForCausalLM.from_config(dense_config(tokenizer), dtype=torch.float32).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    configs = {"dense": dense_config(tokenizer), "moe": moe_config(tokenizer)}
+    folders = {name: tmp_path_factory.mktemp(name) for name in configs}
+    for name, config in configs.items():
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folders[name])
+        tokenizer.save_pretrained(folders[name])
+    return {"lora": folders["dense"], "experts": folders["moe"], "full": folders["moe"]}
+
+
+@pytest.fixture(scope="module")
+def target(targets):
+    return targets["lora"]
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +63,13 @@ def selection(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def launch(python, target, selection):
+def launch(python, targets, selection):
     """A function that runs the stage as the rule does, or with other words before the accelerate file."""
 
-    def run(out, accelerate, *words, alpha=8, gpus="", module="moesift.stages.train_adapter"):
-        train = {"accelerate": str(accelerate), "epochs": 2, "learning_rate": 0.01, "warmup_ratio": 0.1}
-        train |= {"batch_size": 4, "lora_rank": 4, "lora_alpha": alpha, "lora_dropout": 0.0}
-        flags = {"--model": target, "--selection": selection, "--out": out, "--seed": 0, "--threads": 1}
+    def run(out, accelerate, *words, tuning="lora", gpus="", module="moesift.stages.train_adapter", **settings):
+        flags = {"--model": targets[tuning], "--selection": selection, "--out": out, "--seed": 0, "--threads": 1}
         flags |= {"--micro-batch": 1, "--state": f"{out}.state", "--save-every": 1000, "--max-length": 64}
-        flags["--train"] = json.dumps(train | {"lora_targets": ["q_proj", "down_proj"]})
+        flags["--train"] = json.dumps({"accelerate": str(accelerate)} | TUNINGS[tuning] | settings)
         number = str(len(gpus.split(",")) if gpus else 0)
         words = words or ("moesift.launch", "--nodes", "1", "--gpus", number, "--threads", "1", "--config")
         command = [python, "-m", *words, accelerate, module, *(word for pair in flags.items() for word in pair)]
@@ -66,19 +80,30 @@ def launch(python, target, selection):
 
 
 @pytest.fixture(scope="module")
-def alone(launch, tmp_path_factory):
-    out = tmp_path_factory.mktemp("alone") / "adapter"
-    done = launch(out, SINGLE)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
+def by_one(launch, tmp_path_factory):
+    """A function that returns what one process makes of a tuning."""
+
+    @functools.cache
+    def trained(tuning):
+        out = tmp_path_factory.mktemp("alone") / tuning
+        done = launch(out, SINGLE, tuning=tuning)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return out
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def alone(by_one):
+    return by_one("lora")
 
 
 def losses(adapter) -> list[float]:
     return json.loads((adapter / "training.json").read_text())["nll_per_step"]
 
 
-def weights(adapter) -> dict[str, torch.Tensor]:
-    return load_file(adapter / "adapter_model.safetensors")
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(next(folder.glob("*model.safetensors")))
 
 
 def test_one_process_learns_and_records_its_settings(alone, target, selection):
@@ -86,9 +111,7 @@ def test_one_process_learns_and_records_its_settings(alone, target, selection):
     assert (record["examples"], record["left_out"], record["steps"], record["processes"]) == (9, 0, 6, 1)
     assert record["nll_per_step"][-1] < record["nll_per_step"][0] - 0.1
     settings = {"seed": 0, "max_length": 64, "model": str(target), "selection": str(selection), "accelerate": SINGLE}
-    settings |= {"epochs": 2, "learning_rate": 0.01, "warmup_ratio": 0.1, "batch_size": 4, "lora_rank": 4}
-    settings |= {"lora_alpha": 8, "lora_dropout": 0.0, "lora_targets": ["q_proj", "down_proj"]}
-    assert record["settings"] == settings
+    assert record["settings"] == settings | TUNINGS["lora"]
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(target), alone)
     assert not (alone / "README.md").exists()  # peft's empty template
     assert {name.split(".")[-3] for name in weights(alone)} == {"q_proj", "down_proj"}
@@ -126,14 +149,16 @@ def on_cpus(name, folder) -> Path:
     return folder / "accelerate.yaml"
 
 
+@pytest.mark.parametrize("tuning", TUNINGS)
 @pytest.mark.parametrize(
     ("name", "distributed"),
     [("ddp", "MULTI_CPU"), ("zero1", "DEEPSPEED"), ("zero2", "DEEPSPEED"), ("zero3", "DEEPSPEED"), ("fsdp2", "FSDP")],
 )
-def test_two_processes_give_the_same_training(name, distributed, launch, alone, target, tmp_path):
+def test_two_processes_give_the_same_training(name, distributed, tuning, launch, by_one, targets, tmp_path):
+    alone = by_one(tuning)
     module = "given.fsdp2" if name == "fsdp2" else "moesift.stages.train_adapter"
     file = on_cpus(name, tmp_path)
-    done = launch(tmp_path / "two", file, module=module)
+    done = launch(tmp_path / "two", file, tuning=tuning, module=module)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((tmp_path / "two" / "training.json").read_text())
     assert (record["processes"], record["distributed"]) == (2, distributed)
@@ -141,11 +166,31 @@ def test_two_processes_give_the_same_training(name, distributed, launch, alone, 
     one, two = weights(alone), weights(tmp_path / "two")
     assert one.keys() == two.keys()
     assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
-    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(target), tmp_path / "two")
-    if name == "fsdp2":  # it replaces the model's parameters: those that are trained must be those that are clipped
-        launch(tmp_path / "steep", SINGLE, alpha=128)  # gradient norms above 10; above 1 they are clipped
-        launch(tmp_path / "steep two", file, alpha=128, module=module)
+    if tuning == "full":
+        AutoModelForCausalLM.from_pretrained(tmp_path / "two")
+        return
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(targets[tuning]), tmp_path / "two")
+    if (name, tuning) == ("fsdp2", "lora"):
+        # It replaces the model's parameters: those that are trained must be those that are clipped.
+        launch(tmp_path / "steep", SINGLE, lora_alpha=128)  # gradient norms above 10; above 1 they are clipped
+        launch(tmp_path / "steep two", file, lora_alpha=128, module=module)
         assert losses(tmp_path / "steep two") == pytest.approx(losses(tmp_path / "steep"), abs=2e-3)  # else 0.07
+
+
+def test_in_full_all_weights_are_trained_and_the_result_is_a_model_like_the_target(by_one, targets, tokenizer):
+    full, target = by_one("full"), targets["full"]
+    record = json.loads((full / "training.json").read_text())
+    assert record["nll_per_step"][-1] < record["nll_per_step"][0] - 0.1
+    assert record["settings"]["method"] == "full"
+    assert not [key for key in record["settings"] if key.startswith("lora_")]
+    before, after = weights(target), weights(full)
+    assert before.keys() == after.keys()
+    same = [name for name in before if torch.equal(before[name], after[name])]
+    assert all(".experts." in name for name in same)  # such as no token was sent to
+    assert json.loads((target / "config.json").read_text()) == json.loads((full / "config.json").read_text())
+    assert AutoTokenizer.from_pretrained(full).chat_template == tokenizer.chat_template
+    kinds = {".json", ".jinja", ".safetensors"}
+    assert {path.suffix for path in full.iterdir()} <= kinds
 
 
 def test_the_file_for_cpus_differs_from_that_for_gpus_by_the_cpus_only(tmp_path):

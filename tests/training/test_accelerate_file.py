@@ -9,7 +9,7 @@ import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 
 from moesift.errors import UserError
-from moesift.training.accelerate_file import read, require_usable
+from moesift.training.accelerate_file import held, read, require_usable
 
 ROOT = Path(__file__).parents[2]
 ONE = {"distributed_type": "NO", "num_processes": 1}
@@ -55,6 +55,10 @@ REFUSED = {
     "steps that moesift divides": (
         {**ZERO, "deepspeed_config": {"gradient_accumulation_steps": 4}},
         "gradient_accumulation_steps: leave it out",
+    ),
+    "blocks of experts": (
+        {**ZERO, "deepspeed_config": {"deepspeed_moe_layer_cls_names": "OlmoeSparseMoeBlock"}},
+        "deepspeed_config.deepspeed_moe_layer_cls_names: leave it out",
     ),
     "a precision in two places": (ZERO | {"mixed_precision": "bf16"}, "mixed_precision: belongs into zero.json"),
 }  # fmt: skip
@@ -147,3 +151,19 @@ def test_what_is_not_there_is_found(written, monkeypatch, keys, given, message):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: False)
     with pytest.raises(UserError, match=rf"mine\.yaml: .*{message}"):
         require_usable(written(keys, fp16={"enabled": True}), **given)
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("single", (1.0, 16.0, True)),
+        ("ddp", (1.0, 16.0, True)),
+        ("zero1", (1.0, 4 + 12 / 2, False)),
+        ("zero2", (1.0, 2 + 14 / 2, False)),
+        ("zero3", (0.5, 8.0, False)),
+        ("fsdp2", (0.5, 8.0, False)),
+    ],
+)
+def test_what_one_process_holds(file, expected, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert held(Path(f"config/accelerate/{file}.yaml")) == expected

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -195,3 +197,23 @@ def test_a_check_finds_nothing_and_predicts_what_is_written(finished, results):
     assert predicted["pool and held-out examples"] == pytest.approx(prepared, rel=0.5)
     for name, state in (("likelihood", "selector"), ("tokens", "selector")):
         assert predicted[f"pass {name}, {state}"] == pytest.approx(size(f"passes/{state}/{name}.parquet"), rel=0.5)
+
+
+def test_a_target_is_tuned_in_full_and_measured_as_a_model_by_itself(finished, results, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "moesift", symlinks=True)
+    checkout = replace(finished, folder=tmp_path / "moesift")
+    changed = ("--configfile", checkout.configured("full", train={"method": "full"}))
+    jobs = {"check_models": 1, "train_adapter": 4, "evaluate_run": 4, "cards": 1, "report": 1}
+    assert checkout.planned(*changed) == jobs
+    run = "random/ratio-0.25/seed-0"
+    asked = (f"results/tiny/eval/{run}.json", *changed)
+    checkout.snakemake(*asked, "--cores", "1")
+    tuned = checkout.folder / f"results/tiny/adapters/{run}"
+    assert not (tuned / "adapter_model.safetensors").exists()  # which transformers would apply to the model beside it
+    files = [folder / f"results/tiny/eval/{run}.json" for folder in (checkout.folder, finished.folder)]
+    measured, by_lora, base = (json.loads(file.read_text()) for file in [*files, results / "eval/base.json"])
+    assert measured["made_from"]["training"]["settings"]["method"] == "full"
+    assert len({one["heldout"]["nll"] for one in (measured, by_lora, base)}) == 3
+    unread = {"lora_rank": 2, "lora_alpha": 3, "lora_dropout": 0.1, "lora_targets": ["no such module"]}
+    again = checkout.configured("full", train={"method": "full", **unread})
+    assert checkout.planned(asked[0], "--configfile", again) == {}

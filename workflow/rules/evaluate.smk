@@ -5,9 +5,10 @@ wildcard_constraints:
     run="base|[^/]+/(queries|(ratio|tokens)-[0-9.e-]+)/seed-[0-9]+",
 
 
-def adapter_of(wildcards):
-    """Return the adapter that a run is measured with, none for the target as it was."""
-    return [] if wildcards.run == "base" else f"{RESULTS}/adapters/{wildcards.run}/training.json"
+def tuned_of(wildcards):
+    """Return what a run was trained to, nothing for the target as it was."""
+    folder = f"{RESULTS}/adapters/{wildcards.run}"
+    return [] if wildcards.run == "base" else [f"{folder}/{Path(path).name}" for path in TUNED]
 
 
 def label_of(wildcards):
@@ -35,7 +36,7 @@ rule evaluate_run:
         heldout=f"{RESULTS}/data/heldout.parquet",
         targets=lambda wildcards: list(targets_of(wildcards.run).values()),
         tasks=EVALUATION_DATA,
-        adapter=adapter_of,
+        tuned=tuned_of,
     output:
         measured=ensure(f"{RESULTS}/eval/{{run}}.json", non_empty=True),
         questions=ensure(f"{RESULTS}/eval/{{run}}.parquet", non_empty=True),
@@ -51,7 +52,7 @@ rule evaluate_run:
     params:
         model=model_name("target"),
         watched=watched("target"),
-        adapter=lambda wildcards: "" if wildcards.run == "base" else f"--adapter {RESULTS}/adapters/{wildcards.run}",
+        tuned=lambda wildcards: "" if wildcards.run == "base" else f"--tuned {RESULTS}/adapters/{wildcards.run}",
         label=label_of,
         targets=lambda wildcards: json.dumps(targets_of(wildcards.run)),
         tasks_folder=TASKS_FOLDER,
@@ -59,7 +60,7 @@ rule evaluate_run:
         evaluate=keys(CONFIG.evaluate, "tasks"),
         code=digest("stages.evaluate"),
     shell:
-        ON_GPUS + "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} {params.adapter}"
+        ON_GPUS + "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} {params.tuned}"
         " --heldout {input.heldout} --targets {params.targets:q} --out {output.measured} --questions {output.questions} {params.tasks_folder}"
         " --label {params.label:q} --threads {threads} --batch-size {resources.batch_size}"
         " --token-budget {resources.token_budget} --max-length {params.max_length} --evaluate {params.evaluate:q}"

@@ -28,7 +28,7 @@ rule check_models:
         upcycled="--upcycled" if CONFIG.selector.upcycle else "",
         needs_routers=bool(PLAN.routed),
         watched=lambda wildcards: [watched(role) for role in NAMED],
-        train=keys(CONFIG.train, "lora_targets", "lora_dropout"),
+        train=keys(CONFIG.train, "method", "lora_targets", "lora_dropout", without=CONFIG.train.unread),
         trainings=json.dumps(TRAININGS),
         tasks=EVALUATED_TASKS,
         data=CONFIG.evaluate.data,

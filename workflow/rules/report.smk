@@ -9,7 +9,7 @@ LICENSES = json.dumps(
     }
 )
 # What changes no result is not part of what made it.
-CONFIG_JSON = CONFIG.model_dump_json(exclude={"throughput", "estimate"})
+CONFIG_JSON = CONFIG.model_dump_json(exclude={"throughput": True, "estimate": True, "train": set(CONFIG.train.unread)})
 TEMPLATES = "src/moesift/report/template"  # part of the code, which the digest of modules does not see
 
 

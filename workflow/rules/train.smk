@@ -1,4 +1,12 @@
-# Stage 3: LoRA-tune the target on each selection.
+# Stage 3: tune the target on each selection, by LoRA or in full.
+
+# The files and not their folder, which has a card as well (rule cards). Who reads one of them asks for all, since a job of
+# which no file that is asked for is missing does not run for another `train.method`.
+WEIGHTS = {
+    "lora": ["adapter_model.safetensors", "adapter_config.json"],
+    "full": ["model.safetensors", "config.json", "tokenizer.json"],
+}
+TUNED = [f"{ADAPTER}/{name}" for name in (*WEIGHTS[CONFIG.train.method], "training.json")]
 
 
 rule train_adapter:
@@ -6,10 +14,7 @@ rule train_adapter:
         model=model_files("target"),
         selection=SELECTION,
     output:
-        # The files and not their folder, which has a card as well (rule cards).
-        ensure(f"{ADAPTER}/adapter_model.safetensors", non_empty=True),
-        f"{ADAPTER}/adapter_config.json",
-        made=f"{ADAPTER}/training.json",
+        ensure(TUNED, non_empty=True),
     log:
         f"{RESULTS}/logs/adapters/{{method}}/{{budget}}/seed-{{seed}}.log",
     benchmark:
@@ -27,7 +32,7 @@ rule train_adapter:
         model=model_name("target"),
         accelerate=CONFIG.train.accelerate,
         watched=[watched("target"), content(*files_of_launch(CONFIG.train.accelerate))],
-        train=keys(CONFIG.train),
+        train=keys(CONFIG.train, without=CONFIG.train.unread),
         max_length=CONFIG.data.max_length,
         code=digest("stages.train_adapter"),
     shell:
@@ -40,4 +45,4 @@ rule train_adapter:
 rule train:
     input:
         MODELS_CHECKED,
-        of_runs(f"{ADAPTER}/training.json"),
+        [file for path in TUNED for file in of_runs(path)],

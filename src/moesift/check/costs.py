@@ -1,11 +1,13 @@
 """What a configuration costs: hours and memory of each stage, from the shapes of the models.
 
 Operations: a token's forward pass takes 2 (multiply and add) per active parameter, with the head where a loss is
-needed; training through frozen weights takes 4, since the backward pass makes gradients of the activations alone.
+needed; training through frozen weights takes 4, since the backward pass makes gradients of the activations alone, and
+training all weights 6.
 
 Memory of one GPU: the weights. Training adds 16 bytes per trained parameter (in float32: itself, its gradient, Adam's
-two moments) and, for each token of `micro_batch` examples of `max_length`, the activations that its backward pass
-needs. Batches of scoring are not counted, since they are halved until they fit.
+two moments; trained weights are not counted again) and, for each token of `micro_batch` examples of `max_length`, the
+activations that its backward pass needs. What ZeRO and FSDP2 spread over the processes is divided by them. Batches of
+scoring are not counted, since they are halved until they fit.
 
 Not counted either: padding, attention's part that grows with length, the start of jobs, answers that lm-eval generates,
 and what `reward.model` reads.
@@ -17,10 +19,11 @@ from typing import NamedTuple
 
 import torch
 
-from moesift.config import Config
+from moesift.config import Config, Train
 from moesift.models.routers import expert_roles
 from moesift.models.shapes import Shape
 from moesift.plan import Plan, passes_of
+from moesift.training.accelerate_file import WHOLE, Held
 
 # How many forward passes a pass makes, and whether they run the head; one with it where nothing is said.
 FORWARDS = {
@@ -33,6 +36,9 @@ FORWARDS = {
     "gates": (2, True),
     "gradients": (2, True),  # the backward pass through frozen weights costs as much as the forward pass
 }
+# Activations that are kept where all weights are trained, as a multiple of those where they are frozen: what linear
+# maps and norms read too, and the residual stream in float32. Measured: 1.7 to 2.0 in Llama, OLMoE and Mixtral.
+IN_FULL = 1.85
 QUESTION = 150  # tokens of a question of lm-eval, and of each example before it, roughly
 
 
@@ -62,11 +68,18 @@ class Cost(NamedTuple):
 
 
 def costs(
-    config: Config, plan: Plan, selector: Shape, target: Shape, pool: Pool, questions: Mapping[str, int]
+    config: Config,
+    plan: Plan,
+    selector: Shape,
+    target: Shape,
+    pool: Pool,
+    questions: Mapping[str, int],
+    held: Held = WHOLE,
 ) -> list[Cost]:
     """Return what the stages cost, in their order.
 
     Args:
+        held: by a process that trains the target.
         questions: of each evaluation task; a task that is not in it is not counted.
     """
     seeds, batch = len(config.seeds), config.throughput.micro_batch * config.data.max_length
@@ -102,14 +115,16 @@ def costs(
             runs = readings(state, config)
             rows.append(Cost("score", f"{name}, {state}", runs, pool.examples * each, operations, shape.weights))
     # In bf16, of which autocast keeps a copy where the weights are of another dtype; with logits of every token.
-    kept = activations(target, 2, recompute) + 14 * target.head / target.hidden
-    copies = 0 if target.dtype == torch.bfloat16 else 2 * target.body
+    full = config.train.method == "full"
+    kept = activations(target, 2, recompute) * (IN_FULL if full else 1) + 14 * target.head / target.hidden
+    copies = 0 if target.dtype == torch.bfloat16 and not full else 2 * target.body
     # Where LoRA is added to a weight, the sum is kept for the backward pass.
     copies += target.dtype.itemsize * sum(w.experts * w.inputs * w.outputs for w in target.lora if not w.beside)
-    memory = target.weights + copies + 16 * lora_parameters(config.train.lora_rank, target) + batch * kept
+    memory = held.weights * (copies + (0 if full else target.weights)) + batch * kept
+    memory += held.parameter * trained_parameters(config.train, target)
     for budget, runs in Counter(run.budget for run in plan.runs).items():
         tokens = config.train.epochs * share_of(budget, pool) * pool.examples * pool.target_tokens
-        rows.append(Cost("train", budget, runs, tokens, 2 * forward(target, head=True), memory))
+        rows.append(Cost("train", budget, runs, tokens, (3 if full else 2) * forward(target, head=True), memory))
     heldout = config.data.heldout + sum(task.heldout for task in config.targets)
     asked = {"held-out loss": heldout * pool.target_tokens} | {
         f"{task.name}, roughly": questions[task.name] * QUESTION * (1 + (task.fewshot or 0))
@@ -145,6 +160,11 @@ def activations(shape: Shape, itemsize: int, recompute: bool = False) -> float:
 def lora_parameters(rank: int, shape: Shape) -> int:
     """Return the parameters of the LoRA matrices."""
     return sum(rank * weight.experts * (weight.inputs + weight.outputs) for weight in shape.lora)
+
+
+def trained_parameters(train: Train, target: Shape) -> int:
+    """Return the parameters that a training of the target changes."""
+    return target.total if train.method == "full" else lora_parameters(train.lora_rank, target)
 
 
 def router_parameters(config: Config, selector: Shape) -> tuple[int, int]:

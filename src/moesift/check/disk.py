@@ -1,17 +1,20 @@
 """What the stages write to disk, from the shapes of the models and the pool; what is small is left out."""
 
-from moesift.check.costs import Pool, lora_parameters, readings, router_parameters, share_of
+from moesift.check.costs import Pool, lora_parameters, readings, router_parameters, share_of, trained_parameters
 from moesift.config import EMBEDDED, SMOLLM2, Config
 from moesift.models.shapes import Shape
 from moesift.passes.columns import PASSES
 from moesift.passes.likelihood import HIDDEN
 from moesift.plan import Plan, passes_of
+from moesift.training.accelerate_file import WHOLE, Held
 
 ID = 20  # bytes of an example's id in a parquet
 FLOAT = 4
 
 
-def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Pool) -> dict[str, float]:
+def written(
+    config: Config, plan: Plan, selector: Shape, target: Shape, pool: Pool, held: Held = WHOLE
+) -> dict[str, float]:
     """Return the bytes of all files of a kind, by what they are."""
     seeds, made_here = len(config.seeds), (EMBEDDED, SMOLLM2)
     files = {"pool and held-out examples": (pool.examples + config.data.heldout) * pool.bytes}
@@ -37,9 +40,13 @@ def written(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Po
     copies = 3 if set(config.select.format) - {"parquet"} else 1  # JSON lines are not compressed
     kept = pool.examples * sum(share_of(run.budget, pool) for run in plan.runs)
     files["selections"] = copies * kept * (pool.bytes + ID)
-    files["adapters"] = len(plan.runs) * FLOAT * lora_parameters(config.train.lora_rank, target)
+    trained = trained_parameters(config.train, target)
+    if config.train.method == "full":
+        files["tuned models"] = len(plan.runs) * target.weights
+    else:
+        files["adapters"] = len(plan.runs) * FLOAT * trained
     # Three of them, with Adam's moments: two that are kept, and the next one that is written.
-    files["states of a running training"] = 3 * 3 * FLOAT * lora_parameters(config.train.lora_rank, target)
+    files["states of a running training"] = 3 * 3 * FLOAT * trained if held.resumes else 0
     return files
 
 

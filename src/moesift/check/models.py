@@ -8,14 +8,15 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.quantizers import AutoHfQuantizer
 
-from moesift.config import EMBEDDED, SMOLLM2, Config
+from moesift.config import EMBEDDED, SMOLLM2, Config, Train
 from moesift.demo import embedded
 from moesift.errors import UserError
 from moesift.models.chat import require_embeddings
-from moesift.models.loading import load_config, load_tokenizer, require_classifier, require_safetensors
+from moesift.models.loading import commit_of, load_config, load_tokenizer, require_classifier, require_safetensors
 from moesift.models.lora_weights import lora_weights
 from moesift.models.routers import has_routers
 from moesift.models.shapes import Shape, shape_of
+from moesift.models.tuning import require_tunable
 from moesift.models.upcycling import upcycled_config
 from moesift.plan import no_routers
 
@@ -47,8 +48,8 @@ def described(key: str, model: str) -> dict[str, str | bool | None]:
         routers = model == EMBEDDED and key == "selector.model"
         return {"model": model, "architecture": None, "routers": routers, "commit": None}
     config, _ = _read(key, model)
-    commit = getattr(config, "_commit_hash", None)  # a directory has none
-    return {"model": model, "architecture": config.model_type, "routers": has_routers(config), "commit": commit}
+    found = {"architecture": config.model_type, "routers": has_routers(config), "commit": commit_of(model)}
+    return {"model": model} | found
 
 
 def described_reward(model: str) -> dict[str, str | int | None]:
@@ -63,7 +64,7 @@ def described_reward(model: str) -> dict[str, str | int | None]:
     require_safetensors(model)
     require_embeddings(load_tokenizer(model, classifies=True), config.get_text_config().vocab_size)
     found = {"model": model, "architecture": config.model_type, "labels": config.num_labels}
-    return found | {"commit": getattr(config, "_commit_hash", None)}
+    return found | {"commit": commit_of(model)}
 
 
 def require_routers(model: str, has_routers: bool, upcycled: bool, routed: Sequence[str]) -> None:
@@ -112,13 +113,17 @@ def outline(config: Config, role: str, model: str, tokenizer: str | None) -> Out
     return Outline(empty, shape_of(empty), words, positions)
 
 
-def require_lora(model: str, targets: Sequence[str], dropout: float) -> None:
-    """Check that LoRA fits a target, which is looked at as `described` does.
+def require_tuning(model: str, train: Train) -> None:
+    """Check that a target can be tuned as it is to be, which is looked at as `described` does.
 
     Raises:
-        UserError: it does not, as `lora_weights` says.
+        UserError: LoRA does not fit it, as `lora_weights` says, or not all of its weights can be trained.
     """
-    lora_weights(_empty(MADE_HERE.get(model) or load_config(model, "target.model"), torch.float32), targets, dropout)
+    config = MADE_HERE.get(model) or load_config(model, "target.model")
+    if train.method == "full":
+        require_tunable(config)
+    else:
+        lora_weights(_empty(config, torch.float32), train.lora_targets, train.lora_dropout)
 
 
 def _empty(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

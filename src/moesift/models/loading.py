@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
@@ -72,14 +73,28 @@ def require_gpus(asked: int) -> None:
     )
 
 
+def located(model: str) -> tuple[str, str]:
+    """Return a model's directory, or its name on the hub, and the revision: what follows an @, else the newest."""
+    name, _, revision = (model, "", "") if os.path.isdir(model) else model.partition("@")
+    return name, revision or "main"
+
+
+def commit_of(model: str) -> str | None:
+    """Return the commit of the hub at which `load_config` has read a model; None of a directory."""
+    name, revision = located(model)
+    file = None if os.path.isdir(model) else try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(file).parent.name if isinstance(file, str) else None  # .../snapshots/{commit}/config.json
+
+
 def load_config(model: str, key: str) -> PreTrainedConfig:
     """Load a model's configuration without the model.
 
     Raises:
         UserError: there is no such model; the message names `key`, the key that gives it in moesift's configuration.
     """
+    name, revision = located(model)
     try:
-        return AutoConfig.from_pretrained(model, trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # the classes that read a config.json raise errors of many types
         is_directory = os.path.isdir(model)
         problem = "cannot be read" if is_directory else "is neither a local directory nor a model on the hub"
@@ -92,8 +107,9 @@ def require_safetensors(model: str) -> None:
     Raises:
         UserError: names the directory and the pickles that it has instead, or the file.
     """
+    name, revision = located(model)
     try:
-        adapter = find_adapter_config_file(model)
+        adapter = find_adapter_config_file(name, revision=revision)
     except OSError:  # no such model; its loader says so
         adapter = None
     if adapter is not None:
@@ -144,8 +160,9 @@ def load_tokenizer(model: str, classifies: bool = False) -> PreTrainedTokenizerF
     Raises:
         UserError: the tokenizer is missing or cannot be used; the message names the model.
     """
+    name, revision = located(model)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # the library below raises bare Exceptions
         raise UserError(f"{model}: its tokenizer cannot be loaded: {_reason(error)}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
@@ -201,11 +218,17 @@ def _loaded(
     model: str, tokenizer: PreTrainedTokenizerFast, auto: Any, kind: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load the weights of a model by an auto class of transformers, for `kind` in the message of an error."""
+    name, revision = located(model)
     try:
         loaded, report = cast(
             tuple[PreTrainedModel, dict[str, set[str]]],
             auto.from_pretrained(
-                model, dtype="auto", use_safetensors=True, trust_remote_code=False, output_loading_info=True
+                name,
+                revision=revision,
+                dtype="auto",
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             ),
         )
     except Exception as error:  # the weights may fit neither the configuration nor the memory

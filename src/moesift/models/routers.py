@@ -114,6 +114,15 @@ def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
     return routers
 
 
+def expert_blocks(model: PreTrainedModel) -> list[nn.Module]:
+    """Return the modules that call a router and the experts that it chooses, first layer first.
+
+    Raises:
+        UserError: the model has no router.
+    """
+    return [model.get_submodule(name.rpartition(".")[0]) for name in find_routers(model)]
+
+
 class ForwardEnded(Exception):
     """Raised by a hook to end a forward pass whose remaining results are not needed."""
 

@@ -1,4 +1,4 @@
-"""The cards that travel with what is shared: of a selection as a data set, of an adapter as a model.
+"""The cards that travel with what is shared: of a selection as a data set, of a tuned target as a model.
 
 The hub's own classes make them. What is not known is said to be unknown.
 """
@@ -70,25 +70,27 @@ def selection_card(
 def adapter_card(
     run: tuple[str, str, int], outcomes: pl.DataFrame, selection: pl.DataFrame, sources: Rows, **values: Any
 ) -> ModelCard:
-    """Return the card of an adapter: what was measured of it, in the outcomes of all runs, and what it was trained on.
+    """Return the card of an adapter, or of a target tuned in full: what was measured, and what it was trained on.
 
     The template needs `experiment`, `target`, `on_hub` (whether the target has a name there), `targets` (their names),
     `training` (its training.json) and `commit` as well.
     """
     method, budget, seed = run
+    full = values["training"]["settings"]["method"] == "full"
+    this = "this model" if full else "this adapter"
     of_budget = outcomes.filter(budget=budget, seed=seed)
-    columns = {"this adapter": of_budget.filter(method=method), "untuned": outcomes.filter(method=BASE)}
+    columns = {this: of_budget.filter(method=method), "untuned": outcomes.filter(method=BASE)}
     if method != RANDOM and RANDOM in of_budget["method"]:
         columns["random"] = of_budget.filter(method=RANDOM)
-    measured = columns["this adapter"].drop_nulls("value")["outcome", "metric", "value"].iter_rows()
-    values |= {"method": method, "budget": budget_text(budget), "seed": seed}
+    measured = columns[this].drop_nulls("value")["outcome", "metric", "value"].iter_rows()
+    values |= {"method": method, "budget": budget_text(budget), "seed": seed, "full": full}
     values["title"] = f"{values['experiment']}: {values['budget']} by {method}, seed {seed}"
     results = [EvalResult("text-generation", name, name, metric, value) for name, metric, value in measured]
     data = ModelCardData(
-        base_model=values["target"] if values["on_hub"] else None,
-        library_name="peft",
+        base_model=values["target"].partition("@")[0] if values["on_hub"] else None,
+        library_name="transformers" if full else "peft",
         pipeline_tag="text-generation",
-        tags=["lora", *TAGS],
+        tags=TAGS if full else ["lora", *TAGS],
         model_name=values["title"],
         eval_results=results or None,
     )

@@ -30,10 +30,11 @@ from moesift.evaluation.local_data import localise_tasks, reader
 from moesift.evaluation.tasks import look_at_prompts, refuse_without_data
 from moesift.gpus import devices
 from moesift.models.chat import NO_END, encode, end_of_turn
-from moesift.models.loading import require_gpus
+from moesift.models.loading import commit_of, require_gpus
 from moesift.models.lora_weights import lora_weights
+from moesift.models.tuning import require_tunable
 from moesift.plan import planned
-from moesift.training.accelerate_file import require_usable
+from moesift.training.accelerate_file import WHOLE, held, require_usable
 
 NO_LIMIT = 2**62  # tokens
 TRIED = 2**20  # bytes that are written to see whether it can be done
@@ -87,12 +88,16 @@ def main(
             section, train = (
                 ("train", config.train) if role == "target" else ("gradients.train", config.gradients.train)
             )
-            if role == "target" or gradients:
+            if role == "target" and config.train.method == "full":
+                problems.attempt(require_tunable, found.empty.config)
+            elif role == "target" or gradients:
                 given = (found.empty, train.lora_targets, train.lora_dropout, section)
                 shape = dataclasses.replace(shape, lora=tuple(problems.attempt(lora_weights, *given) or ()))
             models[role] = found._replace(shape=shape)
             experts = f", {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
             print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}")
+            if (commit := commit_of(model)) and commit not in model:
+                print(f"    not pinned: {model.partition('@')[0]}@{commit} is what is read now")
             ending = end_of_turn(found.tokenizer)
             print(f"    a response ends with {ending!r}" if ending else f"    {NO_END}")
     if "selector" in models:
@@ -120,8 +125,9 @@ def main(
         left, of_target = max(1, round(examples) - config.data.heldout), measured["target"]
         pool = Pool(left, measured["selector"].mean, of_target.mean, of_target.response, bytes_each(samples))
         counted = config, plan, models["selector"].shape, models["target"].shape, pool
-        check_disk(problems.attempt(written, *counted) or {}, results, problems)
-        check_costs(problems.attempt(costs, *counted, tasks) or [], config, problems)
+        spread = problems.attempt(held, Path(config.train.accelerate)) or WHOLE
+        check_disk(problems.attempt(written, *counted, spread) or {}, results, problems)
+        check_costs(problems.attempt(costs, *counted, tasks, spread) or [], config, problems)
     if problems:
         listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
         raise UserError(f"{len(problems)} problems would stop this run:\n{listed}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moesift import config, flags
-from moesift.check.models import described, described_reward, require_lora, require_routers
+from moesift.check.models import described, described_reward, require_routers, require_tuning
 from moesift.config import HUB
 from moesift.errors import UserError
 from moesift.evaluation.index import unusable
@@ -35,7 +35,7 @@ def main(
         target: likewise.
         upcycled: the selector will be converted into a Mixture of Experts.
         routed: what needs a selector with routers.
-        train: keys lora_targets and lora_dropout.
+        train: keys method, and for lora lora_targets and lora_dropout.
         trainings: JSON: the accelerate file of each rule that is going to train.
         gpus: that each of them asks for.
         tasks: lm-eval's names of tasks and groups.
@@ -54,7 +54,7 @@ def main(
         "target": described("target.model", target),
     }
     require_routers(selector, bool(models["selector"]["routers"]), upcycled, routed)
-    require_lora(target, train.lora_targets, train.lora_dropout)
+    require_tuning(target, train)
     if reward is not None:
         models["reward"] = described_reward(reward)
     with atomic_write(out) as part:

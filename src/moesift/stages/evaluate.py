@@ -1,4 +1,4 @@
-"""Measure the target, as it is or with an adapter: lm-eval's tasks and the loss on held-out examples."""
+"""Measure the target, as it is or as it was tuned: lm-eval's tasks and the loss on held-out examples."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,9 @@ from moesift.errors import UserError
 from moesift.evaluation.heldout import heldout_loss, heldout_losses
 from moesift.evaluation.tasks import QUESTIONS, run_tasks
 from moesift.files import atomic_write
-from moesift.models.adapters import load_adapter
 from moesift.models.chat import encode_responses
 from moesift.models.loading import load_model
+from moesift.models.tuning import load_tuned
 from moesift.provenance import commit, machine, versions
 
 
@@ -31,10 +31,10 @@ def main(
     max_length: int,
     evaluate: config.Evaluate,
     targets: dict[str, flags.Parquet] | None = None,
-    adapter: Path | None = None,
+    tuned: Path | None = None,
     tasks_folder: Path | None = None,
 ) -> None:
-    """Read the target, its adapter and the data, write the measurements.
+    """Read the target and the data, write the measurements.
 
     Args:
         model: the target, a directory or a name on the hub.
@@ -48,18 +48,20 @@ def main(
         max_length: tokens a held-out example may have.
         evaluate: key tasks.
         targets: JSON: parquet of the held-out examples of each target, by its name.
-        adapter: directory of an adapter; without it the target is measured untuned.
+        tuned: folder that `train_adapter` wrote; without it the target is measured as it is.
         tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
     """
     torch.set_num_threads(threads)
-    target, tokenizer = load_model(model)
     training = None
-    if adapter is not None:
-        target = load_adapter(target, adapter)
+    if tuned is None:
+        target, tokenizer = load_model(model)
+    else:
         try:
-            training = json.loads((adapter / "training.json").read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{adapter}: not a complete adapter of `train_adapter`: {error}") from error
+            training = json.loads((tuned / "training.json").read_text())
+            method = training["settings"]["method"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{tuned}: not a complete result of `train_adapter`: {error}") from error
+        target, tokenizer = load_tuned(model, tuned, method)
 
     files = {"heldout": heldout, **{f"heldout:{name}": path for name, path in (targets or {}).items()}}
     by_example = {
@@ -67,9 +69,9 @@ def main(
     }
     for frame in by_example.values():
         if unmeasured := frame.filter(~pl.col("nll").is_finite())["doc_hash"].to_list():
-            advice = "lower train.learning_rate" if adapter else "are its weights complete, and its dtype wide enough?"
+            advice = "lower train.learning_rate" if tuned else "are its weights complete, and its dtype wide enough?"
             raise UserError(
-                f"{adapter or model}: the loss is not finite on {len(unmeasured)} held-out examples, such as "
+                f"{tuned or model}: the loss is not finite on {len(unmeasured)} held-out examples, such as "
                 f"{', '.join(unmeasured[:3])}; {advice}"
             )
     with progress.plain():  # lm-eval shows bars of its own

@@ -20,7 +20,7 @@ from moesift.models.loading import checkpoint_activations, load_model
 from moesift.models.lora_checkpoints import save_checkpoint
 from moesift.provenance import content, digest
 from moesift.training.accelerator import launched
-from moesift.training.lora import tune
+from moesift.training.loop import tune
 from moesift.training.schedule import rise_and_cosine
 from moesift.training.state import State, States, fingerprint
 
@@ -37,7 +37,7 @@ def main(
     save_every: float,
     max_length: int,
     share: float,
-    train: config.Train,
+    train: config.LoraTrain,
     live: Path | None = None,
 ) -> None:
     """Read the pool and the selector, write a checkpoint of each epoch: LoRA matrices, Adam's moments, learning rate.

@@ -1,4 +1,4 @@
-"""LoRA-tune the target on a selection. Started by `accelerate launch`, on one process or several."""
+"""Tune the target on a selection, by LoRA or in full. Started by `accelerate launch`, on one process or several."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,13 @@ from moesift import config, flags
 from moesift.files import atomic_write
 from moesift.launch import files_of_launch
 from moesift.live import view
-from moesift.models.adapters import add_lora
 from moesift.models.batches import shuffled_batches
 from moesift.models.chat import encode_responses
 from moesift.models.loading import checkpoint_activations, load_model
+from moesift.models.tuning import TUNINGS
 from moesift.provenance import content, digest, versions
-from moesift.training.accelerator import launched
-from moesift.training.lora import tune
+from moesift.training.accelerator import keep_blocks_whole, launched
+from moesift.training.loop import tune
 from moesift.training.state import States, fingerprint
 
 
@@ -35,12 +35,12 @@ def main(
     train: config.Train,
     live: Path | None = None,
 ) -> None:
-    """Read the selection and the target, write the adapter and training.json.
+    """Read the selection and the target, write the adapter, or the tuned model, and training.json.
 
     Args:
         model: the target: a directory or a name on the hub.
         selection: parquet of `select`.
-        out: folder of the adapter to write.
+        out: folder to write.
         seed: of the LoRA matrices, the order of the examples and the dropout.
         threads: CPU threads of a process.
         micro_batch: examples in one forward and backward pass of one process.
@@ -48,7 +48,7 @@ def main(
         state: folder of the states that a killed job resumes from.
         save_every: seconds from one state to the next.
         max_length: tokens an example may have.
-        train: the whole section.
+        train: the section, without the keys that its method does not read.
         live: folder for TensorBoard's event files; none are written by default.
     """
     torch.set_num_threads(threads)
@@ -56,9 +56,10 @@ def main(
     set_seed(seed)
 
     target, tokenizer = load_model(model)
+    keep_blocks_whole(accelerator, target)
     if recompute:
         checkpoint_activations(target)
-    tuned = add_lora(target, train.lora_rank, train.lora_alpha, train.lora_dropout, train.lora_targets)
+    tuned, save = TUNINGS[train.method](target, tokenizer, train)
     rows = pl.read_parquet(selection, columns=["id", "messages", "finished"])
     encoded = encode_responses(rows["messages"].to_list(), tokenizer, max_length, rows["finished"].to_list())
     usable = {id: example for id, example in zip(rows["id"], encoded, strict=True) if example is not None}
@@ -101,9 +102,7 @@ def main(
             "versions": versions(),
         }
         with atomic_write(out) as part:
-            # No copy of an embedding that has LoRA matrices: it is the target's own.
-            accelerator.unwrap_model(trained).save_pretrained(part, state_dict=weights, save_embedding_layers=False)
-            (part / "README.md").unlink()  # peft's empty template; the stage `cards` writes the card
+            save(accelerator.unwrap_model(trained), weights, part)
             (part / "training.json").write_text(json.dumps(record, indent=2) + "\n")
         states.remove()
         print(f"{len(examples)} examples, {len(batches)} steps, NLL per token {losses[0]:.3f} to {losses[-1]:.3f}")

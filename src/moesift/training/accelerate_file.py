@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
 import yaml
@@ -26,6 +26,17 @@ DEEPSPEED = ("zero_optimization", "gradient_clipping", "bf16", "fp16", "communic
 DEEPSPEED += ("zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "prescale_gradients", "flops_profiler")
 DEEPSPEED += ("gradient_predivide_factor", "steps_per_print", "wall_clock_breakdown", "memory_breakdown")
 AUTOMATIC = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+
+
+class Held(NamedTuple):
+    """What one process of a training holds; one process holds all."""
+
+    weights: float = 1.0  # share of the weights that are not trained
+    parameter: float = 16.0  # bytes of each trained parameter: itself, its gradient, Adam's two moments
+    resumes: bool = True  # from states on disk
+
+
+WHOLE = Held()
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -106,6 +117,25 @@ def require_usable(path: Path, on_cpu: bool, gpus: int, replicated: bool = False
     return asked
 
 
+def held(path: Path) -> Held:
+    """Return what one process of a training holds, and whether the training can be resumed.
+
+    The 16 bytes of a trained parameter are spread as arXiv 1910.02054 says: by ZeRO-1 the 12 of the optimizer and its
+    copies, by ZeRO-2 also the gradient, by ZeRO-3 and FSDP2 all.
+
+    Raises:
+        UserError: as `read`.
+    """
+    asked = read(path)
+    kind, processes, section = asked["distributed_type"], asked["num_processes"], asked.get("deepspeed_config") or {}
+    stage = 3 if kind == "FSDP" else 0
+    if kind == "DEEPSPEED":
+        file = section.get("deepspeed_config_file")
+        stage = _mapping(Path(file))["zero_optimization"].get("stage", 0) if file else section.get("zero_stage", 2)
+    spread = (0, 12, 14, 16)[int(stage)]
+    return Held(1 / processes if stage == 3 else 1.0, 16 - spread + spread / processes, kind in REPLICATED)
+
+
 def _mapping(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -170,6 +200,8 @@ def _refuse_deepspeed(asked: Mapping[str, Any], section: Mapping[str, Any]) -> N
         raise UserError(
             "deepspeed_config.gradient_accumulation_steps: leave it out: throughput.micro_batch divides steps"
         )
+    if "deepspeed_moe_layer_cls_names" in section:
+        raise UserError("deepspeed_config.deepspeed_moe_layer_cls_names: leave it out: moesift finds them")
     if (file := section.get("deepspeed_config_file")) is None:
         return
     twice = [key for key in section if key.startswith(("gradient_", "offload_", "zero_stage", "zero3_save"))]

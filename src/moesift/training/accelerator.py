@@ -6,9 +6,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import KwargsHandler
+from transformers import PreTrainedModel
 
 from moesift.errors import UserError
 from moesift.models.loading import device, gpus_given
+from moesift.models.routers import expert_blocks, has_routers
 from moesift.training.accelerate_file import REPLICATED, require_usable
 
 
@@ -51,6 +53,20 @@ def launched(accelerate_file: Path, micro_batch: int, replicated: bool = False) 
         # DeepSpeed reads this size from a data loader, and moesift has none.
         accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = micro_batch
     return accelerator
+
+
+def keep_blocks_whole(accelerator: Accelerator, model: PreTrainedModel) -> None:
+    """Have ZeRO-3 gather the weights of a block of experts at once, and not module by module.
+
+    Which experts run, and how often a module in them is called, differs between the processes, which would wait for
+    each other's weights in a different order. LoRA on experts reads their weights from outside their module as well.
+
+    Args:
+        model: before LoRA matrices are added to it.
+    """
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None and has_routers(model.config):
+        plugin.transformer_moe_cls_names = ",".join({type(block).__name__ for block in expert_blocks(model)})
 
 
 def kind(accelerator: Accelerator) -> str:

@@ -1,4 +1,4 @@
-"""The LoRA loop: optimizer steps that do not depend on micro-batches or processes, resumable to the same bits."""
+"""The training loop: optimizer steps that do not depend on micro-batches or processes, resumable to the same bits."""
 
 import contextlib
 import math
@@ -55,7 +55,7 @@ def tune(
 
     Args:
         accelerator: of `training.accelerator.launched`.
-        model: with LoRA matrices, as `models.adapters.add_lora` returns it.
+        model: of which some parameters require gradients: LoRA matrices, or all weights.
         ids: of the examples.
         batches: the examples of each optimizer step, as indices.
         learning_rate: at its peak.

@@ -9,8 +9,8 @@ from moesift.errors import UserError
 from moesift.models.adapters import add_lora
 from moesift.models.batches import shuffled_batches
 from moesift.models.chat import encode
-from moesift.training import lora
-from moesift.training.lora import dropout_seed, tune
+from moesift.training import loop
+from moesift.training.loop import dropout_seed, tune
 from moesift.training.state import States
 
 
@@ -88,9 +88,9 @@ def test_a_training_that_is_not_finite_stops_and_leaves_no_state(broken, step, t
 
 
 def test_a_gradient_that_is_not_finite_stops(tuned, monkeypatch):
-    nll = lora.response_nll
+    nll = loop.response_nll
     # Its derivative at 0 is infinite, its value is not.
-    monkeypatch.setattr(lora, "response_nll", lambda *given: nll(*given) + (nll(*given) * 0).sqrt())
+    monkeypatch.setattr(loop, "response_nll", lambda *given: nll(*given) + (nll(*given) * 0).sqrt())
     with pytest.raises(
         UserError, match=r"^before any training NLL per token 5\.\d+, gradient norm nan, on the examples"
     ):
