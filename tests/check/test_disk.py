@@ -55,7 +55,7 @@ def test_projected_gradients_and_the_checkpoints_that_they_are_read_of():
 def test_a_full_training_leaves_models_and_states_only_where_it_can_be_resumed():
     config = configured(train={"method": "full"})
     found = sizes(config)
-    assert (found["tuned models"], found["states of a running training"]) == (4 * 2 * 3000, 3 * 3 * 4 * 3000)
+    assert (found["tuned models"], found["states of a running training"]) == (4 * 4 * 3000, 3 * 3 * 4 * 3000)
     assert "adapters" not in found
     spread = written(config, planned(config), MOE, DENSE, POOL, Held(resumes=False))
     assert spread["states of a running training"] == 0

@@ -75,7 +75,7 @@ def test_the_loss_is_that_of_the_model_that_was_trained(family, dtype, evaluated
     assert tuned == pytest.approx(expected, abs=1e-6)
     assert abs(tuned - untuned) > 1e-3
     whole, expected = evaluated(model, "full")
-    assert whole == pytest.approx(expected, abs=1e-6 if dtype == torch.float32 else 1e-2)  # saved in bf16
+    assert whole == pytest.approx(expected, abs=1e-6)
     assert abs(whole - untuned) > 0.02
 
 

@@ -42,7 +42,7 @@ def written(
     files["selections"] = copies * kept * (pool.bytes + ID)
     trained = trained_parameters(config.train, target)
     if config.train.method == "full":
-        files["tuned models"] = len(plan.runs) * target.weights
+        files["tuned models"] = len(plan.runs) * FLOAT * trained
     else:
         files["adapters"] = len(plan.runs) * FLOAT * trained
     # Three of them, with Adam's moments: two that are kept, and the next one that is written.

@@ -38,18 +38,16 @@ def lora(target: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, train: Tra
 
 
 def full(target: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, train: Train) -> Tuning:
-    """Train all weights of the target; what is saved is a model with its tokenizer, in the dtypes that it came in.
+    """Train all weights of the target; what is saved is a model with its tokenizer.
 
-    They are trained in float32: small updates of weights in bf16 would be lost to rounding.
+    They are trained in float32, since small updates of weights in bf16 would be lost to rounding, and saved in float32,
+    since rounding them afterwards would change what is evaluated.
     """
-    dtypes = {name: tensor.dtype for name, tensor in (*target.named_parameters(), *target.named_buffers())}  # tied once
-    dtype = target.config.dtype
+    names = [name for name, _ in (*target.named_parameters(), *target.named_buffers())]  # tied ones once
 
     def save(trained: Any, weights: Mapping[str, Tensor], folder: Path) -> None:
-        whole = {name: weights[name].to(dtypes[name]) for name in dtypes if name in weights}
+        whole = {name: weights[name].float() for name in names if name in weights}
         trained.save_pretrained(folder, state_dict=whole, max_shard_size=ONE_FILE)
-        trained.config.dtype = dtype  # not that of the training
-        trained.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
     return Tuning(target.requires_grad_().float(), save)
