@@ -23,7 +23,7 @@ from moesift.models.chat import (
     start_of_text,
     with_template,
 )
-from moesift.models.templates import PLAIN_TEMPLATE
+from moesift.models.templates import PLAIN_TEMPLATE, PRIVATE_USE
 
 TURNS = [
     {"role": "system", "content": "be brief"},
@@ -286,6 +286,26 @@ def test_what_a_template_refuses_has_no_tokens_and_a_reason(template, turns, rea
         encode_responses([turns], tokenizer, 100)
 
 
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        (QUESTION * 12_000, "has too many turns, or characters without a meaning, "),
+        ([QUESTION[0], {"role": "assistant", "content": "".join(map(chr, PRIVATE_USE))}], "has too many turns, or "),
+        (
+            [QUESTION[0], {"role": "assistant", "content": "<|end|>" + "".join(map(chr, range(0x100000, 0x10FFFE)))}],
+            "spells a special token, and has all characters that could stand for one",
+        ),
+    ],
+    ids=["turns", "marks", "stand-ins"],
+)
+def test_a_row_that_uses_up_all_characters_has_no_tokens_and_a_reason(turns, reason):
+    tokenizer = tokenizer_of("byte-level", TEMPLATES["ChatML"])
+    example, other = encode([turns, QUESTION], tokenizer, 100)
+    assert example.refused.startswith(reason)
+    assert example.ids == []
+    assert other.predicted > 0
+
+
 def test_thoughts_belong_to_the_response():
     tokenizer = tokenizer_of("byte-level", TEMPLATES["Qwen3"])
     (example,) = encode([[TURNS[1], THOUGHT]], tokenizer, 100)
@@ -342,7 +362,8 @@ def test_a_template_without_an_end_is_said(capsys):
 def test_the_clock_of_a_template_stands_still(monkeypatch):
     """Whatever the format, also where a template saves it first; and the template's own white space stays."""
     template = (
-        "\n  {% set day = '%d %b %Y' %}{{ strftime_now(day) }} {{ strftime_now('%Y-%m-%d %H:%M') }}\n" + PLAIN_TEMPLATE
+        "\n  {% set day = '%d %b %Y' %}{{ strftime_now(day) }} {{ strftime_now('%Y-%m-%d %H:%M') }}\n"
+        "{{ strftime_now('%A, %B %-d; %e %F %T %x %X %c %y%j %U %-I %p %h %D %R %Z.') }}" + PLAIN_TEMPLATE
     )
     tokenizer = with_template(tokenizer_of("byte-level", template))
     text = tokenizer.apply_chat_template(QUESTION, tokenize=False)
@@ -355,7 +376,7 @@ def test_the_clock_of_a_template_stands_still(monkeypatch):
     monkeypatch.setattr(chat_template_utils, "datetime", Stopped)
     plain = tokenizer_of("byte-level", template).apply_chat_template(QUESTION, tokenize=False)
     assert text == plain
-    assert "26 Jul 2024 2024-07-26 00:00\n" in text
+    assert "26 Jul 2024 2024-07-26 00:00\nFriday, July 26; 26 2024-07-26 00:00:00 07/26/24" in text
     again = with_template(tokenizer)  # as a tokenizer that was saved with it
     assert again.apply_chat_template(QUESTION, tokenize=False) == text
 
