@@ -86,6 +86,18 @@ def _unique(values: list[Any]) -> list[Any]:
     return values
 
 
+def require_distinct(key: str, names: list[str], advice: str = "") -> None:
+    """Refuse a name that is given to two entries of a key.
+
+    Raises:
+        ValueError: names both.
+    """
+    try:
+        _unique(names)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}{advice}") from None
+
+
 def as_list(value: Any) -> Any:
     """Return a value in a list, unless it is one."""
     return value if isinstance(value, list) else [value]
