@@ -16,7 +16,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from moesift.config import EMBEDDED, HUB, SMOLLM2, WHEEL
-from moesift.fields import ConfigError
+from moesift.fields import WILDCARD, ConfigError
 from moesift.flags import keys
 from moesift.methods import N_TOKENS, Column
 from moesift.passes.columns import POOL

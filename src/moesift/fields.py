@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SHOWN = 200  # characters of a value that an error quotes
+WILDCARD = re.compile(r"\{\s*\w+\s*[,}]")  # in the inputs and params of a rule, Snakemake's own
 
 Corruption = Literal[
     "swapped_alike",
@@ -85,6 +86,18 @@ def _unique(values: list[Any]) -> list[Any]:
     return values
 
 
+def require_distinct(key: str, names: list[str], advice: str = "") -> None:
+    """Refuse a name that is given to two entries of a key.
+
+    Raises:
+        ValueError: names both.
+    """
+    try:
+        _unique(names)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}{advice}") from None
+
+
 def as_list(value: Any) -> Any:
     """Return a value in a list, unless it is one."""
     return value if isinstance(value, list) else [value]
@@ -116,6 +129,8 @@ class Section(BaseModel):
                 raise ValueError("is true or false, which no setting takes; YAML words such as yes and on need quotes")
             if isinstance(part, str) and part != part.encode(errors="replace").decode():
                 raise ValueError("has half a surrogate pair, which cannot be written as UTF-8")
+            if isinstance(part, str) and (braces := WILDCARD.search(part)):
+                raise ValueError(f"has {braces.group()!r}, which Snakemake would take for a wildcard; write no braces")
         return value
 
 

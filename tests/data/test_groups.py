@@ -16,6 +16,7 @@ def talk(*texts, system=None):
         ([talk("a", "b"), talk("a", "c")], [0, 0]),  # a question does
         ([talk("a", "b"), talk("A", "c")], [0, 1]),  # as it is written
         ([talk("What  is it?", "A cat."), talk("what is it?\n", " a CAT.")], [0, 0]),  # an exchange, however written
+        ([talk("caf\u00e9", "b"), talk("cafe\u0301", "c")], [0, 0]),  # one text to Unicode
         ([talk("a", "b", system="s"), talk("a", "c", system="t"), talk("a", "d")], [0, 0, 0]),
         ([talk("a", "b"), talk("c", "d", "a", "b"), talk("c", "x", "e", "f")], [0, 0, 0]),  # a chain
         ([talk("a", "b", "c", "d"), talk("a", "b", "e", "f"), talk("x", "y", "c", "z")], [0, 0, 1]),

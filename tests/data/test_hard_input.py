@@ -8,9 +8,11 @@ import pickle
 import zipfile
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 from pydantic import ValidationError
 
 from moesift.config import Source
@@ -42,6 +44,15 @@ def table(**columns):
     return file.getvalue()
 
 
+def arrow(*columns):
+    """Any columns that the format can have, each a name with values: also two of one name."""
+    file, (names, values) = io.BytesIO(), zip(*columns, strict=True)
+    parquet.write_table(pa.Table.from_arrays(values, names), file)
+    return file.getvalue()
+
+
+INSTRUCTION, OUTPUT = ("instruction", pa.array(["a", "c"])), ("output", pa.array(["b", "d"]))
+BROKEN = pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff", b"d"]).buffers())
 A, B = alpaca("a", "b"), alpaca("c", "d")
 AB, CD = exchange("a", "b"), exchange("c", "d")
 LONG = "x" * 1_000_000
@@ -132,6 +143,13 @@ CASES = [
      {0: AB, 1: "messages is null, not a list", 2: "messages[0] is null, not an object"}),
     ("categories in a table", "x.parquet", table(instruction=pl.Series(["a"], dtype=pl.Categorical), output=["b"]),
      {0: AB}),
+    ("a column twice in a table", "x.parquet", arrow(INSTRUCTION, OUTPUT, OUTPUT),
+     "x.parquet cannot be read as .parquet: it has the duplicate column output"),
+    ("text of a table in broken UTF-8", "x.parquet", arrow(INSTRUCTION, ("output", BROKEN)),
+     {0: "row 1 has a value that cannot be read: 'utf-8' codec", 1: CD}),
+    ("a date beyond Python in a table", "x.parquet",
+     arrow(INSTRUCTION, OUTPUT, ("at", pa.array([0, 2**62], pa.timestamp("us")))),
+     {0: AB, 1: "row 2 has a value that cannot be read: date value out of range"}),
     ("two formats in a table", "x.parquet", table(messages=[AB, None], prompt=[None, "c"], completion=[None, "d"]),
      {0: AB, 1: CD}),
     # Names of files.

@@ -41,6 +41,7 @@ LOST = {
     "images": ["a.png"], "image_url": "https://a.b/c.png", "audio": {"array": [0.1]}, "history": [["a", "b"]],
     "reasoning": "Think of one.", "reasoning_content": "Think of one.", "thinking": "Hm.", "thought": "Hm.",
     "chat_template_kwargs": {"custom_instructions": "Be rude.", "enable_thinking": True}, "rejected": "Wood.",
+    "template_kwargs": {"enable_thinking": False}, "enable_thinking": True, "enableThinking": False,
     "chosen": [{"role": "assistant", "content": "Gold."}], "mask": 0, "labels": [-100, 5],
     "source_code": "print(1)", "bot_name": "Ann", "object": object(), "text": "A metal is hard. Iron. Name a metal.",
 }  # fmt: skip
@@ -139,7 +140,9 @@ def test_a_key_may_be_nested_as_deep_as_json_can_be():
 
 def test_the_table_has_every_name():
     table = (Path(__file__).parents[2] / "docs/rows.md").read_text()
-    names = set().union(ROLES, SYSTEM, INPUTS, *(names for _, names in LAYOUTS), keys.HARMLESS, keys.NOT_TEXT)
+    names = set().union(
+        ROLES, SYSTEM, INPUTS, *(names for _, names in LAYOUTS), keys.HARMLESS, keys.NOT_TEXT, keys.SETTINGS
+    )
     names |= {*TOOLS, *CALLS, *REASONING, *LINKS}
     names |= keys.WEIGHTS | keys.MASKS | keys.NEGATIONS | keys.GOOD | keys.BAD | keys.IN_WORDS | keys.BAD_WORDS
     assert [name for name in sorted(names | keys.RENDERED) if f"`{name}`" not in table] == []

@@ -26,13 +26,11 @@ def test_a_broken_line_costs_only_itself_and_keeps_its_text(name, pack):
     ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "wrong"), [(pa.timestamp("s"), 300_000_000_000), (pa.timestamp("s", tz="Mars/Olympus"), 0)]
-)
-def test_a_date_that_python_cannot_hold_is_one_error(kind, wrong):
+def test_dates_of_an_unknown_time_zone_are_one_error():
     """Even in a column that is not read."""
     file = io.BytesIO()
-    pq.write_table(pa.table({"prompt": ["a"], "created": pa.array([wrong], kind)}), file)
+    kind = pa.timestamp("s", tz="Mars/Olympus")
+    pq.write_table(pa.table({"prompt": ["a"], "created": pa.array([0], kind)}), file)
     with pytest.raises(SourceError, match=r"x\.parquet cannot be read as \.parquet: "):
         list(parse("x.parquet", lambda: io.BytesIO(file.getvalue())).each)
 

@@ -1,5 +1,7 @@
 """Tokenizers of the kinds in use, and chat templates like those of well-known models, each written for these tests."""
 
+import itertools
+
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -125,3 +127,8 @@ GENERATION = written(
     "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}\n{% else %}" + CHATML + "{% endif %}",
     PROMPT,
 )
+
+
+def responses_of(tokenizer, example) -> list[str]:
+    runs = itertools.groupby(zip(example.ids, example.response, strict=True), key=lambda pair: pair[1])
+    return [tokenizer.decode([id for id, _ in run]) for is_response, run in runs if is_response]

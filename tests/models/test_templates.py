@@ -1,11 +1,10 @@
 """Tools, calls and reasoning as a template writes them: against `apply_chat_template`, on the layouts of data sets."""
 
-import itertools
 import json
 
 import pytest
 from given import tools
-from given.chats import KINDS, tokenizer_of, written
+from given.chats import KINDS, responses_of, tokenizer_of, written
 from given.tools import ANSWER, ASKED, BRACKETS, CALL, CHANNELS, RESULT, TAGGED, TOOLS, TURNS, XLAM_TURNS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,11 +28,6 @@ def encoded(template, messages, kind="byte-level"):
     tokenizer = with_template(tokenizer_of(kind, template))
     (example,) = encode([messages], tokenizer, 2000)
     return tokenizer, example
-
-
-def responses_of(tokenizer, example):
-    runs = itertools.groupby(zip(example.ids, example.response, strict=True), key=lambda pair: pair[1])
-    return [tokenizer.decode([id for id, _ in run]) for is_response, run in runs if is_response]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import transformers
 from given.models import random_model
 
 from moesift import config
@@ -163,6 +164,28 @@ FOUND = {
     "no end token": (changed("tokenizer_config.json", eos_token=None), "has no eos_token"),
 }
 
+# Attention to what follows: a likelihood would be read with the answer in sight.
+SEES_AHEAD = {
+    "bert": "an encoder (bert)",
+    "xlm-roberta": "an encoder (xlm-roberta)",
+    "electra": "an encoder (electra)",
+    "bart": "an encoder (bart)",
+}
+FOUND |= {
+    kind: (changed("config.json", model_type=kind, architectures=None), f"my model: is {what}: its tokens see what")
+    for kind, what in SEES_AHEAD.items()
+}
+FOUND |= {
+    "attention both ways": (
+        changed("config.json", is_causal=False),
+        "my model: is one with is_causal: false: its tokens",
+    ),
+    "attention both ways, as Gemma's": (
+        changed("config.json", model_type="gemma2", use_bidirectional_attention=True),
+        "my model: is one with use_bidirectional_attention: its tokens see",
+    ),
+}
+
 # What shows when the weights are read.
 SEEN_LATER = {
     "weights of fewer layers": (
@@ -211,6 +234,27 @@ def test_weights_that_cannot_be_used_are_one_error(folder, damage, message):
     assert message in str(error.value)
     assert "my model" in str(error.value)
     assert not (folder.parent / "ran").exists()
+
+
+def test_weights_that_are_left_out_are_said(folder, capsys):
+    changed("config.json", num_hidden_layers=1)(folder)
+    load_model(str(folder))
+    assert (
+        "my model: 11 weights of its files have no place in a causal language model, such as" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta"])
+def test_an_encoder_is_refused_unless_it_is_made_a_decoder(folder, family):
+    settings = {"vocab_size": 320, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    for is_decoder in (True, False):
+        made = getattr(transformers, f"{family}Config")(**settings, intermediate_size=8, is_decoder=is_decoder)
+        transformers.AutoModelForCausalLM.from_config(made).save_pretrained(folder)
+        if is_decoder:
+            assert load_model(str(folder))[0].config.is_decoder
+            continue
+        with pytest.raises(UserError, match=r"my model: is an encoder .*use a causal language model"):
+            load_model(str(folder))
 
 
 def test_code_beside_a_known_model_is_left_alone(folder):

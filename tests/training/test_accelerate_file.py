@@ -73,6 +73,14 @@ OF_DEEPSPEED = {
     "a precision in words": ({"bf16": {"enabled": "yes"}}, 'bf16.enabled: is "yes"; use one of true, false, auto'),
     "a precision without a section": ({"bf16": True}, "bf16: must be a section with keys"),
     "two precisions": ({"bf16": {"enabled": True}, "fp16": {"enabled": True}}, "bf16.enabled and fp16.enabled"),
+    "two precisions as text": (
+        {"bf16": {"enabled": "true"}, "fp16": {"enabled": "True"}},
+        "bf16.enabled and fp16.enabled",
+    ),
+    "a misspelt scale": ({"fp16": {"enabled": "auto", "los_scale": 0}}, "fp16.los_scale: 0 is refused: Extra inputs"),
+    "a scale in words": ({"fp16": {"loss_scale": "high"}}, 'fp16.loss_scale: "high" is refused: '),
+    "another precision's key": ({"bf16": {"enabled": True, "loss_scale": 0}}, "bf16.loss_scale: 0 is refused: Extra"),
+    "clipping at no number": ({"gradient_clipping": float("nan")}, "gradient_clipping: give the largest norm"),
     "no section": ({"zero_optimization": None}, "zero_optimization: must be a section"),
     "a stage that there is not": ({"zero_optimization": {"stage": 9}}, "zero_optimization.stage: 9 is refused"),
     "a misspelt stage": ({"zero_optimization": {"stge": 2}}, "zero_optimization.stge: 2 is refused: Extra inputs"),
@@ -146,11 +154,12 @@ def _as_asked():
         (ZERO, {"on_cpu": True, "gpus": 0}, "fp16 needs a GPU"),
     ],
 )
-def test_what_is_not_there_is_found(written, monkeypatch, keys, given, message):
+@pytest.mark.parametrize("enabled", [True, "true"])  # DeepSpeed reads both alike
+def test_what_is_not_there_is_found(written, monkeypatch, keys, given, message, enabled):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: not given["on_cpu"])
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: False)
     with pytest.raises(UserError, match=rf"mine\.yaml: .*{message}"):
-        require_usable(written(keys, fp16={"enabled": True}), **given)
+        require_usable(written(keys, fp16={"enabled": enabled}), **given)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,22 @@ def test_a_changed_file_of_scores_scores_again(finished):
     assert finished.planned(*asked) == {"score_method": 1}
 
 
+@pytest.mark.parametrize("file", [None, "train.jsonl"])
+def test_a_changed_file_of_a_folder_like_a_data_set_makes_the_pool_anew(checkout, file):
+    experiment = f"folder_{'whole' if file is None else 'file'}"
+    folder = checkout.folder / experiment
+    folder.mkdir()
+    rows = "".join(f'{{"instruction": "Say {word}.", "output": "{word}"}}\n' for word in range(20))
+    (folder / "train.jsonl").write_text(rows)
+    source = {"name": "own", "hub": experiment} | ({} if file is None else {"file": file})
+    changed = checkout.configured(experiment, experiment=experiment, data={"sources": [source], "heldout": 2})
+    asked = (f"results/{experiment}/data/pool.parquet", "--configfile", changed)
+    checkout.snakemake(*asked, "--cores", "1")
+    assert checkout.planned(*asked) == {}
+    (folder / "train.jsonl").write_text(rows.replace("Say", "Write"))
+    assert checkout.planned(*asked) == {"prepare": 1}
+
+
 def test_a_reward_model_reads_the_pool_once_for_all_of_its_labels(finished):
     folder = finished.folder / "reward model"
     tokenizer = load_tokenizer(str(finished.folder / "results/tiny/embedded/tokenizer"))

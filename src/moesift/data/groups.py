@@ -1,6 +1,7 @@
 """Which examples belong together, so that none of them is held out while another is in the pool."""
 
 import hashlib
+import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -18,8 +19,8 @@ def linked_groups(conversations: Iterable[Sequence[Message]]) -> np.ndarray:
 
     Two conversations are in one group if they share an exchange, which is a response with the turn before it, or a
     question, which is all turns before a response: the same question with another answer, a conversation and its
-    continuation, or a chain of these. Exchanges are compared without case and white space, questions exactly, and
-    neither has the system message.
+    continuation, or a chain of these. Exchanges are compared without case and white space, questions to the character
+    (an accent may be one of its own), and neither has the system message.
     """
     keys, sizes = bytearray(), array("I")
     for messages in conversations:
@@ -42,7 +43,7 @@ def _keys(messages: Sequence[Message]) -> Iterator[bytes]:
     for message in messages:
         if message["role"] == "system":
             continue
-        text = text_of(message)
+        text = unicodedata.normalize("NFC", text_of(message))
         turn = _digest(" ".join(text.casefold().split()))
         if message["role"] == "assistant":
             yield asked.digest()[:WIDTH]

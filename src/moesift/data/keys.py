@@ -25,6 +25,8 @@ HARMLESS = {
 }  # fmt: skip
 # Any of these words: what a response may refer to that its text does not show.
 NOT_TEXT = {"image", "images", "audio", "audios", "video", "videos", "tool", "tools", "function", "functions"}
+# The last word of names of what a chat template is to be told: no row is written with settings of its own.
+SETTINGS = {"kwargs", "thinking"}
 # Any of these words: how much a turn counts, 1 or true where it is trained on.
 WEIGHTS = {"weight", "weights", "loss", "train", "trained", "training", "trainable", "supervised", "importance"}
 # Any of these words, unless beside one of WEIGHTS: 1 means trained on to some tools, and left out to others.
@@ -134,7 +136,8 @@ def _is_lost(words: Sequence[str], value: Any, texts: Sequence[str]) -> bool:
         return False
     if words[-1] in RENDERED and _renders(value, texts):
         return False
-    return not all(isinstance(leaf, PLAIN) or _is_within(leaf, texts) for leaf in _leaves(value))
+    harmless = () if words[-1] in SETTINGS else PLAIN
+    return not all(isinstance(leaf, harmless) or _is_within(leaf, texts) for leaf in _leaves(value))
 
 
 def _leaves(value: Any) -> Iterable[Any]:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import IO, Any, NamedTuple
 
-from pyarrow import ArrowException, parquet
+from pyarrow import ArrowException, RecordBatch, parquet
 
 from moesift.errors import UserError
 
@@ -19,7 +19,7 @@ BATCH = 4096  # rows of a parquet file that are read at once
 
 Open = Callable[[], AbstractContextManager[IO[bytes] | gzip.GzipFile]]  # each call opens the file at its beginning
 
-# What the readers of damaged files raise; the last two for a date after the year 9999 and for an unknown time zone.
+# What the readers of damaged files raise; the last for an unknown time zone.
 UNREADABLE = (
     OSError,
     EOFError,
@@ -144,14 +144,34 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parquet(open_file: Open) -> Rows:
     # Not by polars: of a damaged file it may ask for more memory than there is, and then the process ends at once.
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[Row]:
+        start = 0
         with open_file() as file:
             for batch in parquet.ParquetFile(file).iter_batches(BATCH, use_threads=False):
-                yield from map(unfilled, batch.to_pylist())
+                yield from table_rows(batch, start)
+                start += batch.num_rows
 
     with open_file() as file:
-        count = parquet.ParquetFile(file).metadata.num_rows
-    return Rows(count, (Row(index, row) for index, row in enumerate(rows())))
+        found = parquet.ParquetFile(file)
+        ((name, times),) = Counter(found.schema_arrow.names).most_common(1) or [("", 1)]
+        if times > 1:
+            raise ValueError(f"it has the duplicate column {name}")
+        return Rows(found.metadata.num_rows, rows())
+
+
+def table_rows(batch: RecordBatch, start: int) -> Iterator[Row]:
+    """Yield the rows of a part of a table, counted from `start`.
+
+    One with a value that Python does not have, such as text that is not UTF-8 or the year 100,000, has a reason.
+    """
+    try:
+        yield from (Row(start + place, unfilled(row)) for place, row in enumerate(batch.to_pylist()))
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            yield Row(start, "", reason=f"row {start + 1} has a value that cannot be read: {error}")
+        else:
+            for place in range(batch.num_rows):
+                yield from table_rows(batch.slice(place, 1), start + place)
 
 
 def unfilled(row: Mapping[str, Any]) -> dict[str, Any]:

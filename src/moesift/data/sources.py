@@ -7,12 +7,21 @@ import random
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pyarrow import parquet
 
 from moesift.config import Source
-from moesift.data.rows import BYTE_ORDER_MARK, Row, Rows, SourceError, json_line, parse, source_errors, unfilled
+from moesift.data.rows import (
+    BYTE_ORDER_MARK,
+    Row,
+    Rows,
+    SourceError,
+    json_line,
+    parse,
+    source_errors,
+    table_rows,
+    unfilled,
+)
 from moesift.demo import wheel
 
 GROUPS = 8  # row groups of a parquet file that a sample is taken from
@@ -82,14 +91,14 @@ def _sample_lines(path: Path, count: int) -> tuple[list[Row], int]:
 def _sample_groups(path: Path, count: int) -> tuple[list[Row], int]:
     with parquet.ParquetFile(path) as table:
         groups = {number * table.num_row_groups // GROUPS for number in range(GROUPS) if table.num_row_groups}
-        rows: list[Any] = []
+        rows: list[Row] = []
         for group in sorted(groups):
             batches = table.iter_batches(-(-count // len(groups)), [group], use_threads=False)
             for batch in itertools.islice(batches, 1):  # none where the group is empty
-                rows += map(unfilled, batch.to_pylist())
+                rows += table_rows(batch, len(rows))
         if not rows:
             raise SourceError(f"there are no rows in {path}")
-        return [Row(index, row) for index, row in enumerate(rows[:count])], table.metadata.num_rows
+        return rows[:count], table.metadata.num_rows
 
 
 def _first_hub_rows(name: str, split: str, revision: str | None, count: int) -> tuple[list[Row], int | None]:

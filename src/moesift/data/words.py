@@ -1,6 +1,7 @@
 """The words of a text, by which texts are compared: a character where a script does not separate words."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 # Han, Hiragana and Katakana, of half width too; without their punctuation.
@@ -13,8 +14,11 @@ BETWEEN = re.compile(rf"(?<=[{UNSPACED}]) (?=[{UNSPACED}])")
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text in lower case, without punctuation; a Chinese or Japanese character is a word."""
-    return WORD.findall(text.lower())
+    """Return the words of a text in lower case, without punctuation; a Chinese or Japanese character is a word.
+
+    An accent may be written as a character of its own: the text is compared in Unicode's normal form C.
+    """
+    return WORD.findall(unicodedata.normalize("NFC", text).lower())
 
 
 def as_text(words: Sequence[str]) -> str:

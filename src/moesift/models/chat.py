@@ -264,15 +264,19 @@ def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
     return end - len(own), end - len(own) + len(own.rstrip())
 
 
-def _tokenise_spelled(conversation: Rendered, tokenizer: PreTrainedTokenizerFast, special: re.Pattern[str]) -> Tokens:
-    """Return tokens and offsets, with ordinary tokens where a message contains a special token as text.
+def _tokenise_spelled(
+    conversation: Rendered, tokenizer: PreTrainedTokenizerFast, special: re.Pattern[str]
+) -> Tokens | str:
+    """Return tokens and offsets, with ordinary tokens where a message contains a special token as text, or why not.
 
     The text is tokenised as a whole, because some tokenizers put a space before a text, by a copy that takes special
     tokens for ordinary text. It has tokens of its own for those that the template wrote.
     """
     text, characters, size = conversation.text, set(conversation.text), len(tokenizer.added_tokens_decoder)
     blocks = range(0x100000, 0x10FFFE - size, size)
-    first = next(block for block in blocks if characters.isdisjoint(map(chr, range(block, block + size))))
+    free = (block for block in blocks if characters.isdisjoint(map(chr, range(block, block + size))))
+    if (first := next(free, None)) is None:
+        return "spells a special token, and has all characters that could stand for one"
     literal, marks, stands_for = _literal(tokenizer, first)
     bounds, pieces = [0, *itertools.chain(*conversation.spelled), len(text)], []
     for number, (start, end) in enumerate(itertools.pairwise(bounds)):

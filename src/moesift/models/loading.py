@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -180,10 +181,32 @@ def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     Only safetensors are read, and no code from the model's repository is run.
 
     Raises:
-        UserError: the model is missing, unreadable or lacks weights; the message names it.
+        UserError: the model is missing, unreadable, lacks weights or is not causal; the message names it.
     """
     require_safetensors(model)
-    return _loaded(model, load_tokenizer(model), AutoModelForCausalLM, "a causal language model")
+    loaded, tokenizer = _loaded(model, load_tokenizer(model), AutoModelForCausalLM, "a causal language model")
+    require_causal(loaded.config, model)
+    return loaded, tokenizer
+
+
+def require_causal(config: PreTrainedConfig, model: str) -> None:
+    """Refuse a model whose tokens see what follows them, which transformers loads as a causal one with a warning.
+
+    Raises:
+        UserError: names what says so.
+    """
+    of_text = config.get_text_config()
+    sees_ahead = {
+        f"an encoder ({config.model_type})": type(config) in AutoModelForMaskedLM._model_mapping
+        and not getattr(config, "is_decoder", False),
+        "one with is_causal: false": not getattr(of_text, "is_causal", True),
+        "one with use_bidirectional_attention": getattr(of_text, "use_bidirectional_attention", None) in (True, "all"),
+    }
+    if found := [what for what, is_so in sees_ahead.items() if is_so]:
+        raise UserError(
+            f"{model}: is {found[0]}: its tokens see what follows them, so what it predicts is no likelihood; use a "
+            "causal language model"
+        )
 
 
 def load_classifier(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -235,6 +258,10 @@ def _loaded(
         raise UserError(f"{model}: cannot be loaded as {kind}: {_reason(error)}") from error
     if missing := sorted(report["missing_keys"]):  # transformers would initialise them at random
         raise UserError(f"{model}: its files lack {len(missing)} of its weights, such as {missing[0]}")
+    if unused := sorted(report["unexpected_keys"]):
+        print(
+            f"{model}: {len(unused)} weights of its files have no place in {kind}, such as {unused[0]}; see config.json"
+        )
     embedding = next(loaded.get_input_embeddings().parameters())
     require_embeddings(tokenizer, getattr(embedding, "ds_shape", embedding.shape)[0])  # ZeRO-3 has spread it
     loaded = loaded.to(device()).eval()

@@ -30,9 +30,10 @@ REASON_LENGTH = 300  # characters of what a template says
 # What a template takes for today, so that its text is the same tomorrow: the day that Llama's templates name where
 # there is no clock.
 TODAY = datetime(2024, 7, 26)
+DIRECTIVES = (*"aAbBcCdDeFGgHhIjklmMnpPrRStTuUVwWxXyYzZ", *(f"-{part}" for part in "deHIjklmMSUVWy"))  # of strftime
 FIXED_CLOCK = (
     "{% macro strftime_now(format) %}{{ format"
-    + "".join(f" | replace('%{part}', '{TODAY.strftime('%' + part)}')" for part in "YmdBbAaHMSyIpj")
+    + "".join(f" | replace('%{part}', {TODAY.strftime('%' + part)!r})" for part in DIRECTIVES)
     + " }}{% endmacro %}\n"
 )
 
@@ -219,7 +220,10 @@ class Template:
         text = self._text(turns, tools=tools)
         characters = set(text)
         free = (chr(code) for code in PRIVATE_USE if chr(code) not in characters)
-        mark, *ends = itertools.islice(free, 1 + 3 * len(turns))
+        marks = [*itertools.islice(free, 1 + 3 * len(turns))]
+        if len(marks) <= 3 * len(turns):
+            raise Refused("has too many turns, or characters without a meaning, to find its responses in the text")
+        mark, *ends = marks
         own = list(zip(ends[::3], ends[1::3], ends[2::3], strict=True))
         with_marks = [self._marked_turn(turn, mark, *of) for turn, of in zip(turns, own, strict=True)]
         marked = self._text(with_marks, tools=tools and self._marked(tools, mark, ""))

@@ -31,9 +31,9 @@ def main(selection: flags.Parquet, formats: list[SelectionFormat], out: Path) ->
             write_lines(map(as_handed, each(selection)), folder / DATA)
         else:
             rows.sink_ndjson(folder / DATA)
-        if has_more and "llama_factory" in formats:
-            if left_out := write_lines(map(as_llama_factory, each(selection)), folder / OWN_DATA):
-                print(f"{left_out} are not in {OWN_DATA}: LLaMA-Factory has no place for something that they have")
+        own = map(as_llama_factory, each(selection)) if has_more and "llama_factory" in formats else None
+        if own and (left_out := write_lines(own, folder / OWN_DATA)):
+            print(f"{left_out} are not in {OWN_DATA}: LLaMA-Factory has no place for something that they have")
         for name, content in (FILES[format] for format in formats if format in FILES):
             (folder / name).write_text(content(out, has_more), encoding="utf-8")
     role = pl.element().struct.field("role")

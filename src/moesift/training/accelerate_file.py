@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
@@ -217,17 +218,16 @@ def _refuse_deepspeed(asked: Mapping[str, Any], section: Mapping[str, Any]) -> N
                 raise UserError(f'{key}: write "auto": train.batch_size and throughput.micro_batch set it')
         clipping = content.get("gradient_clipping")
         if clipping != "auto" and (
-            not isinstance(clipping, (int, float)) or isinstance(clipping, bool) or clipping <= 0
+            not isinstance(clipping, (int, float)) or isinstance(clipping, bool) or not 0 < clipping < math.inf
         ):
             raise UserError("gradient_clipping: give the largest norm of a gradient, 1.0 as without DeepSpeed")
         for key in PRECISIONS[1:]:
             if not isinstance(content.get(key, {}), Mapping):
                 raise UserError(f'{key}: must be a section with keys, such as {{"enabled": true}}')
-            enabled = content.get(key, {}).get("enabled", False)
-            _require_one_of(f"{key}.enabled", str(enabled).lower(), ("true", "false", "auto"))
-        if all(content.get(key, {}).get("enabled") is True for key in PRECISIONS[1:]):
+            _require_one_of(f"{key}.enabled", _enabled(content, key), ("true", "false", "auto"))
+        if all(_enabled(content, key) == "true" for key in PRECISIONS[1:]):
             raise UserError("bf16.enabled and fp16.enabled are both true; use one")
-        _require_zero(content.get("zero_optimization"))
+        _require_fields(content)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
 
@@ -235,19 +235,32 @@ def _refuse_deepspeed(asked: Mapping[str, Any], section: Mapping[str, Any]) -> N
 def _deepspeed_precision(asked: Mapping[str, Any]) -> str | None:
     file = (asked.get("deepspeed_config") or {}).get("deepspeed_config_file")
     content = _mapping(Path(file)) if file else {}
-    return next((name for name in PRECISIONS[1:] if content.get(name, {}).get("enabled") is True), None)
+    return next((name for name in PRECISIONS[1:] if _enabled(content, name) == "true"), None)
 
 
-def _require_zero(section: Any) -> None:
+def _enabled(content: Mapping[str, Any], precision: str) -> str:
+    """Return what DeepSpeed's file says of a precision: true, false or auto, which may be text in it too."""
+    return str(content.get(precision, {}).get("enabled", False)).lower()
+
+
+def _require_fields(content: Mapping[str, Any]) -> None:
+    """Refuse keys and values of the sections that DeepSpeed would refuse once the model is loaded."""
     try:
+        from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP16Config
         from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
     except ImportError as error:
         raise UserError(f"DeepSpeed cannot be imported: {error}; pip install deepspeed") from None
-    try:
-        DeepSpeedZeroConfig(**section)
-    except TypeError:
-        raise UserError('zero_optimization: must be a section with keys, such as {"stage": 2}') from None
-    except ValidationError as error:
-        detail = error.errors()[0]
-        place = ".".join(map(str, ("zero_optimization", *detail["loc"])))
-        raise UserError(f"{place}: {json.dumps(detail['input'], default=str)} is refused: {detail['msg']}") from None
+    precisions = {"bf16": DeepSpeedBF16Config, "fp16": DeepSpeedFP16Config}
+    sections = {name: content.get(name, {}) | {"enabled": _enabled(content, name) == "true"} for name in precisions}
+    sections["zero_optimization"] = content.get("zero_optimization")
+    for name, kind in (precisions | {"zero_optimization": DeepSpeedZeroConfig}).items():
+        try:
+            kind(**sections[name])
+        except TypeError:
+            raise UserError(f'{name}: must be a section with keys, such as {{"stage": 2}}') from None
+        except ValidationError as error:
+            detail = error.errors()[0]
+            place = ".".join(map(str, (name, *detail["loc"])))
+            raise UserError(
+                f"{place}: {json.dumps(detail['input'], default=str)} is refused: {detail['msg']}"
+            ) from None
