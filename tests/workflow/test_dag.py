@@ -171,7 +171,9 @@ def test_what_a_selection_looks_at_is_made_once_for_all_methods(finished, select
 def test_the_whole_pool_keeps_all_answers_to_an_instruction(checkout):
     changed = checkout.configured("answers", methods=["random", "full"], select={"per_instruction": 2})
     commands = checkout.snakemake("-n", "-p", "select", "--configfile", changed).stdout.splitlines()
-    limited = {"/full/" in one: "--per-instruction 2" in one for one in commands if "moesift.stages.select " in one}
+    limited = {
+        "selected/full/" in one: "--per-instruction 2" in one for one in commands if "moesift.stages.select " in one
+    }
     assert limited == {True: False, False: True}
 
 

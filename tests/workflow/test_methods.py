@@ -1,5 +1,6 @@
 """A method is one function in one file; a dense selector serves all that need no router."""
 
+import json
 import shutil
 import subprocess
 from dataclasses import replace
@@ -51,6 +52,29 @@ def test_a_dense_selector_runs_the_recommended_method_to_a_selection(checkout):
     selected = pl.read_parquet(checkout.folder / "results/dense/selected/typical_inputs/ratio-0.25/seed-0.parquet")
     assert scores["score"].n_unique() > 40
     assert selected.height == round(0.25 * scores.height)
+
+
+@pytest.mark.slow
+def test_the_best_of_eight_answers_is_kept_of_each_of_a_thousand_instructions(checkout):
+    """By the likelihood under the target, which is GRAPE (arXiv 2502.04194): one command, every instruction once."""
+    rows = [
+        {"prompt": f"Add {n} and 1.", "completion": f"It is {n} {word}."} for n in range(1000) for word in "abcdefgh"
+    ]
+    (checkout.folder / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = {"sources": [{"name": "answers", "path": "answers.jsonl"}], "heldout": 8, "corrupt": 0}
+    changes = {"methods": [{"nll": {"reject": None}}], "select": {"per_instruction": 1, "ratio": 0.125}, "data": data}
+    best = checkout.configured("best", experiment="best", **changes)
+    checkout.snakemake("select", "--cores", "2", "--configfile", best)
+    results = checkout.folder / "results/best"
+    kept, pool = (
+        pl.read_parquet(results / name).with_columns(asked=pl.col("messages").list.first().struct.field("content"))
+        for name in ("selected/nll/ratio-0.125/seed-0.parquet", "data/pool.parquet")
+    )
+    assert pool.height == 7992  # the eight answers to one question are held out
+    assert kept.height == kept["asked"].n_unique() == 999
+    scores = pool.join(pl.read_parquet(results / "scores/nll/seed-0.parquet").select("id", "score"), on="id")
+    expected = scores.group_by("asked").agg(pl.col("id").sort_by("score").last())
+    assert set(kept["id"]) == set(expected["id"])
 
 
 def test_a_method_that_needs_routers_is_refused_on_a_dense_selector(checkout):
