@@ -3,7 +3,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +113,13 @@ def finished(tmp_path_factory, python) -> Checkout:
     done = copied(tmp_path_factory.mktemp("finished") / "moesift", python)
     done.snakemake("--cores", "2", "--configfile", done.configured("tiny"))
     return done
+
+
+@pytest.fixture
+def another(finished, tmp_path) -> Checkout:
+    """A copy of the finished run, to be changed."""
+    shutil.copytree(finished.folder, tmp_path / "moesift", symlinks=True)
+    return replace(finished, folder=tmp_path / "moesift")
 
 
 @pytest.fixture(scope="session")

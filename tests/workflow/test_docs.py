@@ -83,10 +83,20 @@ def typed(checkout, command: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 def test_check_of_the_faq(finished):
-    (command,) = commands("docs/faq.md")
+    _, command = commands("docs/faq.md")
     done = typed(finished, command.replace("config/mine.yaml", "tiny.yaml"))
     assert done.returncode == 0, done
     assert "Nothing was found that would stop this run." in done.stdout
+
+
+@pytest.mark.slow
+def test_all_weights_are_tuned_by_the_command_of_the_faq(another):
+    command, _ = commands("docs/faq.md")
+    done = typed(another, command.replace("snakemake", "snakemake train"))
+    assert done.returncode == 0, done
+    tuned = another.folder / "results/tiny/adapters/random/ratio-0.25/seed-0"
+    assert (tuned / "model.safetensors").is_file()
+    assert not (tuned / "adapter_model.safetensors").exists()
 
 
 @pytest.mark.slow

@@ -1,22 +1,13 @@
 """A method is one function in one file; a dense selector serves all that need no router."""
 
 import json
-import shutil
 import subprocess
-from dataclasses import replace
 
 import polars as pl
 import pytest
 from given.markdown import blocks
 
 METHODS = ("router", "router_untrained", "typical_inputs", "random")  # of the finished run
-
-
-@pytest.fixture
-def another(finished, tmp_path):
-    """A copy of the finished run, to be changed."""
-    shutil.copytree(finished.folder, tmp_path / "moesift", symlinks=True)
-    return replace(finished, folder=tmp_path / "moesift")
 
 
 def printed(checkout, *words: str) -> str:
@@ -55,17 +46,17 @@ def test_a_dense_selector_runs_the_recommended_method_to_a_selection(checkout):
 
 
 @pytest.mark.slow
-def test_the_best_of_eight_answers_is_kept_of_each_of_a_thousand_instructions(checkout):
+def test_the_best_of_eight_answers_is_kept_of_each_of_a_thousand_instructions(another):
     """By the likelihood under the target, which is GRAPE (arXiv 2502.04194): one command, every instruction once."""
     rows = [
         {"prompt": f"Add {n} and 1.", "completion": f"It is {n} {word}."} for n in range(1000) for word in "abcdefgh"
     ]
-    (checkout.folder / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (another.folder / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = {"sources": [{"name": "answers", "path": "answers.jsonl"}], "heldout": 8, "corrupt": 0}
     changes = {"methods": [{"nll": {"reject": None}}], "select": {"per_instruction": 1, "ratio": 0.125}, "data": data}
-    best = checkout.configured("best", experiment="best", **changes)
-    checkout.snakemake("select", "--cores", "2", "--configfile", best)
-    results = checkout.folder / "results/best"
+    best = another.configured("best", experiment="best", **changes)
+    another.snakemake("select", "--cores", "2", "--configfile", best)
+    results = another.folder / "results/best"
     kept, pool = (
         pl.read_parquet(results / name).with_columns(asked=pl.col("messages").list.first().struct.field("content"))
         for name in ("selected/nll/ratio-0.125/seed-0.parquet", "data/pool.parquet")
