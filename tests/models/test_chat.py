@@ -23,7 +23,7 @@ from moesift.models.chat import (
     start_of_text,
     with_template,
 )
-from moesift.models.templates import PLAIN_TEMPLATE, PRIVATE_USE
+from moesift.models.templates import PLAIN_TEMPLATE
 
 TURNS = [
     {"role": "system", "content": "be brief"},
@@ -284,26 +284,6 @@ def test_what_a_template_refuses_has_no_tokens_and_a_reason(template, turns, rea
     assert f"without tokens: 2 x {reason}\n" in capsys.readouterr().out
     with pytest.raises(UserError, match=rf"no example has a response token within 100 tokens \(1 x {reason}"):
         encode_responses([turns], tokenizer, 100)
-
-
-@pytest.mark.parametrize(
-    ("turns", "reason"),
-    [
-        (QUESTION * 12_000, "has too many turns, or characters without a meaning, "),
-        ([QUESTION[0], {"role": "assistant", "content": "".join(map(chr, PRIVATE_USE))}], "has too many turns, or "),
-        (
-            [QUESTION[0], {"role": "assistant", "content": "<|end|>" + "".join(map(chr, range(0x100000, 0x10FFFE)))}],
-            "spells a special token, and has all characters that could stand for one",
-        ),
-    ],
-    ids=["turns", "marks", "stand-ins"],
-)
-def test_a_row_that_uses_up_all_characters_has_no_tokens_and_a_reason(turns, reason):
-    tokenizer = tokenizer_of("byte-level", TEMPLATES["ChatML"])
-    example, other = encode([turns, QUESTION], tokenizer, 100)
-    assert example.refused.startswith(reason)
-    assert example.ids == []
-    assert other.predicted > 0
 
 
 def test_thoughts_belong_to_the_response():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from moesift.data.formats import to_messages
 from moesift.models.chat import encode, with_template
-from moesift.models.templates import PLAIN_TEMPLATE
+from moesift.models.templates import PLAIN_TEMPLATE, PRIVATE_USE
 
 QUESTION = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
 TAGGED_CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich", "days": 2}}\n</tool_call>'
@@ -261,3 +261,23 @@ def test_what_a_template_leaves_out_is_said(template, turns, offered, reason):
 def test_a_call_without_an_end_is_the_end_of_a_text():
     tokenizer, example = encoded(ENDLESS, messages_of(TURNS[:2]))
     assert responses_of(tokenizer, example) == [f"assistant: {ARRAY}"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        (QUESTION * 12_000, "has too many turns, or characters without a meaning, "),
+        ([QUESTION[0], {"role": "assistant", "content": "".join(map(chr, PRIVATE_USE))}], "has too many turns, or "),
+        (
+            [QUESTION[0], {"role": "assistant", "content": "<|end|>" + "".join(map(chr, range(0x100000, 0x10FFFE)))}],
+            "spells a special token, and has all characters that could stand for one",
+        ),
+    ],
+    ids=["turns", "marks", "stand-ins"],
+)
+def test_a_row_that_uses_up_all_characters_has_no_tokens_and_a_reason(turns, reason):
+    tokenizer = with_template(tokenizer_of("byte-level", PLAIN_TEMPLATE))
+    example, other = encode([turns, QUESTION], tokenizer, 100)
+    assert example.refused.startswith(reason)
+    assert example.ids == []
+    assert other.predicted > 0
