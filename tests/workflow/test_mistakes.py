@@ -73,7 +73,7 @@ def prepared(checkout, text: bytes) -> str:
     ("text", "message"),
     [
         (b"", "there are no rows"),
-        (b'{"question": "a", "answer": "b"}\n', "no row of bad can be used"),
+        (b'{"text": "a", "label": "b"}\n', "no row of bad can be used"),
         (b"\xff\xfe\x00\x01\n", "no row of bad can be used"),
     ],
 )
