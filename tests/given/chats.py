@@ -7,6 +7,14 @@ from transformers import PreTrainedTokenizerFast
 
 TEXTS = ["the cat sat on the mat", "which is a metal? iron", "user: assistant: system\n[INST] [/INST]"] * 4
 SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|end|>"]
+TURNS = [
+    {"role": "system", "content": "be brief"},
+    {"role": "user", "content": "which is a metal?"},
+    {"role": "assistant", "content": "iron"},
+    {"role": "user", "content": "and the cat?"},
+    {"role": "assistant", "content": "no"},
+]
+QUESTION = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "iron"}]
 
 
 def metaspace(scheme: str) -> Tokenizer:

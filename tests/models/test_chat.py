@@ -2,7 +2,7 @@ import itertools
 from copy import deepcopy
 
 import pytest
-from given.chats import GENERATION, KINDS, SPECIAL, TEMPLATES, responses_of, tokenizer_of
+from given.chats import GENERATION, KINDS, QUESTION, SPECIAL, TEMPLATES, TURNS, responses_of, tokenizer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,15 +19,6 @@ from moesift.models.chat import (
     with_template,
 )
 from moesift.models.templates import PLAIN_TEMPLATE
-
-TURNS = [
-    {"role": "system", "content": "be brief"},
-    {"role": "user", "content": "which is a metal?"},
-    {"role": "assistant", "content": "iron"},
-    {"role": "user", "content": "and the cat?"},
-    {"role": "assistant", "content": "no"},
-]
-QUESTION = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "iron"}]
 
 
 def text_of(tokenizer, example, response: bool) -> str:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import pytest
-from given.chats import SPECIAL, TEMPLATES, responses_of, tokenizer_of
+from given.chats import QUESTION, SPECIAL, TEMPLATES, TURNS, responses_of, tokenizer_of
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
@@ -17,16 +17,6 @@ from moesift.models.chat import (
     with_template,
 )
 from moesift.models.templates import PLAIN_TEMPLATE, PRIVATE_USE
-
-TURNS = [
-    {"role": "system", "content": "be brief"},
-    {"role": "user", "content": "which is a metal?"},
-    {"role": "assistant", "content": "iron"},
-    {"role": "user", "content": "and the cat?"},
-    {"role": "assistant", "content": "no"},
-]
-QUESTION = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "iron"}]
-
 
 THOUGHT = {"role": "assistant", "content": "<think>\nhm\n</think>\n\niron"}
 

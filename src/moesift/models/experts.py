@@ -5,6 +5,8 @@ of the router are. Here their weighted sum is taken while they are gathered. On 
 other, so that its numbers stay in the cache; on a GPU all of them are one product.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,42 +37,31 @@ def one_by_one(experts: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights:
         top_k_index: the experts of each token, (N, K) int64.
         top_k_weights: their weights, (N, K).
     """
-    tokens, chosen = top_k_index.shape
+    chosen = top_k_index.shape[1]
     by_expert, order = top_k_index.flatten().sort(stable=True)  # (N * K,)
     counts = torch.bincount(by_expert, minlength=experts.num_experts).tolist()
-    first = "gate_up_proj" if experts.has_gate else "up_proj"
     if torch.is_grad_enabled():  # one gather: the backward pass of several would each fill an (N, D) of its own
         inputs = iter(hidden.index_select(0, order // chosen).split(counts))
     else:
         inputs = (hidden.index_select(0, rows) for rows in (order // chosen).split(counts))
     outputs = []
     for expert, rows in enumerate(inputs):  # (n, D)
-        if not len(rows):
-            continue
-        inner = _linear(experts, first, expert, rows)  # (n, D) -> (n, 2I) or (n, I)
-        inner = experts._apply_gate(inner) if experts.has_gate else experts.act_fn(inner)  # (n, I)
-        output = _linear(experts, "down_proj", expert, inner)  # (n, D)
-        outputs.append(experts.post_expert_norm(output) if experts.has_post_expert_norm else output)
-    places = torch.empty_like(order)
-    places[order] = torch.arange(len(order), device=order.device)
+        if len(rows):
+            outputs.append(_through(experts, rows, partial(_linear, experts, expert)))  # (n, D)
     stacked = torch.cat(outputs)  # (N * K, D)
-    weights = top_k_weights.to(stacked.dtype)
-    return F.embedding_bag(places.view(tokens, chosen), stacked, mode="sum", per_sample_weights=weights)  # (N, D)
+    weights, places = top_k_weights.to(stacked.dtype), _inverse(order).view_as(top_k_index)
+    return F.embedding_bag(places, stacked, mode="sum", per_sample_weights=weights)  # (N, D)
 
 
 def together(experts: Any, hidden: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
     """Do as `one_by_one`, with one product of all experts; nothing waits for the GPU."""
-    tokens, chosen = top_k_index.shape
     by_expert, order = top_k_index.flatten().sort(stable=True)  # (N * K,)
-    places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    places = _inverse(order).view_as(top_k_index)  # (N, K)
     every = torch.arange(experts.num_experts, device=order.device)
     ends = torch.searchsorted(by_expert, every, right=True).int()  # (E,), where the tokens of each expert end
-    rows = _Spread.apply(hidden, order // chosen, places.view(tokens, chosen))  # (N * K, D)
-    inner = _linear_of_all(experts, "gate_up_proj" if experts.has_gate else "up_proj", ends, by_expert, rows)
-    inner = experts._apply_gate(inner) if experts.has_gate else experts.act_fn(inner)  # (N * K, I)
-    outputs = _linear_of_all(experts, "down_proj", ends, by_expert, inner)  # (N * K, D)
-    outputs = experts.post_expert_norm(outputs) if experts.has_post_expert_norm else outputs
-    return _Gather.apply(outputs, top_k_weights.to(outputs.dtype), order, places.view(tokens, chosen))  # (N, D)
+    rows = _Spread.apply(hidden, order // top_k_index.shape[1], places)  # (N * K, D)
+    outputs = _through(experts, rows, partial(_linear_of_all, experts, ends, by_expert))  # (N * K, D)
+    return _Gather.apply(outputs, top_k_weights.to(outputs.dtype), order, places)  # (N, D)
 
 
 class _Spread(torch.autograd.Function):
@@ -104,12 +95,27 @@ class _Gather(torch.autograd.Function):
         return spread * weights.flatten()[order].unsqueeze(1), products.squeeze(2), None, None  # (N * K, D), (N, K)
 
 
-def _linear_of_all(experts: Any, name: str, ends: Tensor, by_expert: Tensor, inputs: Tensor) -> Tensor:
+def _through(experts: Any, rows: Tensor, linear: Callable[[str, Tensor], Tensor]) -> Tensor:
+    """Return the outputs of experts, (n, D), by a linear map that is named after their weights."""
+    inner = linear("gate_up_proj" if experts.has_gate else "up_proj", rows)  # (n, D) -> (n, 2I) or (n, I)
+    inner = experts._apply_gate(inner) if experts.has_gate else experts.act_fn(inner)  # (n, I)
+    output = linear("down_proj", inner)  # (n, D)
+    return experts.post_expert_norm(output) if experts.has_post_expert_norm else output
+
+
+def _inverse(order: Tensor) -> Tensor:
+    """Return where each place of an order went, (n,)."""
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order), device=order.device)
+    return places
+
+
+def _linear_of_all(experts: Any, ends: Tensor, by_expert: Tensor, name: str, inputs: Tensor) -> Tensor:
     bias = getattr(experts, f"{name}_bias")[by_expert] if experts.has_bias else None
     return _grouped_linear(inputs, getattr(experts, name), ends, bias=bias, is_transposed=experts.is_transposed)
 
 
-def _linear(experts: Any, name: str, expert: int, inputs: Tensor) -> Tensor:
+def _linear(experts: Any, expert: int, name: str, inputs: Tensor) -> Tensor:
     # Not by `get_parameter`: in a forward pass peft puts the sum of weight and LoRA in the place of a parameter.
     weight = getattr(experts, name)[expert]
     bias = getattr(experts, f"{name}_bias")[expert] if experts.has_bias else None

@@ -13,11 +13,16 @@ from typing import Any
 
 import yaml
 
-from moesift.data.turns import handed, is_trained, more_of
+from moesift.data.turns import handed, is_trained
 
 DATA = "train.jsonl"  # `load_dataset(folder)` takes it for the split `train`, and no other file of the folder
 OWN_DATA = "llama_factory.jsonl"
 OWN_ROLES = {"tool": "observation"}  # LLaMA-Factory's, where they are others
+
+
+def is_masked(message: Mapping[str, Any]) -> bool:
+    """Return whether a turn is a response that is context only."""
+    return message["role"] == "assistant" and not is_trained(message)
 
 
 def as_handed(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +32,7 @@ def as_handed(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     turns, tools = handed(row["messages"])
     for turn, message in zip(turns, row["messages"], strict=True):
-        if message["role"] == "assistant" and not is_trained(message):
+        if is_masked(message):
             turn["train"] = False
     return {**row, "messages": turns, **({"tools": tools} if tools else {})}
 
@@ -42,7 +47,7 @@ def as_llama_factory(row: Mapping[str, Any]) -> dict[str, Any] | None:
     found = []
     for turn, message in zip(turns, row["messages"], strict=True):
         calls = [call["function"] for call in turn.get("tool_calls", ())]
-        if "reasoning_content" in turn or "train" in more_of(message) or (calls and turn["content"]):
+        if "reasoning_content" in turn or is_masked(message) or (calls and turn["content"]):
             return None
         if calls:
             called = json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)

@@ -9,9 +9,8 @@ import polars as pl
 
 from moesift import flags
 from moesift.data.pool import MESSAGES, ROW_GROUP
-from moesift.data.turns import is_trained
 from moesift.files import atomic_write
-from moesift.select.trainers import DATA, FILES, OWN_DATA, as_handed, as_llama_factory
+from moesift.select.trainers import DATA, FILES, OWN_DATA, as_handed, as_llama_factory, is_masked
 from moesift.selection import SelectionFormat
 
 
@@ -42,14 +41,8 @@ def main(selection: flags.Parquet, formats: list[SelectionFormat], out: Path) ->
     print(f"{count} examples")
     if repeating:
         print(f"{repeating} have two turns of one role in a row: LLaMA-Factory skips them, and some templates fail")
-    masked = sum(map(is_masked, each(selection))) if has_more else 0
-    if masked:
+    if has_more and (masked := sum(any(map(is_masked, row["messages"])) for row in each(selection))):
         print(f"{masked} have responses with `train: false`: axolotl leaves them out of the loss, and TRL does not")
-
-
-def is_masked(row: dict[str, Any]) -> bool:
-    """Return whether a response of an example is context only."""
-    return any(message["role"] == "assistant" and not is_trained(message) for message in row["messages"])
 
 
 def each(selection: Path) -> Iterable[dict[str, Any]]:
