@@ -21,16 +21,18 @@ def rows_of(path: Path, wanted: np.ndarray, rows: int) -> Iterator[pl.DataFrame]
     """Yield the rows of a file that are wanted, in blocks of `rows` or somewhat more, at least one.
 
     Args:
-        path: parquet of N rows.
+        path: parquet of N rows, in row groups that fit into memory.
         wanted: (N,) bool.
         rows: of a block; the last may have fewer.
     """
     waiting, start = pl.DataFrame(schema=pl.read_parquet_schema(path)), 0
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(rows):
-            block = pl.DataFrame(pl.from_arrow(batch), schema=waiting.schema)
-            waiting.vstack(block.filter(wanted[start : start + block.height]), in_place=True)
-            start += block.height
+        for group in range(file.num_row_groups):
+            chosen = wanted[start : start + file.metadata.row_group(group).num_rows]
+            start += len(chosen)
+            if chosen.any():  # a group without any is not read
+                block = pl.DataFrame(pl.from_arrow(file.read_row_group(group)), schema=waiting.schema)
+                waiting.vstack(block.filter(chosen), in_place=True)
             if waiting.height >= rows:
                 yield waiting.rechunk()
                 waiting = waiting.clear()
