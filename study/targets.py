@@ -32,10 +32,12 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
     settings = TargetStudy.model_validate_json(study)
     about = zip(tables, seeds, strict=True)
     folders = {folder: {"seed": seed, "pool": pool_of(folder, settings)} for folder, seed in about}
-    outcomes, taken, took = (read_tables(folders, name) for name in ("outcomes", "taken", "costs"))
+    names = ("outcomes", "taken", "costs", "overlap")
+    outcomes, taken, took, kept = (read_tables(folders, name) for name in names)
     found = compared(losses(outcomes, settings), settings) | {
         "own": own_share(taken, settings),
         "costs": costs(took, settings),
+        "overlap": overlap(kept, settings),
     }
     with atomic_write(out) as part:
         part.mkdir()
@@ -147,6 +149,26 @@ def own_share(taken: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
     return over_seeds(with_mean(own), [*PLACE, "method", "budget"]).sort(*PLACE, "budget", "value", maintain_order=True)
 
 
+def largest_pool(study: TargetStudy) -> str:
+    """Return the name of the pool with the most sources."""
+    return max(study.pools, key=lambda name: len(study.pools[name].sources))
+
+
+def overlap(tables: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
+    """Return the share of what a method keeps that another keeps too, in the largest pool, over seeds.
+
+    Of a method that is drawn it is also that of one of its draws in another: what chance gives.
+
+    Args:
+        tables: of all experiments, see `report.composition.overlap`, and the column pool.
+        study: its pools and drawn methods.
+    """
+    pairs = tables.filter(pl.col("method") != pl.col("other"), pool=largest_pool(study)).rename({"shared": "value"})
+    pairs = pairs.with_columns(without_draw(pl.col(name), study) for name in ("method", "other"))
+    by = ["method", "other", "budget"]
+    return over_seeds(mean_by_seed(pairs, by), by)
+
+
 def costs(tables: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
     """Return what the jobs of a method took in the largest pool, the mean over seeds and draws.
 
@@ -157,8 +179,7 @@ def costs(tables: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
     Returns:
         Columns method, budget, select, train (seconds) and whole (seconds of training on the whole pool).
     """
-    largest = max(study.pools, key=lambda name: len(study.pools[name].sources))
-    own = tables.filter(pool=largest).with_columns(method=without_draw(pl.col("method"), study))
+    own = tables.filter(pool=largest_pool(study)).with_columns(method=without_draw(pl.col("method"), study))
     means = own.group_by("method", "budget", maintain_order=True).agg(pl.mean("select", "train"))
     return means.with_columns(whole=means.filter(budget=WHOLE[0])["train"].first())
 
@@ -200,6 +221,7 @@ def page(found: Mapping[str, pl.DataFrame], study: TargetStudy) -> str:
         pl.col("select", "train", "whole").round(1),
         share=pl.format("{}%", (100 * ratio).round(0).cast(pl.Int64)),
     )
+    common = found["overlap"].with_columns(cell=(100 * pl.col("value")).round(0).cast(pl.Int64).cast(pl.String) + "%")
     budgets = sorted(random.filter(method=RANDOM)["budget"].unique())
     settings = sorted(random["setting"].unique(), reverse=True)
     claim = found["claim"]
@@ -211,6 +233,10 @@ def page(found: Mapping[str, pl.DataFrame], study: TargetStudy) -> str:
         "by_target": by_target,
         "own": {budget: by_target("own", "present", budget, difference=False) for budget in budgets},
         "losses": markdown(numbers.fill_null("–")),
+        "overlap": {
+            budget: markdown(common.filter(budget=budget).pivot("other", index="method", values="cell").fill_null("–"))
+            for budget in budgets
+        },
         "evidence": evidence(found["differences"]),
         "costs": markdown(cost),
         "claim": markdown(

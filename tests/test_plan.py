@@ -51,6 +51,7 @@ def test_every_method_is_planned_by_name_and_by_label():
         "keeps": "budget",
         "targets": [],
         "each": None,
+        "queries": None,
         "jobs": ["passes/seed-{seed}/epoch-2/routing/", "scores/middle/seed-{seed}", "warmup/seed-{seed}/epoch-"],
         "parameters": {"layers": [1, 2], "tokens": "response"},
     }
@@ -334,6 +335,16 @@ def test_a_method_reads_the_queries_of_all_targets_of_some_or_of_each(declared):
     assert said == "methods.near: targets: no target is called nobody; there are mine, other"
     (said,) = refused([{"nll": {"targets": "each"}}], targets=two)
     assert said == "methods.nll: targets does not apply to nll; remove it"
+    (said,) = refused([{"nll": {"queries": 8}}], targets=two)
+    assert said == "methods.nll: queries does not apply to nll; remove it"
+    (said,) = refused([{"near": {"queries": 0}}], targets=two)
+    assert said.startswith("methods.0.queries: 0 is refused")
+    (said,) = refused([{"near": {"queries": 9, "targets": "each"}}], targets=[TARGETS[0] | {"queries": 8}])
+    assert said.startswith("methods.near: queries: 9 is more than the 8 of mine")
+    (said,) = refused([{"moore_lewis": {"queries": 4}}], targets=two)
+    assert said.startswith("methods.moore_lewis: queries does not apply to moore_lewis, whose warm-up")
+    some = plan_of([{"near": {"queries": 4, "targets": "each"}}], targets=two).methods
+    assert {label: chosen.queries for label, chosen in some.items()} == {"near.mine": 4, "near.other": 4}
     (said,) = refused(["near"])
     assert said.startswith("methods.near: near selects for tasks, and `targets` names none")
 

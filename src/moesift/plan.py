@@ -25,6 +25,7 @@ class Chosen(NamedTuple):
     reject: float | None  # share of each source that is rejected before a random draw; None ranks
     targets: list[str]  # whose queries it reads or keeps
     each: str | None = None  # the label of its entry, which selects for each target by itself
+    queries: int | None = None  # how many of each target's; None is all
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -186,17 +187,34 @@ def _chosen(entry: MethodEntry, config: Config) -> list[Chosen]:
     declared.columns(parameters)  # some refuse their parameters here
     reject = None if declared.ranks else config.select.reject if entry.reject == "select" else entry.reject
     if not declared.targeted and declared.keeps != "queries":
-        if entry.targets != "all":
-            raise ConfigError(f"methods.{entry.label}: targets does not apply to {entry.method}; remove it")
+        if useless := [
+            key for key, is_set in (("targets", entry.targets != "all"), ("queries", entry.queries)) if is_set
+        ]:
+            raise ConfigError(f"methods.{entry.label}: {useless[0]} does not apply to {entry.method}; remove it")
         return [Chosen(entry.label, declared, parameters, reject, [])]
     known = [target.name for target in config.targets]
     if isinstance(entry.targets, list) and (unknown := sorted(set(entry.targets) - set(known))):
         raise ConfigError(
             f"methods.{entry.label}: targets: no target is called {', '.join(unknown)}; there are {', '.join(known)}"
         )
+    if entry.queries and any(column.state == "on_target" for column in declared.columns(parameters).values()):
+        raise ConfigError(
+            f"methods.{entry.label}: queries does not apply to {entry.method}, whose warm-up trains on all queries; "
+            "set `queries` of the target instead"
+        )
+    few = {target.name: target.queries for target in config.targets if target.queries is not None}
+    own = known if isinstance(entry.targets, str) else entry.targets
+    if entry.queries and (short := [name for name in own if few.get(name, entry.queries) < entry.queries]):
+        raise ConfigError(
+            f"methods.{entry.label}: queries: {entry.queries} is more than the {few[short[0]]} of {short[0]}; lower "
+            "it, or set `queries` of the target higher"
+        )
     if entry.targets == "each":
-        return [Chosen(f"{entry.label}.{name}", declared, parameters, reject, [name], entry.label) for name in known]
-    return [Chosen(entry.label, declared, parameters, reject, known if entry.targets == "all" else entry.targets)]
+        return [
+            Chosen(f"{entry.label}.{name}", declared, parameters, reject, [name], entry.label, entry.queries)
+            for name in own
+        ]
+    return [Chosen(entry.label, declared, parameters, reject, own, queries=entry.queries)]
 
 
 def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
@@ -297,6 +315,7 @@ def describe(chosen: Chosen, epochs: int) -> dict[str, Any]:
         "keeps": declared.keeps,
         "targets": chosen.targets,
         "each": chosen.each,
+        "queries": chosen.queries,
         "jobs": jobs_of(chosen, epochs),
         "parameters": chosen.parameters.model_dump(mode="json"),
     }

@@ -12,7 +12,7 @@ from PIL import Image
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 
 WIDTH = 1200
-FIGURES = {"random", "targets", "auroc", "kept", "warmup"}
+FIGURES = {"random", "targets", "auroc", "kept", "overlap", "warmup"}
 METHODS = ("router", "rds", "random", "full", "queries_only")
 
 

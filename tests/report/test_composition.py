@@ -1,7 +1,15 @@
 import polars as pl
 import pytest
 
-from moesift.report.composition import REASONS, groups, kept_of_groups, nearest, reason_counts, taken_by_target
+from moesift.report.composition import (
+    REASONS,
+    groups,
+    kept_of_groups,
+    nearest,
+    overlap,
+    reason_counts,
+    taken_by_target,
+)
 
 
 def pool(*sources):
@@ -40,6 +48,35 @@ def test_the_kept_share_of_a_group_is_0_where_nothing_is_kept():
         ("corruption", "truncated", 1, 0.0),
     ]
     assert found.filter(seed=1, by="source")["kept"].to_list() == [0.0, 0.5]
+
+
+def test_what_methods_keep_in_common_is_compared_for_the_same_target():
+    """`own` selects for x and y by itself, `near` for x, `random` for none; `full` keeps everything."""
+    chosen = {"own.x": "0123", "own.y": "4567", "near.x": "3489", "random": "0145", "full": "0123456789"}
+    rows = [(label, "ratio-0.4", 0, id) for label, ids in chosen.items() for id in ids]
+    rows += [("random", "ratio-0.4", 1, id) for id in "0123"] + [("own.x", "ratio-0.4", 1, id) for id in "0123"]
+    methods = [
+        {"label": label, "each": each, "targets": targets, "keeps": "pool" if label == "full" else "budget"}
+        for label, each, targets in [
+            ("own.x", "own", ["x"]),
+            ("own.y", "own", ["y"]),
+            ("near.x", "near", ["x"]),
+            ("random", None, []),
+            ("full", None, []),
+        ]
+    ]
+    found = overlap(pl.DataFrame(rows, ["method", "budget", "seed", "id"], orient="row"), methods)
+    assert found.rows() == [
+        ("own", "own", "ratio-0.4", 1.0),
+        ("own", "near", "ratio-0.4", 0.25),
+        ("own", "random", "ratio-0.4", pytest.approx((0.5 + 0.5 + 1) / 3)),
+        ("near", "own", "ratio-0.4", 0.25),
+        ("near", "near", "ratio-0.4", 1.0),
+        ("near", "random", "ratio-0.4", 0.25),
+        ("random", "own", "ratio-0.4", pytest.approx((0.5 + 0.5 + 1) / 3)),
+        ("random", "near", "ratio-0.4", 0.25),
+        ("random", "random", "ratio-0.4", 1.0),
+    ]
 
 
 def targeted(*rows):

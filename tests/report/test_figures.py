@@ -45,6 +45,11 @@ KEPT = pl.DataFrame(
         "method": ["router"] * 4,
     }
 )
+OVERLAP = pl.DataFrame(
+    [("rds", "rds", 1.0), ("rds", "a$", 0.125), ("a$", "rds", 0.5), ("a$", "a$", 1.0)],
+    ["method", "other", "shared"],
+    orient="row",
+)
 CURVES = pl.DataFrame(
     {
         "seed": [0, 0, 1, 1],
@@ -59,6 +64,7 @@ DRAWN = {
     "targets": lambda: figures.against_random("targets", BY_TARGET, ["full", "base"], by="outcome"),
     "auroc": lambda: figures.auroc_map(AREAS),
     "kept": lambda: figures.kept_map(KEPT, ["router"]),
+    "overlap": lambda: figures.overlap_map(OVERLAP),
     "warmup": lambda: figures.warmup(CURVES, 0.3),
 }
 
@@ -85,6 +91,7 @@ def test_figures_can_be_in_one_page_and_take_its_text_colour(name):
         ("targets", {"a", "$b$", "-0.500", "-1.000", "+5.000", "base"}),
         ("auroc", {"0.88", "0.75", "–", "swapped across", "router"}),
         ("kept", {"$a_b$", "a source with a very long n…", "42%", "10%", "source"}),
+        ("overlap", {"rds", "a$", "100%", "12%", "50%"}),
         ("warmup", {"nll of the warm-up", "trash share by layer (dark: first)"}),
     ],
 )
@@ -95,6 +102,7 @@ def test_numbers_and_names_are_printed(name, shown):
 def test_a_group_that_is_tiny_or_alone_is_not_drawn():
     assert not {"tiny", "1–914"} & texts(DRAWN["kept"]())
     assert figures.kept_map(KEPT[3:], ["router"]) is None
+    assert figures.overlap_map(OVERLAP[:1]) is None
 
 
 def test_many_budgets_are_drawn():

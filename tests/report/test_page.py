@@ -38,7 +38,7 @@ def test_the_answer_is_first_and_the_verdict_in_the_table(page):
 def test_of_several_targets_each_has_its_figure_and_what_it_took(tmp_path):
     page = (made(tmp_path / "a", methods=METHODS, targets=("a", "b")) / "page.html").read_text()
     figures = re.findall(r'id="figure-(\w+)"', page)
-    assert figures == ["random", "targets", "auroc", "kept", "warmup"]
+    assert figures == ["random", "targets", "auroc", "kept", "overlap", "warmup"]
     took = re.search(r"<h2>What each target took</h2>.*?<figure", page, re.S)[0]
     rows = [re.findall(r"<bdi>(.*?)</bdi>", row) for row in re.findall(r"<tr>(.*?)</tr>", took)]
     assert ["a", "5", "0.500", "4", "1"] in rows  # of the sources a and $b$ <&

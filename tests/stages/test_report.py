@@ -34,7 +34,7 @@ def test_the_tables_have_method_budget_ratio_seed_and_outcome_as_columns(small):
 def test_results_json_has_the_rows_of_every_table(small):
     numbers, folder = small
     names = {path.stem for path in (folder / "tables").iterdir()}
-    assert names == {"outcomes", "summary", "differences", "runs", "auroc", "costs", "health", "kept"}
+    assert names == {"outcomes", "summary", "differences", "runs", "auroc", "costs", "health", "kept", "overlap"}
     for name in names:
         assert len(numbers[name]) == pl.read_parquet(folder / f"tables/{name}.parquet").height > 0
 

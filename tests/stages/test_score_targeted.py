@@ -69,9 +69,9 @@ def scored(tmp_path):
         for name, own, hidden in (("x", ["q0", "q1"], [[1.0, 0.0], [0.0, 1.0]]), ("y", ["q2"], [[0.5, 0.5]]))
     }
 
-    def run(name, **parameters):
+    def run(name, most=None, **parameters):
         out = tmp_path / "scores.parquet"
-        score_targeted.main(name, json.dumps(parameters), json.dumps(files), json.dumps(queries), out, 0, 1)
+        score_targeted.main(name, json.dumps(parameters), json.dumps(files), json.dumps(queries), out, 0, 1, most)
         return pl.read_parquet(out)
 
     run.files = files
@@ -89,6 +89,16 @@ def test_each_example_says_which_query_of_which_target_brought_it(scored):
     assert table["reason"].to_list() == [None, None, None, NO_RESPONSE]
     assert table.columns == ["id", "source", "score", "n_tokens", "reason", "turn", "target", "query"]
     assert scored("product", aggregate="mean")["score"].to_list() == [1.0, 0.75, 0.5, None]
+
+
+def test_some_of_the_queries_take_the_place_of_all(scored):
+    assert scored("product", most=1).select("id", "target", "query").rows() == [
+        ("d", "x", "q0"),
+        ("c", "y", "q2"),
+        ("b", "x", "q0"),
+        ("a", None, None),
+    ]
+    assert scored("product", most=2).equals(scored("product"))
 
 
 def test_a_block_of_examples_without_a_response_has_no_score(scored, monkeypatch):

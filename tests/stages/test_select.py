@@ -339,6 +339,8 @@ def test_the_queries_alone_are_a_selection_as_any_other(folder):
     best = pl.read_parquet(folder / "best.parquet")
     assert best.select("id", "rank", "score").rows() == [(f"0{n}", n + 1, None) for n in range(4)]
     assert best.columns == ["id", "rank", "score", "source", "source_index", "messages", "finished"]
+    select_queries.main(queries, folder / "few.parquet", folder / "dropped.parquet", most=2)
+    assert pl.read_parquet(folder / "few.parquet")["id"].to_list() == ["00", "01", "02", "03"]
     assert pl.read_parquet(folder / "dropped.parquet").schema == {
         "id": pl.String,
         "score": pl.Float64,

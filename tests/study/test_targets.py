@@ -10,15 +10,16 @@ from moesift.plan import planned
 from moesift.report.costs import SCHEMA
 from moesift.validation import validated
 from study.experiments import merged, read_study
-from study.targets import MEAN, compared, costs, evidence, losses, main, own_share
+from study.targets import MEAN, compared, costs, evidence, losses, main, overlap, own_share
 
-DEFAULTS, FULL, VALIDATION, SMOLLM2 = (
+DEFAULTS, FULL, VALIDATION, SMOLLM2, CHOICES = (
     yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for path in (
         "config/config.yaml",
         "study/targets.yaml",
         "study/targets_validation.yaml",
         "study/targets_smollm2.yaml",
+        "study/targets_choices.yaml",
     )
 )
 RAW = FULL | {
@@ -114,6 +115,20 @@ def test_costs_are_means_over_seeds_and_draws_in_the_largest_pool():
     ]
 
 
+def test_what_two_draws_have_in_common_is_what_chance_gives():
+    rows = [
+        ("whole", 1, "random", "random", 1.0), ("whole", 1, "random_1", "random", 0.1),
+        ("whole", 1, "random", "random_1", 0.2), ("whole", 1, "rds", "random", 0.3),
+        ("whole", 1, "rds", "random_1", 0.1), ("whole", 2, "rds", "random", 0.4), ("half", 1, "rds", "random", 0.9),
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows, schema=["pool", "seed", "method", "other", "shared"], orient="row")
+    found = overlap(frame.with_columns(budget=pl.lit("tokens-0.05")), STUDY)
+    assert found.select("method", "other", "value").rows() == [
+        ("random", "random", pytest.approx(0.15)),
+        ("rds", "random", pytest.approx(0.3)),
+    ]
+
+
 @pytest.fixture
 def folders(tmp_path):
     """The tables of all experiments."""
@@ -128,6 +143,9 @@ def folders(tmp_path):
             pl.DataFrame([taken | {"seed": seed, "examples": 2}]).write_parquet(tables / "taken.parquet")
             took = [("rds", "tokens-0.05", seed, 42.0, 7.0), ("full", "ratio-1", seed, 1.0, 100.0)]
             pl.DataFrame(took, schema=SCHEMA, orient="row").write_parquet(tables / "costs.parquet")
+            shared = [("rds", "random", "tokens-0.05", 0.25), ("random_1", "random", "tokens-0.05", 0.1)]
+            schema = ["method", "other", "budget", "shared"]
+            pl.DataFrame(shared, schema=schema, orient="row").write_parquet(tables / "overlap.parquet")
             made[tables] = seed
     return made
 
@@ -136,11 +154,14 @@ def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path):
     main(STUDY.model_dump_json(), list(folders), list(folders.values()), tmp_path / "out")
     page = (tmp_path / "out/README.md").read_text()
     assert "-0.700 [-1.335, -0.065]" in page
+    assert "| rds    | 25%    |" in page
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"present.png", "absent.png", "claim.parquet"}
 
 
 @pytest.mark.parametrize(
-    "raw", [FULL, merged(FULL, VALIDATION), merged(FULL, SMOLLM2)], ids=["full", "validation", "smollm2"]
+    "raw",
+    [FULL, merged(FULL, VALIDATION), merged(FULL, SMOLLM2), merged(FULL, CHOICES)],
+    ids=["full", "validation", "smollm2", "choices"],
 )
 def test_every_experiment_is_a_configuration_that_the_workflow_accepts(raw):
     study = read_study(raw)
@@ -149,7 +170,7 @@ def test_every_experiment_is_a_configuration_that_the_workflow_accepts(raw):
         labels = planned(config).methods
         sources, targets = ({one.name for one in part} for part in (config.data.sources, config.targets))
         (pool,) = [p for p in study.pools.values() if ({*p.sources}, {*p.targets}) == (sources, targets)]
-        assert {f"rds.{name}" for name in pool.targets} <= labels.keys()
+        assert {f"{study.claim.method}.{name}" for name in pool.targets} <= labels.keys()
         assert f"random_{study.draws - 1}" in labels
 
 

@@ -31,7 +31,14 @@ def stage_of(wildcards):
 def queries_flag(wildcards):
     """Return what that stage is told besides."""
     read = queries_read(wildcards)
-    return f"--queries {shlex.quote(json.dumps(read))} --threads {CONFIG.throughput.threads}" if read else ""
+    flag = f"--queries {shlex.quote(json.dumps(read))} --threads {CONFIG.throughput.threads} {most_queries(wildcards)}"
+    return flag if read else ""
+
+
+def most_queries(wildcards):
+    """Return the flag that says how many queries of each target are read, or nothing where it is all of them."""
+    most = PLAN.methods[wildcards.method].queries
+    return "" if most is None else f"--most {most}"
 
 
 rule score_method:

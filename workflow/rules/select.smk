@@ -149,10 +149,11 @@ rule select_queries:
     log:
         f"{RESULTS}/logs/selected/{{method}}/queries/seed-{{seed}}.log",
     params:
+        most=most_queries,
         code=digest("stages.select_queries"),
     shell:
         "{PYTHON} -m moesift.stages.select_queries --queries {input} --out {output.selection} --dropped {output.dropped}"
-        " > {log} 2>&1"
+        " {params.most} > {log} 2>&1"
 
 
 # A selection for another trainer. A rule of its own: another format makes no selection again, and trains nothing.

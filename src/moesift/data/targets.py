@@ -26,6 +26,11 @@ class Divided(NamedTuple):
     refused: pl.DataFrame
 
 
+def spaced(count: int, most: int | None) -> list[int]:
+    """Return `most` places, evenly spaced, of `count` queries; all of them where there are no more."""
+    return list(range(count)) if most is None or count <= most else [place * count // most for place in range(most)]
+
+
 def divided(
     examples: pl.DataFrame,
     pool: Iterable[Sequence[Message]],

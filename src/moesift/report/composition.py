@@ -1,7 +1,7 @@
 """What a selection keeps of each group of the pool, and why the rest was left out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -74,6 +74,45 @@ def kept_of_groups(selections: pl.DataFrame, examples: pl.DataFrame) -> pl.DataF
         group, share = pl.col(by).cast(pl.String), pl.col("count").fill_null(0) / pl.col("examples")
         parts.append(part.select(*RUN, by=pl.lit(by), group=group, examples="examples", kept=share))
     return pl.concat(parts)
+
+
+def overlap(selections: pl.DataFrame, methods: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return the share of what a method keeps that another one keeps too, the mean over targets and seeds.
+
+    Selections that a method made for each target by itself are compared with those of another for the same target.
+
+    Args:
+        selections: columns method, budget, seed, id.
+        methods: what is said of each, in order; whoever keeps all of something is left out.
+
+    Returns:
+        Columns method, other, budget, shared; of a method with itself 1.
+    """
+    about = pl.DataFrame(
+        [(one["label"], one["each"] or one["label"], one["targets"][0] if one["each"] else None) for one in methods],
+        schema=dict.fromkeys(("label", "method", "target"), pl.String),
+        orient="row",
+    )
+    ranked = [one["label"] for one in methods if one["keeps"] == "budget"]
+    kept = selections.filter(pl.col("method").is_in(ranked)).rename({"method": "label"})
+    # Most examples are kept by the same few methods: pairs are counted once for each such set, not for each example.
+    runs = ["budget", "seed"]
+    sets = kept.group_by(*runs, "id").agg(pl.col("label").sort()).group_by(*runs, "label").len("examples")
+    members = sets.with_row_index("set").explode("label")
+    pairs = members.join(members.select("set", other_label="label"), on="set")
+    counts = pairs.group_by(*runs, "label", "other_label").agg(pl.sum("examples"))
+    sizes = counts.filter(pl.col("label") == pl.col("other_label")).select(*runs, "label", size="examples")
+    every = sizes.join(sizes.select(*runs, other_label="label"), on=runs)
+    shares = every.join(counts, on=[*runs, "label", "other_label"], how="left").join(about, on="label")
+    others = about.select(pl.all().name.prefix("other_"))
+    shares = shares.join(others, on="other_label").rename({"other_method": "other"})
+    shares = shares.filter((pl.col("target") == pl.col("other_target")).fill_null(True))
+    order = pl.Enum(about["method"].unique(maintain_order=True))
+    means = shares.group_by("method", "other", "budget").agg(
+        shared=(pl.col("examples").fill_null(0) / pl.col("size")).mean()
+    )
+    means = means.sort("budget", pl.col("method").cast(order), pl.col("other").cast(order))
+    return means.select("method", "other", "budget", "shared")
 
 
 def taken_by_target(selections: pl.DataFrame) -> pl.DataFrame:

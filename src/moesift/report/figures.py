@@ -107,6 +107,12 @@ def kept_map(kept: pl.DataFrame, methods: Sequence[str]) -> str | None:
     return None if cells.is_empty() else _heat("kept", cells, ".0%", slanted=True)
 
 
+def overlap_map(overlap: pl.DataFrame) -> str | None:
+    """Draw `composition.overlap` of one budget, the more shared the bluer; there is no figure of a single method."""
+    cells = overlap.select("method", block=pl.lit("other"), column="other", value="shared", tint="shared")
+    return _heat("overlap", cells, ".0%", slanted=True) if cells.height > 1 else None
+
+
 @matplotlib.rc_context(STYLE)
 def _heat(name: str, cells: pl.DataFrame, form: str, slanted: bool = False) -> str:
     """Draw a map of cells with their values, tinted from orange, at -1, to blue, at 1.

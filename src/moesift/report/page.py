@@ -55,6 +55,7 @@ def plots(
     kept, areas = (tables[name].filter(~pl.col("method").is_in(whole)) for name in ("kept", "auroc"))
     kept = kept.filter(budget=budgets_of(kept)[0])
     selected = [method["label"] for method in numbers["methods"] if method["label"] in kept["method"]]
+    overlap = tables["overlap"]
     differences, main = tables["differences"].drop_nulls("difference"), main_outcome(tables["summary"])
     compared, references = differences.filter(outcome=main), [*whole, BASE]
     by_target = differences.filter(pl.col("outcome").str.starts_with(OF_TARGET), pl.col("outcome") != main)
@@ -65,6 +66,7 @@ def plots(
         "targets": figures.against_random("targets", by_target, references, "outcome") if by_target.height else None,
         "auroc": figures.auroc_map(areas) if areas.height else None,
         "kept": figures.kept_map(kept, selected),
+        "overlap": figures.overlap_map(overlap.filter(pl.col("budget").is_in(budgets_of(overlap)[:1]))),
         "warmup": None if curves is None else figures.warmup(curves, target),
     }
 

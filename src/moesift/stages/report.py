@@ -89,6 +89,7 @@ def main(
         "auroc": detection.aurocs(dict(scored.group_by("method", "seed", maintain_order=True)), examples, n_tokens),
         "costs": costs_of(seconds_of_jobs(benchmarks), described, runs.values()),
         "health": composition.health_of_scores(measuring.join(sources, on="id", how="left", maintain_order="left")),
+        "overlap": composition.overlap(kept, described),
         "kept": composition.kept_of_groups(kept, composition.groups(examples, n_tokens)),
     }
     asking = {path.parent.name: pl.read_parquet(path, columns=["id", "messages"]) for path in queries}

@@ -12,6 +12,7 @@ import torch
 
 from moesift import flags
 from moesift.data.pool import concatenated
+from moesift.data.targets import spaced
 from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
 from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
@@ -61,7 +62,16 @@ class Pool:
         return torch.stack(parts, dim=1) if isinstance(given, list) else parts[0]
 
 
-def main(method: str, parameters: str, files: str, queries: str, out: Path, seed: int, threads: int) -> None:
+def main(
+    method: str,
+    parameters: str,
+    files: str,
+    queries: str,
+    out: Path,
+    seed: int,
+    threads: int,
+    most: int | None = None,
+) -> None:
     """Read passes over the pool and the queries, write the scores in the order of the selection.
 
     Args:
@@ -72,6 +82,7 @@ def main(method: str, parameters: str, files: str, queries: str, out: Path, seed
         out: parquet of the scores to write, with the target and the query that brought each example.
         seed: random seed, for methods that draw.
         threads: CPU threads.
+        most: queries of each target that are compared with; without it all.
     """
     torch.set_num_threads(threads)
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
@@ -83,7 +94,7 @@ def main(method: str, parameters: str, files: str, queries: str, out: Path, seed
         column.name: column_of(require_parquet(paths["tokens/selector"]), column, examples["id"])
         for column in (N_TOKENS, REFUSED)
     }
-    owners, ids, asked = queries_of(by_target, declared.query_columns(own), device)
+    owners, ids, asked = queries_of(by_target, declared.query_columns(own), device, most)
 
     more: dict[str, Any] = dict(own) | ({"seed": seed} if declared.needs_seed else {})
     pool = Pool(declared.columns(own), paths, examples["id"], asked, device)
@@ -105,9 +116,12 @@ def main(method: str, parameters: str, files: str, queries: str, out: Path, seed
 
 
 def queries_of(
-    by_target: Mapping[str, Mapping[str, str]], columns: Mapping[str, Column], device: torch.device
+    by_target: Mapping[str, Mapping[str, str]],
+    columns: Mapping[str, Column],
+    device: torch.device,
+    most: int | None,
 ) -> tuple[torch.Tensor, list[str], dict[str, Any]]:
-    """Return the number of the target of each query, (V,), the queries' ids, and their columns."""
+    """Return the number of the target of each query, (V,), the queries' ids, and their columns; `most` of a target."""
     owners, ids, parts = [], [], []
     for number, files in enumerate(by_target.values()):
         own = pl.read_parquet(require_parquet(files[f"{POOL}/selector"]), columns=["id"])["id"]
@@ -115,9 +129,10 @@ def queries_of(
             name: column_of(require_parquet(files[f"{column.pass_name}/{column.state}"]), column, own)
             for name, column in columns.items()
         }
-        parts.append(pl.DataFrame(own_columns))
-        ids += own.to_list()
-        owners += [number] * len(own)
+        rows = spaced(len(own), most)
+        parts.append(pl.DataFrame(own_columns)[rows])
+        ids += own[rows].to_list()
+        owners += [number] * len(rows)
     together = concatenated(parts)
     return torch.tensor(owners), ids, {name: values_of(together[name], device) for name in columns}
 

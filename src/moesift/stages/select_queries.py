@@ -6,18 +6,23 @@ import polars as pl
 
 from moesift import flags
 from moesift.data.pool import concatenated
+from moesift.data.targets import spaced
 from moesift.files import atomic_write
 
 
-def main(queries: list[flags.Parquet], out: Path, dropped: Path) -> None:
+def main(queries: list[flags.Parquet], out: Path, dropped: Path, most: int | None = None) -> None:
     """Read the queries, write them as a selection, from which nothing was dropped.
 
     Args:
         queries: parquet of the queries of each target.
         out: parquet of the selection to write.
         dropped: parquet to write, without a row.
+        most: queries of each target that are kept; without it all.
     """
-    rows = concatenated(map(pl.read_parquet, queries)).unique("id", keep="first", maintain_order=True)
+    read = map(pl.read_parquet, queries)
+    rows = concatenated(frame[spaced(frame.height, most)] for frame in read).unique(
+        "id", keep="first", maintain_order=True
+    )
     place = pl.int_range(1, pl.len() + 1)
     texts = ("source", "source_index", "messages", "finished")
     selection = rows.select("id", place.alias("rank"), pl.lit(None, pl.Float64).alias("score"), *texts)
