@@ -6,7 +6,15 @@ import transformers
 from given.costs import DEFAULT, DENSE, MOE, POOL, ROOT, configured
 from transformers import AutoModelForCausalLM
 
-from moesift.check.costs import IN_FULL, activations, costs, lora_parameters, router_parameters, share_of
+from moesift.check.costs import (
+    IN_FULL,
+    activations,
+    costs,
+    lora_parameters,
+    router_parameters,
+    selections,
+    share_of,
+)
 from moesift.errors import UserError
 from moesift.models.adapters import add_lora
 from moesift.models.lora_weights import LoraWeight, lora_weights
@@ -49,6 +57,27 @@ def test_the_work_of_every_stage():
         ("evaluate", "held-out loss", 11, 40 * 25, 2 * 2500),
         ("evaluate", "mmlu, roughly", 11, 100 * 150 * 6, 2 * 2500),
     ]
+
+
+def test_a_selection_costs_what_its_method_reads_for_one_seed():
+    config = configured(
+        methods=["router", "nll", {"rds": {"targets": "each"}}, "gist", "full", "queries_only"],
+        targets=[*TARGETS, TARGETS[0] | {"name": "other"}],
+        warmup={"examples": 300, "epochs": 2},
+        train={"epochs": 3},
+    )
+    plan = planned(config)
+    rows = costs(config, plan, MOE, DENSE, POOL, {})
+    found = {one.method: one[1:] for one in selections(config, plan, rows, POOL)}
+    part, whole = 3 * 100 * 25 * 4 * 2500, 3 * 1000 * 25 * 4 * 2500
+    assert {name: [round(each) for each in one] for name, one in found.items()} == {
+        "router": [2 * 300 * 20 * 4 * 1500 + 1000 * 20 * 2 * 1000, part, whole],
+        "nll": [1000 * 20 * 4 * 1500, part, whole],
+        "rds": [1000 * 20 * 2 * 1000, part, whole],
+        "gist": [4 * 50 * 20 * 4 * 1500 + 1000 * 20 * 4 * 1500, part, whole],
+        "full": [0, whole, whole],
+        "queries_only": [0, 0, whole],
+    }
 
 
 @pytest.mark.parametrize(

@@ -114,9 +114,29 @@ def test_a_declaration_names_what_the_function_takes():
         def wrong(nll):
             return nll
 
-    with pytest.raises(ValueError, match="likelihood is no pass with a column nats"):
+    with pytest.raises(ValueError, match=r"likelihood is no pass with a column nats \(its columns: nll, nll_un"):
         Column("likelihood", "nats")
+    with pytest.raises(ValueError, match="traget is no state of a model"):
+        Column("likelihood", "nll", "traget")
+    assert Column("gradients", "adam", "lora-12").state == "lora-12"
+    with pytest.raises(TypeError, match="wrong: the parameter power needs a type and a default"):
+
+        @method(reads={"n_tokens": N_TOKENS}, caption="", source="")
+        def wrong(n_tokens, *, power=1.0):
+            return n_tokens**power
+
     assert "wrong" not in METHODS
+
+
+def test_a_name_is_given_to_one_method_only():
+    before = METHODS["nll"]
+    with pytest.raises(TypeError, match=r"test_methods: there is a method nll in moesift\.methods\.likelihood"):
+
+        @method(reads={"n_tokens": N_TOKENS}, caption="", source="")
+        def nll(n_tokens):
+            return n_tokens
+
+    assert METHODS["nll"] is before
 
 
 @pytest.mark.parametrize("declared", METHODS.values(), ids=list(METHODS))

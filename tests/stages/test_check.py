@@ -82,6 +82,7 @@ def test_a_run_that_nothing_stops(checked, capsys, tokenizer):
     assert re.search(r"routers and optimizer of all epochs +[\d.]+ KiB\n", said)
     assert re.search(r"train +ratio-0.1 +6 ", said)
     assert "hours of one CPU at 35% of" in said
+    assert re.search(r"random +0%, with training on its part +\d+%", said)
     assert said.endswith("Nothing was found that would stop this run.\n")
 
 
@@ -164,7 +165,8 @@ def test_trash_cans_that_no_expert_can_be_are_a_problem(checked):
 
 
 def test_models_that_the_workflow_will_pretrain_are_known_by_their_tokenizer(checked, models, capsys):
-    checked("--tokenizer", str(models / "moe"), selector={"model": "embedded"}, target={"model": "embedded"})
+    made = [part for role in ("selector", "target") for part in (f"--{role}", f"results/x/embedded/{role}")]
+    checked(*made, "--tokenizer", str(models / "moe"), selector={"model": "embedded"}, target={"model": "embedded"})
     said = capsys.readouterr().out
     assert "2 of 8 experts in 4 layers" in said
     assert re.search(r"\n  selector +[\d.]+ MiB\n", said)

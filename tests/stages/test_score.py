@@ -5,12 +5,13 @@ import polars as pl
 import pytest
 
 from moesift.errors import UserError
+from moesift.methods import N_TOKENS, Column, declaration, method
 from moesift.methods.external import NOT_GIVEN
 from moesift.methods.likelihood import NO_HELP
 from moesift.methods.reward import NO_TOKENS
 from moesift.methods.routers import TRAINED_ON
 from moesift.methods.typicality import LEAST, typical_inputs
-from moesift.select.table import NO_RESPONSE
+from moesift.select.table import NO_RESPONSE, NOT_FINITE
 from moesift.stages import score
 
 IDS = ["a", "b", "c"]  # the last has no response token
@@ -31,6 +32,36 @@ def scored(folder, method, ids=IDS, tokens=TOKENS, parameters=None, seed=0, sour
     out = folder / "scores.parquet"
     score.main(method=method, parameters=json.dumps(parameters or {}), files=json.dumps(files), out=out, seed=seed)
     return {row["id"]: (row["score"], row["reason"]) for row in pl.read_parquet(out).iter_rows(named=True)}
+
+
+@pytest.fixture
+def declared(monkeypatch):
+    """Methods of the test's own."""
+    monkeypatch.setattr(declaration, "METHODS", {})
+    monkeypatch.setattr(score, "METHODS", declaration.METHODS)
+
+    @method(reads={"messages": Column("pool", "messages")}, caption="", source="")
+    def turns(messages):
+        return np.array([len(one) if one[-1]["content"] == "yes" else np.nan for one in messages])
+
+    @method(reads={"n_tokens": N_TOKENS}, caption="", source="")
+    def short(n_tokens):
+        return n_tokens[1:]
+
+
+@pytest.mark.parametrize("lengths", [(1, 3, 2), (2, 2, 2)])
+def test_a_method_may_read_the_text_of_conversations(tmp_path, declared, lengths):
+    said = ["yes", "no", "yes"]
+    turns = [[{"role": "user", "content": "?"}] * (n - 1) for n in lengths]
+    messages = [[*first, {"role": "assistant", "content": last}] for first, last in zip(turns, said, strict=True)]
+    pool = {"source": ["s"] * 3, "messages": messages}
+    found = scored(tmp_path, "turns", tokens=[1, 1, 1], **{"pool/selector": pool})
+    assert found == {"a": (lengths[0], None), "b": (None, NOT_FINITE), "c": (lengths[2], None)}
+
+
+def test_a_method_that_returns_too_few_numbers_is_named(tmp_path, declared):
+    with pytest.raises(TypeError, match=r"short returns \(2,\) instead of one number an example, \(3,\)"):
+        scored(tmp_path, "short")
 
 
 def test_router_by_layers(tmp_path):

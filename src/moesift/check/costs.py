@@ -14,7 +14,7 @@ and what `reward.model` reads.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -134,6 +134,46 @@ def costs(
     runs = len(plan.runs) + 1  # one more: the untuned target
     operations = forward(target, head=True)
     return rows + [Cost("evaluate", what, runs, tokens, operations, target.weights) for what, tokens in asked.items()]
+
+
+class Selection(NamedTuple):
+    """The floating-point operations of one selection, for one seed, and of what it is to be cheaper than."""
+
+    method: str
+    select: float  # the passes that it reads and their warm-ups, as if no other method had read the same
+    train: float  # on what it keeps, within the smallest budget
+    whole: float  # to train on the whole pool instead
+
+
+def selections(config: Config, plan: Plan, rows: Sequence[Cost], pool: Pool) -> list[Selection]:
+    """Return what each method costs beside training on the whole pool; one that reads `reward.model` is left out.
+
+    Args:
+        rows: of `costs`.
+    """
+    trained = [row for row in rows if row.stage == "train"]
+    whole = config.train.epochs * pool.examples * pool.target_tokens * trained[0].operations
+    found: dict[str, Selection] = {}
+    for label, chosen in plan.methods.items():
+        passes = passes_of(chosen.columns.values())
+        states = {state for _, state in passes}
+        if "reward" in states:
+            continue
+        waited_for = {f"{name}, {state}" for name, state in passes}
+        if states & {"warmed", "on_target"}:
+            waited_for.add(f"{config.warmup.epochs} epochs")
+        if any(state.startswith("lora-") for state in states):
+            waited_for.add(f"LoRA, {config.gradients.train.epochs} epochs")
+        # Of several seeds one; of a state that depends on none there is one reading for all.
+        select = sum(
+            max(1, row.runs // len(config.seeds)) * row.tokens * row.operations
+            for row in rows
+            if row.stage in ("warm up", "score") and row.what in waited_for
+        )
+        budgets = {run.budget for run in plan.runs if run.method == label}
+        train = min(row.tokens * row.operations for row in trained if row.what in budgets)
+        found.setdefault(chosen.each or label, Selection(chosen.each or label, select, train, whole))
+    return list(found.values())
 
 
 def forward(shape: Shape, head: bool) -> int:

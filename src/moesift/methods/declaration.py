@@ -32,6 +32,7 @@ of the report and the checks of a configuration follow from the declaration.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
@@ -47,7 +48,7 @@ from moesift.passes.columns import BROUGHT, PASSES, POOL
 # before the warm-up and after its last epoch, `on_target` after one on the queries of a target instead of the pool (of
 # each target one: a column has a number for each), and `lora-1` the selector with the first LoRA checkpoint. `reward`
 # is the sequence classifier of the section `reward`.
-State = Literal["selector", "target", "reward", "untrained", "warmed", "on_target"] | str
+STATES = ("selector", "target", "reward", "untrained", "warmed", "on_target")
 Scores = np.ndarray | tuple[np.ndarray, Mapping[str, np.ndarray]]
 Block = Mapping[str, Any]  # what a targeted method reads, of some examples of the pool or of all queries
 Blocks = Iterable[Block]
@@ -63,13 +64,17 @@ class Column:
 
     pass_name: str
     name: str
-    state: State = "selector"
+    state: str = "selector"
 
     def __post_init__(self) -> None:
-        """Refuse what no pass gives."""
+        """Refuse what no pass gives, and what no model is."""
         brought = self.pass_name == POOL and self.name.startswith(BROUGHT)
         if not brought and self.name not in PASSES.get(self.pass_name, {}):
-            raise ValueError(f"{self.pass_name} is no pass with a column {self.name}")
+            columns = ", ".join(PASSES.get(self.pass_name, {}))
+            known = f"its columns: {columns}" if columns else f"the passes: {', '.join(PASSES)}"
+            raise ValueError(f"{self.pass_name} is no pass with a column {self.name} ({known})")
+        if self.state not in STATES and not re.fullmatch("lora-[1-9][0-9]*", self.state):
+            raise ValueError(f"{self.state} is no state of a model ({', '.join(STATES)}, lora-1, lora-2, …)")
 
 
 N_TOKENS, REFUSED = Column("tokens", "n_tokens"), Column("tokens", "refused")
@@ -134,9 +139,14 @@ def method(
         if columns != expected:
             raise TypeError(f"{compute.__name__} takes {columns}, but should take {expected}")
         own = {one.name: one for one in given if one.kind is one.KEYWORD_ONLY and one.name != "seed"}
+        if untyped := [one.name for one in own.values() if inspect.Parameter.empty in (one.annotation, one.default)]:
+            raise TypeError(f"{compute.__name__}: the parameter {untyped[0]} needs a type and a default")
         fields: dict[str, Any] = {name: (one.annotation, one.default) for name, one in own.items()}
         parameters = create_model(compute.__name__, __base__=Section, **fields)
         name = compute.__name__
+        if name in METHODS:
+            other = METHODS[name].compute.__module__
+            raise TypeError(f"{compute.__module__}: there is a method {name} in {other}; give it another name")
         ranked = ranks or targeted or keeps != "budget"
         METHODS[name] = Method(name, compute, reads, parameters, caption, source, ranked, keeps, targeted, by_target)
         return compute

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from moesift.errors import UserError
-from moesift.methods.declaration import N_TOKENS, Column, State, method
+from moesift.methods.declaration import N_TOKENS, Column, method
 
 Layers = Literal["all"] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]  # routed layers, from 0
 Tokens = Literal["response", "all"]  # what counts: what the assistant wrote, or the instruction too
@@ -14,7 +14,7 @@ Tokens = Literal["response", "all"]  # what counts: what the assistant wrote, or
 TRAINED_ON = "the warm-up trained on it, so that its loss says nothing"
 
 
-def _log_odds(state: State) -> dict[str, Column]:
+def _log_odds(state: str) -> dict[str, Column]:
     return {name: Column("routing", name, state) for name in ("log_odds", "log_odds_all")}
 
 

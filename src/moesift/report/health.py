@@ -79,7 +79,7 @@ def findings(found: Health) -> list[str]:
         first = "longest" if found.length > 0 else "shortest"
         said.append(
             f"It is nearly the length of the response, {first} first (rank correlation {found.length:+.2f}): compare "
-            "it with the method `length`. Mostly something is summed over the tokens that should be a mean."
+            "it with the method `length`. Often something is summed over the tokens that should be a mean."
         )
     if found.source is not None and found.source > NEARLY:
         said.append(

@@ -18,11 +18,11 @@ import datasets.config
 import torch
 
 from moesift import flags
-from moesift.check.costs import Cost, Pool, costs
+from moesift.check.costs import Cost, Pool, Selection, costs, selections
 from moesift.check.data import Lengths, Sample, length_problems, lengths, sample
 from moesift.check.disk import written
 from moesift.check.models import Outline, described_reward, outline, require_routers
-from moesift.config import HUB, Config, Task
+from moesift.config import EMBEDDED, HUB, SMOLLM2, Config, Task
 from moesift.data.pool import COLUMNS, concatenated, deduplicated, frequent_reasons
 from moesift.errors import UserError
 from moesift.evaluation.index import unusable
@@ -96,7 +96,8 @@ def main(
             models[role] = found._replace(shape=shape)
             experts = f", {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
             print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}")
-            if (commit := commit_of(model)) and commit not in model:
+            made_here = getattr(config, role).model in (EMBEDDED, SMOLLM2)
+            if not made_here and (commit := commit_of(model)) and commit not in model:
                 print(f"    not pinned: {model.partition('@')[0]}@{commit} is what is read now")
             ending = end_of_turn(found.tokenizer)
             print(f"    a response ends with {ending!r}" if ending else f"    {NO_END}")
@@ -127,7 +128,9 @@ def main(
         counted = config, plan, models["selector"].shape, models["target"].shape, pool
         spread = problems.attempt(held, Path(config.train.accelerate)) or WHOLE
         check_disk(problems.attempt(written, *counted, spread) or {}, results, problems)
-        check_costs(problems.attempt(costs, *counted, tasks, spread) or [], config, problems)
+        if rows := problems.attempt(costs, *counted, tasks, spread):
+            check_costs(rows, config, problems)
+            show_selections(selections(config, plan, rows, pool))
     if problems:
         listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
         raise UserError(f"{len(problems)} problems would stop this run:\n{listed}")
@@ -263,6 +266,14 @@ def check_costs(rows: Sequence[Cost], config: Config, problems: Problems) -> Non
                 f"{stage}: needs about {size(needed)} of a GPU's {size(memory)}; lower throughput.micro_batch or "
                 "data.max_length, set throughput.activations: recompute, or use a smaller model"
             )
+
+
+def show_selections(rows: Sequence[Selection]) -> None:
+    """Show what each method costs beside training on the whole pool: it pays for itself below 100%."""
+    print(f"\nTo select, beside training on the whole pool: {rows[0].whole:.2g} operations" if rows else "")
+    for row in rows:
+        both = row.select + row.train
+        print(f"  {row.method:24} {row.select / row.whole:8.0%}, with training on its part {both / row.whole:8.0%}")
 
 
 def hardware(config: Config) -> tuple[float, float | None]:

@@ -46,6 +46,9 @@ def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None
     with np.errstate(divide="ignore", invalid="ignore"):  # what is no finite number gets no score
         scored = declared.compute(**arguments, **more)
     values, refused = scored if isinstance(scored, tuple) else (scored, {})
+    for returned in (values, *refused.values()):
+        if np.shape(returned) != (pool.height,):
+            raise TypeError(f"{method} returns {np.shape(returned)} instead of one number an example, ({pool.height},)")
     tokens = {name: columns[name] for name in ("n_tokens", "refused")}
     table = score_table(pool.with_columns(**tokens), values, refused)
     with atomic_write(out) as part:
@@ -80,11 +83,15 @@ def column_of(path: Path, column: Column, ids: pl.Series, start: int = 0) -> pl.
 def as_array(column: pl.Series, width: int | None = None) -> np.ndarray:
     """Return a column as an array, (N,), or of lists of equally many numbers (N, D), nan where there is none.
 
+    Conversations are (N,) lists of turns, {"role", "content", …} each.
+
     Args:
         width: D, where it is known: in a part of the pool no example may have any.
     """
     if not isinstance(column.dtype, pl.List):
         return column.to_numpy()
+    if not column.dtype.inner.is_numeric():
+        return np.fromiter(column.to_list(), dtype=object, count=len(column))
     found = column.list.len().max() if width is None else width
     if not isinstance(found, int):
         raise UserError(f"data.max_length: {NO_RESPONSE} in any example")

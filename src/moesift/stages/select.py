@@ -1,6 +1,7 @@
 """Keep a share of the pool: a random draw from what the filter leaves, or the top of the ranking.
 
-The selection has the text that training reads; what was left out for another reason than its rank is written with it.
+The selection has the text that training reads; what the filter, or anything else than the budget, left out is
+written beside it with the reason.
 """
 
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def main(
         reject: share of each source that is rejected before a draw, first what has no score; null ranks.
         select: keys drop_top, quota and diversity.
         out: parquet of the selection to write.
-        dropped: parquet to write of what was left out for another reason than its rank.
+        dropped: parquet to write of what anything else than the budget left out, with the reason.
         seed: of what is drawn at random.
         tokens: the pass `tokens` of the target, for a budget in tokens.
         contaminated: parquet of `contaminated`, whose examples are dropped.
@@ -135,7 +136,7 @@ def main(
     with atomic_write(dropped) as part:
         write_blocks((block.with_columns(ids.digits(block["id"])) for block in blocks_of(left_out, BLOCK)), part)
     print(f"{count} of {size} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
-    print(f"{left_out.height} left out for another reason than their rank")
+    print(f"{left_out.height} dropped with a reason, {size - count - left_out.height} more than the budget")
 
 
 def _embeddings(usage: pl.DataFrame, examples: Sequence[str] | Sequence[int]) -> np.ndarray:
