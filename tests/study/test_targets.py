@@ -12,7 +12,7 @@ from moesift.validation import validated
 from study.experiments import merged, read_study
 from study.targets import MEAN, compared, costs, evidence, losses, main, overlap, own_share
 
-DEFAULTS, FULL, VALIDATION, SMOLLM2, CHOICES = (
+DEFAULTS, FULL, VALIDATION, SMOLLM2, CHOICES, GPU = (
     yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for path in (
         "config/config.yaml",
@@ -20,6 +20,7 @@ DEFAULTS, FULL, VALIDATION, SMOLLM2, CHOICES = (
         "study/targets_validation.yaml",
         "study/targets_smollm2.yaml",
         "study/targets_choices.yaml",
+        "study/targets_gpu.yaml",
     )
 )
 RAW = FULL | {
@@ -160,8 +161,8 @@ def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path):
 
 @pytest.mark.parametrize(
     "raw",
-    [FULL, merged(FULL, VALIDATION), merged(FULL, SMOLLM2), merged(FULL, CHOICES)],
-    ids=["full", "validation", "smollm2", "choices"],
+    [FULL, merged(FULL, VALIDATION), merged(FULL, SMOLLM2), merged(FULL, CHOICES), GPU],
+    ids=["full", "validation", "smollm2", "choices", "gpu"],
 )
 def test_every_experiment_is_a_configuration_that_the_workflow_accepts(raw):
     study = read_study(raw)
