@@ -117,7 +117,7 @@ class TargetStudy(Section):
     seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(description="the comparison is over these")
     pools: Annotated[dict[Name, Pool], Field(min_length=1)]
     draws: int = Field(ge=1, description="of each method in `drawn`, whose losses are averaged")
-    drawn: Names = Field(description="methods that are decided by a draw")
+    drawn: Names = Field(description="labels of methods that are decided by a draw")
     claim: TargetClaim
     settings: dict[str, Any] = Field(description="of every experiment, merged over config/config.yaml")
 
@@ -138,8 +138,14 @@ class TargetStudy(Section):
         Args:
             defaults: the content of config/config.yaml.
         """
+        entries = [MethodEntry.model_validate(entry) for entry in self.settings["methods"]]
         redrawn = [
-            {f"{name}_{draw}": {"method": name, "draw": draw}} for name in self.drawn for draw in range(1, self.draws)
+            entry.model_copy(
+                update={"label": f"{entry.label}_{draw}", "parameters": {**entry.parameters, "draw": draw}}
+            )
+            for entry in entries
+            for draw in range(1, self.draws)
+            if entry.label in self.drawn
         ]
         return [
             merged(
@@ -148,7 +154,7 @@ class TargetStudy(Section):
                 {
                     "experiment": f"{self.name}-{name}-seed-{seed}",
                     "seeds": [seed],
-                    "methods": [*self.settings["methods"], *redrawn],
+                    "methods": [entry.model_dump(mode="json") for entry in [*entries, *redrawn]],
                     "data": {"sources": _named(self.settings["data"]["sources"], pool.sources), "seed": seed},
                     "targets": _named(self.settings["targets"], pool.targets),
                 },

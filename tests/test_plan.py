@@ -52,6 +52,7 @@ def test_every_method_is_planned_by_name_and_by_label():
         "targets": [],
         "each": None,
         "queries": None,
+        "add": None,
         "jobs": ["passes/seed-{seed}/epoch-2/routing/", "scores/middle/seed-{seed}", "warmup/seed-{seed}/epoch-"],
         "parameters": {"layers": [1, 2], "tokens": "response"},
     }
@@ -347,6 +348,24 @@ def test_a_method_reads_the_queries_of_all_targets_of_some_or_of_each(declared):
     assert {label: chosen.queries for label, chosen in some.items()} == {"near.mine": 4, "near.other": 4}
     (said,) = refused(["near"])
     assert said.startswith("methods.near: near selects for tasks, and `targets` names none")
+
+
+def test_queries_are_added_to_what_any_method_selects(declared):
+    two = [*TARGETS, {"name": "other", "wheel": "csqa", "heldout": 0}]
+    own = {"own": {"method": "random", "add": "queries", "targets": "each", "queries": 2}}
+    plan = plan_of([{"random": {"add": "queries"}}, own, "nll"], targets=two).methods
+    assert {label: (one.targets, one.add, one.queries, one.each) for label, one in plan.items()} == {
+        "random": (["mine", "other"], "queries", None, None),
+        "own.mine": (["mine"], "queries", 2, "own"),
+        "own.other": (["other"], "queries", 2, "own"),
+        "nll": ([], None, None, None),
+    }
+    (said,) = refused([{"queries_only": {"add": "queries"}}], targets=two)
+    assert said == "methods.queries_only: add does not apply to queries_only, which keeps the queries; remove it"
+    (said,) = refused([{"random": {"add": "queries"}}])
+    assert "`targets` names none" in said
+    (said,) = refused([{"random": {"add": "everything"}}], targets=two)
+    assert said.startswith("methods.0.add: everything is refused")
 
 
 @pytest.fixture

@@ -144,6 +144,9 @@ class MethodEntry(Section):
         "all", description="whose queries it reads: all together, some of them, or a run for `each`, label.target"
     )
     queries: Count | None = Field(None, description="how many of each target's it reads, evenly spaced; null is all")
+    add: Literal["queries"] | None = Field(
+        None, description="what the target is tuned on besides what is selected: the queries of the targets"
+    )
     parameters: dict[str, Any] = Field({}, description="parameters of the method, by name")
 
     @model_validator(mode="before")
@@ -156,7 +159,7 @@ class MethodEntry(Section):
         if len(given) != 1 or not isinstance(settings := next(iter(given.values())), Mapping):
             raise ValueError("must be a name, or one label with a mapping of settings, such as {router: {layers: [2]}}")
         (label,) = given
-        known = {key: settings[key] for key in ("method", "reject", "targets", "queries") if key in settings}
+        known = {key: settings[key] for key in ("method", "reject", "targets", "queries", "add") if key in settings}
         parameters = {key: value for key, value in settings.items() if key not in known}
         return {"label": label, "method": label, **known, "parameters": parameters}
 

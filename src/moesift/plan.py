@@ -26,6 +26,7 @@ class Chosen(NamedTuple):
     targets: list[str]  # whose queries it reads or keeps
     each: str | None = None  # the label of its entry, which selects for each target by itself
     queries: int | None = None  # how many of each target's; None is all
+    add: str | None = None  # "queries": the target is tuned on them besides
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -176,45 +177,57 @@ def _chosen(entry: MethodEntry, config: Config) -> list[Chosen]:
     if entry.label in METHODS and entry.label != entry.method:
         raise ConfigError(f"methods: the label {entry.label} is the name of another method; choose a different label")
     declared = METHODS[entry.method]
-    if (declared.targeted or declared.keeps == "queries") and not config.targets:
-        raise ConfigError(
-            f"methods.{entry.label}: {entry.method} selects for tasks, and `targets` names none; give some, such as "
-            "targets: [{name: mine, path: examples.jsonl, queries: 32, heldout: 100}], or remove it"
-        )
     if declared.ranks and entry.reject not in ("select", None):
         raise ConfigError(f"methods.{entry.label}: reject does not apply to {entry.method}; remove it")
     parameters = parameters_of(declared, entry.parameters)
-    declared.columns(parameters)  # some refuse their parameters here
+    columns = declared.columns(parameters)  # some refuse their parameters here
     reject = None if declared.ranks else config.select.reject if entry.reject == "select" else entry.reject
-    if not declared.targeted and declared.keeps != "queries":
-        if useless := [
-            key for key, is_set in (("targets", entry.targets != "all"), ("queries", entry.queries)) if is_set
-        ]:
-            raise ConfigError(f"methods.{entry.label}: {useless[0]} does not apply to {entry.method}; remove it")
-        return [Chosen(entry.label, declared, parameters, reject, [])]
-    known = [target.name for target in config.targets]
-    if isinstance(entry.targets, list) and (unknown := sorted(set(entry.targets) - set(known))):
+    targets = _targets_of(entry, declared, columns.values(), config)
+    more: dict[str, Any] = {"queries": entry.queries, "add": entry.add}
+    if entry.targets != "each":
+        return [Chosen(entry.label, declared, parameters, reject, targets, **more)]
+    return [
+        Chosen(f"{entry.label}.{name}", declared, parameters, reject, [name], entry.label, **more) for name in targets
+    ]
+
+
+def _targets_of(entry: MethodEntry, declared: Method, columns: Iterable[Column], config: Config) -> list[str]:
+    """Return the targets whose queries an entry of `methods` reads, keeps or adds; none where it does not.
+
+    Raises:
+        ConfigError: it asks for queries that it has no use for, or for more or others than there are.
+    """
+    entry_name, keeps = f"methods.{entry.label}", declared.keeps == "queries"
+    asked = {"targets": entry.targets != "all", "queries": entry.queries is not None}
+    if not (declared.targeted or keeps or entry.add):
+        if useless := [key for key, is_set in asked.items() if is_set]:
+            raise ConfigError(f"{entry_name}: {useless[0]} does not apply to {entry.method}; remove it")
+        return []
+    if keeps and entry.add:
+        raise ConfigError(f"{entry_name}: add does not apply to {entry.method}, which keeps the queries; remove it")
+    if not config.targets:
         raise ConfigError(
-            f"methods.{entry.label}: targets: no target is called {', '.join(unknown)}; there are {', '.join(known)}"
+            f"{entry_name}: {entry.method} selects for tasks, and `targets` names none; give some, such as "
+            "targets: [{name: mine, path: examples.jsonl, queries: 32, heldout: 100}], or remove it"
         )
-    if entry.queries and any(column.state == "on_target" for column in declared.columns(parameters).values()):
+    if entry.queries and any(column.state == "on_target" for column in columns):
         raise ConfigError(
-            f"methods.{entry.label}: queries does not apply to {entry.method}, whose warm-up trains on all queries; "
-            "set `queries` of the target instead"
+            f"{entry_name}: queries does not apply to {entry.method}, whose warm-up trains on all queries; set "
+            "`queries` of the target instead"
         )
-    few = {target.name: target.queries for target in config.targets if target.queries is not None}
-    own = known if isinstance(entry.targets, str) else entry.targets
-    if entry.queries and (short := [name for name in own if few.get(name, entry.queries) < entry.queries]):
+    known = {target.name: target.queries for target in config.targets}
+    targets = list(known) if isinstance(entry.targets, str) else entry.targets
+    if unknown := sorted(set(targets) - set(known)):
         raise ConfigError(
-            f"methods.{entry.label}: queries: {entry.queries} is more than the {few[short[0]]} of {short[0]}; lower "
-            "it, or set `queries` of the target higher"
+            f"{entry_name}: targets: no target is called {', '.join(unknown)}; there are {', '.join(known)}"
         )
-    if entry.targets == "each":
-        return [
-            Chosen(f"{entry.label}.{name}", declared, parameters, reject, [name], entry.label, entry.queries)
-            for name in own
-        ]
-    return [Chosen(entry.label, declared, parameters, reject, own, queries=entry.queries)]
+    for name in targets:
+        if entry.queries and (there := known[name]) is not None and there < entry.queries:
+            raise ConfigError(
+                f"{entry_name}: queries: {entry.queries} is more than the {there} of {name}; lower it, or set "
+                "`queries` of the target higher"
+            )
+    return targets
 
 
 def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
@@ -316,6 +329,7 @@ def describe(chosen: Chosen, epochs: int) -> dict[str, Any]:
         "targets": chosen.targets,
         "each": chosen.each,
         "queries": chosen.queries,
+        "add": chosen.add,
         "jobs": jobs_of(chosen, epochs),
         "parameters": chosen.parameters.model_dump(mode="json"),
     }

@@ -33,6 +33,7 @@ An entry of `methods` is the name of a method, or a label with settings:
       - nll: {reject: null}                       # `reject` of one method: null ranks, 0.5 rejects the lower half
       - rds: {targets: each}                      # one selection for each target; [mine] for some; all by default
       - few: {method: rds, queries: 8}            # eight queries of each target, evenly spaced; all by default
+      - both: {method: rds, add: queries}         # the target is tuned on the queries too, on top of the budget
 
 Paths and tables use the label. The [methods](#methods) are at the end of this page."""
 TYPES = {"integer": "whole number", "string": "text", "null": "`null`", "object": "mapping", "boolean": "true or false"}

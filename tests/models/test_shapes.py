@@ -4,6 +4,7 @@ import transformers
 from given.models import FAMILIES, random_model
 from transformers import AutoModelForCausalLM
 
+from moesift.errors import UserError
 from moesift.models.shapes import shape_of
 
 
@@ -64,3 +65,14 @@ def test_tied_embeddings_count_once_and_the_head_still_runs():
     layers = 4 * 64 + 3 * 48 + 3 * 8
     assert (shape.total, shape.body, shape.head) == (layers + 88, layers, 88)
     assert (shape.norms, shape.hidden, shape.layers) == (24, 8, 1)
+
+
+def test_more_experts_for_a_token_than_there_are_is_an_error():
+    config = transformers.OlmoeConfig(
+        vocab_size=11, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=6, num_experts=4
+    )
+    config.num_experts_per_tok = 5
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(UserError, match="olmoe: num_experts_per_tok: 5 is more than its 4 experts"):
+        shape_of(model)

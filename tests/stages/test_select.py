@@ -330,6 +330,19 @@ def test_what_queries_took_is_kept_in_their_order_with_the_query_that_brought_it
     ]
 
 
+def test_queries_are_added_behind_what_is_kept(folder):
+    pool = pl.read_parquet(folder / "pool.parquet")
+    for name, rows in (("x", pool[:3]), ("y", pool[2:5])):
+        own = rows.with_columns(id=pl.format("q{}", "source_index"), source=pl.lit(name))
+        own.write_parquet(folder / f"{name}.parquet")
+    queries = [folder / "x.parquet", folder / "y.parquet"]
+    assert selected(folder, "ratio-0.2", queries=queries)[0] == ["00", "01", "q0", "q1", "q2", "q3", "q4"]
+    assert selected(folder, "ratio-0.2", queries=queries, most=1)[0] == ["00", "01", "q0", "q2"]
+    best = pl.read_parquet(folder / "best.parquet")
+    assert best.select("source", "score").rows() == [("a", 10.0), ("a", 9.0), ("x", None), ("y", None)]
+    assert best["messages"].to_list()[2:] == [pool["messages"][0].to_list(), pool["messages"][2].to_list()]
+
+
 def test_the_queries_alone_are_a_selection_as_any_other(folder):
     pool = pl.read_parquet(folder / "pool.parquet")
     pool[:3].write_parquet(folder / "one.parquet")

@@ -10,7 +10,7 @@ import polars as pl
 
 from moesift.data.decontamination import Question, contaminated
 from moesift.data.groups import linked_groups
-from moesift.data.pool import conversations, frequent_reasons, split, texts
+from moesift.data.pool import concatenated, conversations, frequent_reasons, split, texts
 from moesift.data.turns import Message
 from moesift.errors import UserError
 
@@ -29,6 +29,13 @@ class Divided(NamedTuple):
 def spaced(count: int, most: int | None) -> list[int]:
     """Return `most` places, evenly spaced, of `count` queries; all of them where there are no more."""
     return list(range(count)) if most is None or count <= most else [place * count // most for place in range(most)]
+
+
+def asked(targets: Iterable[pl.DataFrame], most: int | None) -> pl.DataFrame:
+    """Return the queries of targets, one below the other, each once: `most` of a target, see `spaced`."""
+    return concatenated(frame[spaced(frame.height, most)] for frame in targets).unique(
+        "id", keep="first", maintain_order=True
+    )
 
 
 def divided(
@@ -57,10 +64,10 @@ def divided(
     """
     groups = linked_groups(itertools.chain(conversations(examples), pool))
     in_pool = pl.Series(np.isin(groups[: examples.height], groups[examples.height :]))
-    asked = contaminated(examples["id"].to_list(), texts(examples), questions, words or WHOLE_QUESTION, ignore)
-    asked = asked.unique("id", keep="first", maintain_order=True)
+    found = contaminated(examples["id"].to_list(), texts(examples), questions, words or WHOLE_QUESTION, ignore)
+    found = found.unique("id", keep="first", maintain_order=True)
     reason = pl.format("shares a run of words with question {} of {}", "question", "task")
-    why = examples.select("id").join(asked.select("id", reason=reason), on="id", how="left", maintain_order="left")
+    why = examples.select("id").join(found.select("id", reason=reason), on="id", how="left", maintain_order="left")
     reasons = pl.select(pl.when(in_pool).then(pl.lit(IN_POOL)).otherwise(why["reason"]))
     refused = examples.select("source", row="source_index").with_columns(reasons.to_series().alias("reason"))
     left = examples.filter(refused["reason"].is_null())

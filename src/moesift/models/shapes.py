@@ -43,7 +43,7 @@ def shape_of(model: PreTrainedModel) -> Shape:
         model: made from its configuration, with the dtype that its weights are stored in.
 
     Raises:
-        UserError: the configuration of a Mixture of Experts does not say how many experts run.
+        UserError: the configuration of a Mixture of Experts does not say how many experts run, or names too many.
     """
     config = model.config.get_text_config()
     experts = running = routed = idle = 0
@@ -54,6 +54,8 @@ def shape_of(model: PreTrainedModel) -> Shape:
         running = getattr(config, "num_experts_per_tok", None) or getattr(config, "moe_k", None)
         if running is None:
             raise UserError(f"{config.model_type}: its configuration has no num_experts_per_tok")
+        if running > experts:
+            raise UserError(f"{config.model_type}: num_experts_per_tok: {running} is more than its {experts} experts")
         for module in model.modules():
             parameters = list(module.parameters(recurse=False))
             if any(parameter.ndim == 3 and parameter.shape[0] == experts for parameter in parameters):

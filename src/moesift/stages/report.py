@@ -89,13 +89,13 @@ def main(
         "auroc": detection.aurocs(dict(scored.group_by("method", "seed", maintain_order=True)), examples, n_tokens),
         "costs": costs_of(seconds_of_jobs(benchmarks), described, runs.values()),
         "health": composition.health_of_scores(measuring.join(sources, on="id", how="left", maintain_order="left")),
-        "overlap": composition.overlap(kept, described),
+        "overlap": composition.overlap(kept.join(sources, on="id", how="semi", maintain_order="left"), described),
         "kept": composition.kept_of_groups(kept, composition.groups(examples, n_tokens)),
     }
     asking = {path.parent.name: pl.read_parquet(path, columns=["id", "messages"]) for path in queries}
     nearest: list[dict[str, Any]] = []
-    if targeted := [method["label"] for method in described if method["targets"] and method["keeps"] == "budget"]:
-        took = of_runs({path: run for path, run in runs.items() if run[0] in targeted}, TAKEN)
+    if targeted := [method["label"] for method in described if METHODS[method["method"]].targeted]:
+        took = of_runs({path: run for path, run in runs.items() if run[0] in targeted}, TAKEN).drop_nulls("target")
         made["taken"] = composition.taken_by_target(took)
         first = took.filter(budget=comparison.budgets_of(took)[0], seed=configured["seeds"][0])
         texts = concatenated(frame.with_columns(target=pl.lit(target)) for target, frame in asking.items())

@@ -12,6 +12,7 @@ import polars as pl
 
 from moesift import config, flags
 from moesift.data.blocks import blocks_of, write_blocks
+from moesift.data.targets import asked
 from moesift.files import atomic_write
 from moesift.select import ids
 from moesift.select.diversity import k_centre
@@ -49,6 +50,8 @@ def main(
     instructions: flags.Parquet | None = None,
     per_instruction: int = 1,
     usage: flags.Parquet | None = None,
+    queries: list[flags.Parquet] | None = None,
+    most: int | None = None,
 ) -> None:
     """Read scores and pool, write the selection and what was dropped.
 
@@ -69,6 +72,8 @@ def main(
         instructions: parquet of `instructions`, of each of which only the best are kept.
         per_instruction: examples of an instruction that are kept.
         usage: the pass `routing`, for diversity.
+        queries: parquet of the queries of each target, which are added to what is kept; without it none are.
+        most: queries of each target that are added; without it all.
     """
     # Of the pool only what is kept is ever in memory with its text, of the scores three numbers an example.
     texts = pl.scan_parquet(pool).select("id", "source", "source_index", "messages", "finished")
@@ -130,6 +135,12 @@ def main(
     if brought_by:
         reasons = scored.select("id", *brought_by).join(best.lazy().select("id"), on="id", how="semi").collect()
         selection = selection.join(reasons, on="id", how="left", maintain_order="left")
+    if queries:
+        added = asked(map(pl.read_parquet, queries), most).select("id", *texts.collect_schema().names()[1:])
+        rank = count + pl.int_range(1, pl.len() + 1)
+        added = added.with_columns(rank.cast(selection.schema["rank"]).alias("rank"))
+        selection = pl.concat([selection, added], how="diagonal_relaxed")
+        print(f"{added.height} queries added")
     with atomic_write(out) as part:
         selection.write_parquet(part)
     # In digits the ids of half a large pool take gigabytes.
