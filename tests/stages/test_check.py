@@ -54,7 +54,10 @@ def checked(models, monkeypatch):
         config = validated(raw)
         given = ["--config", config.model_dump_json(), "--results", str(models / "results")]
         given += ["--selector", config.selector.model, "--target", config.target.model]
-        given += ["--rule-gpus", json.dumps({"warmup_epoch": gpus, "train_adapter": gpus}), *words]
+        trainings = {"warmup_epoch": config.warmup.accelerate, "train_adapter": config.train.accelerate}
+        trainings["lora_warmup"] = config.gradients.train.accelerate
+        given += ["--trainings", json.dumps(trainings)]
+        given += ["--rule-gpus", json.dumps(dict.fromkeys(trainings, gpus)), *words]
         check.main(**flags.parsed(check.main, given))
 
     return run

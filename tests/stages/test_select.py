@@ -56,6 +56,7 @@ def selected(folder, budget="ratio-0.3", reject=None, seed=0, whole=False, **giv
         out=folder / "best.parquet",
         dropped=folder / "dropped.parquet",
         seed=seed,
+        queries=given.pop("queries", []),
         **{name: folder / path if isinstance(path, str) else path for name, path in given.items()},
     )
     best, dropped = pl.read_parquet(folder / "best.parquet"), pl.read_parquet(folder / "dropped.parquet")
@@ -321,6 +322,7 @@ def test_what_queries_took_is_kept_in_their_order_with_the_query_that_brought_it
         out=folder / "best.parquet",
         dropped=folder / "dropped.parquet",
         seed=0,
+        queries=[],
     )
     best = pl.read_parquet(folder / "best.parquet")
     assert best.select("id", "rank", "target", "query").rows() == [

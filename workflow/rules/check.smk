@@ -21,9 +21,10 @@ rule check:
         tokenizer=lambda wildcards, input: f"--tokenizer {input.tokenizer}" if input.tokenizer else "",
         submitted=lambda wildcards: "--submitted" if workflow.non_local_exec else "",
         gpus=lambda wildcards: json.dumps({rule: gpus_asked(rule) for rule in TRAININGS}),
+        trainings=json.dumps(TRAININGS),
         config=CONFIG.model_dump_json(),
         results=RESULTS,
     shell:
         "{PYTHON} -m moesift.stages.check --config {params.config:q} --selector {params.selector:q}"
         " --target {params.target:q} --results {params.results} {params.tokenizer} {params.submitted}"
-        " --rule-gpus {params.gpus:q} 2> {log}"
+        " --trainings {params.trainings:q} --rule-gpus {params.gpus:q} 2> {log}"

@@ -138,15 +138,13 @@ rule select_run:
         reject=lambda wildcards: json.dumps(PLAN.methods[wildcards.method].reject),
         whole=lambda wildcards: "--whole" if PLAN.methods[wildcards.method].method.keeps == "pool" else "",
         per_instruction=lambda wildcards: [f"--per-instruction {n}" for n in [per_instruction(wildcards)] if n],
-        queries=lambda wildcards, input: (
-            f"--queries {input.queries} {most_queries(wildcards)}" if added_queries(wildcards) else ""
-        ),
+        most=lambda wildcards: most_queries(wildcards) if added_queries(wildcards) else "",
         select=keys(CONFIG.select, "drop_top", "quota", "diversity"),
         code=digest("stages.select"),
     shell:
         "{PYTHON} -m moesift.stages.select --scores {input.scores} --pool {input.pool} --out {output.selection}"
         " --dropped {output.dropped} --budget {wildcards.budget} --seed {wildcards.seed} --reject {params.reject}"
-        " {params.whole} {params.queries} {params.looked_at} {params.per_instruction} --select {params.select:q} > {log} 2>&1"
+        " {params.whole} --queries {input.queries} {params.most} {params.looked_at} {params.per_instruction} --select {params.select:q} > {log} 2>&1"
 
 
 # What nothing was selected for: the queries alone.

@@ -61,6 +61,7 @@ def main(
     selector: str,
     target: str,
     results: Path,
+    trainings: dict[str, Path],
     rule_gpus: dict[str, int],
     submitted: bool,
     tokenizer: str | None = None,
@@ -72,6 +73,7 @@ def main(
         selector: the selector before it is upcycled: a directory or a name on the hub.
         target: a directory or a name on the hub.
         results: folder that the run writes to.
+        trainings: JSON: the accelerate file of each rule that is going to train.
         rule_gpus: JSON: the GPUs that each rule that is going to train asks for.
         submitted: the jobs go to a cluster.
         tokenizer: directory of the tokenizer of embedded models.
@@ -120,7 +122,7 @@ def main(
 
     print("\nEvaluation")
     tasks = check_tasks(config, models.get("target"), problems)
-    check_gpus(config, rule_gpus, submitted, problems)
+    check_gpus(config, trainings, rule_gpus, submitted, problems)
 
     if len(measured) == 2:
         left, of_target = max(1, round(examples) - config.data.heldout), measured["target"]
@@ -205,7 +207,9 @@ def look_at_task(task: Task, data: str, target: Outline | None, folder: Path) ->
     return questions, f"{said} and lose their beginning, few-shot examples first" if looked.cut else ""
 
 
-def check_gpus(config: Config, rule_gpus: Mapping[str, int], submitted: bool, problems: Problems) -> None:
+def check_gpus(
+    config: Config, trainings: Mapping[str, Path], rule_gpus: Mapping[str, int], submitted: bool, problems: Problems
+) -> None:
     """Compare the GPUs that jobs ask for with those that are there, and with the processes that train on them."""
     asked = config.throughput.gpus
     visible = len(devices()) if asked else 0
@@ -216,13 +220,12 @@ def check_gpus(config: Config, rule_gpus: Mapping[str, int], submitted: bool, pr
             "`--profile slurm` submits the jobs to where the GPUs are"
         )
     problems.attempt(require_gpus, min(asked, visible))
-    files = {"warmup_epoch": config.warmup.accelerate, "train_adapter": config.train.accelerate}
     for rule, gpus in rule_gpus.items():
-        keys = problems.attempt(require_usable, Path(files[rule]), not gpus, gpus, rule == "warmup_epoch")
+        keys = problems.attempt(require_usable, trainings[rule], not gpus, gpus, rule != "train_adapter")
         if keys and gpus not in (0, keys["num_processes"]):
             problems.append(
-                f"{rule}: {files[rule]} asks for {keys['num_processes']} processes, and the rule for {gpus} GPUs; give "
-                "both the same number, the rule's in the profile (set-resources: "
+                f"{rule}: {trainings[rule]} asks for {keys['num_processes']} processes, and the rule for {gpus} GPUs; "
+                "give both the same number, the rule's in the profile (set-resources: "
                 f"{{{rule}: {{gpu: {keys['num_processes']}}}}})"
             )
 

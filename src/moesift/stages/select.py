@@ -43,6 +43,7 @@ def main(
     out: Path,
     dropped: Path,
     seed: int,
+    queries: list[flags.Parquet],
     tokens: flags.Parquet | None = None,
     contaminated: flags.Parquet | None = None,
     near_duplicates: flags.Parquet | None = None,
@@ -50,7 +51,6 @@ def main(
     instructions: flags.Parquet | None = None,
     per_instruction: int = 1,
     usage: flags.Parquet | None = None,
-    queries: list[flags.Parquet] | None = None,
     most: int | None = None,
 ) -> None:
     """Read scores and pool, write the selection and what was dropped.
@@ -65,6 +65,7 @@ def main(
         out: parquet of the selection to write.
         dropped: parquet to write of what anything else than the budget left out, with the reason.
         seed: of what is drawn at random.
+        queries: parquet of the queries of targets, which are added to what is kept.
         tokens: the pass `tokens` of the target, for a budget in tokens.
         contaminated: parquet of `contaminated`, whose examples are dropped.
         near_duplicates: parquet of `near_duplicates`, of which only the best are kept.
@@ -72,7 +73,6 @@ def main(
         instructions: parquet of `instructions`, of each of which only the best are kept.
         per_instruction: examples of an instruction that are kept.
         usage: the pass `routing`, for diversity.
-        queries: parquet of the queries of each target, which are added to what is kept; without it none are.
         most: queries of each target that are added; without it all.
     """
     # Of the pool only what is kept is ever in memory with its text, of the scores three numbers an example.
