@@ -203,7 +203,7 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
         kept = {"drop_top": 0, "quota": None, "diversity": None}
         select.main(
             scores=out, pool=files["pool"], budget="ratio-0.1", whole=False, reject=0.5,
-            select=config.Select.model_construct(**kept), out=chosen, dropped=dropped, seed=0,
+            select=config.Select.model_construct(**kept), out=chosen, dropped=dropped, seed=0, queries=[],
         )  # fmt: skip
         selection = pl.read_parquet(chosen)
         assert selection.height == round(pool.height * 0.1)

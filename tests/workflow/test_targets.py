@@ -9,7 +9,8 @@ import pytest
 
 MINE = {"name": "mine", "path": "wishes.jsonl", "queries": 5, "heldout": 6}
 EXAM = {"name": "exam", "task": "arc_challenge", "split": "validation", "queries": 4, "heldout": 5}
-METHODS = ["random", "rds_middle", {"dsir": {"targets": "each"}}, "queries_only"]
+BOTH = {"both": {"method": "rds_middle", "add": "queries", "queries": 2}}
+METHODS = ["random", "rds_middle", BOTH, {"dsir": {"targets": "each"}}, "queries_only"]
 
 
 @pytest.fixture
@@ -36,15 +37,18 @@ def test_targets_are_compared_and_another_one_reads_the_pool_not_again(ready):
     selection = pl.read_parquet(results / "selected/rds_middle/ratio-0.25/seed-0.parquet")
     assert set(selection["target"]) == {"mine"}
     assert set(selection["query"]) == set(queries["id"])  # all of them take turns
+    both = pl.read_parquet(results / "selected/both/ratio-0.25/seed-0.parquet")
+    assert both["query"].n_unique() == 3  # two, and none where a query was added
+    assert both["id"].to_list()[selection.height :] == [queries["id"][0], queries["id"][2]]
     only = pl.read_parquet(results / "selected/queries_only/queries/seed-0.parquet")
     assert only["id"].to_list() == queries["id"].to_list()
     found = json.loads((results / "results.json").read_text())
     assert found["targets"] == [{"name": "mine", "queries": 5, "heldout": 6}]
     compared = {row["method"] for row in found["differences"] if row["outcome"] == "heldout:mine"}
-    assert compared == {"rds_middle", "dsir", "queries_only", "base"}
+    assert compared == {"rds_middle", "both", "dsir", "queries_only", "base"}
     assert sum(row["examples"] for row in found["taken"] if row["method"] == "dsir.mine") == selection.height
 
     two = ready.planned("--configfile", ready.configured("two", methods=METHODS, targets=[MINE, EXAM]))
     assert not {"prepare", "run_pass", "merge_pass", "pretrain_model"} & set(two)
     assert (two["prepare_target"], two["run_query_pass"]) == (1, 1)
-    assert two["score_method"] == 2  # rds_middle, now for both, and dsir for the new one
+    assert two["score_method"] == 3  # rds_middle and both, now for two targets, and dsir for the new one
