@@ -147,7 +147,7 @@ def main(
     with atomic_write(dropped) as part:
         write_blocks((block.with_columns(ids.digits(block["id"])) for block in blocks_of(left_out, BLOCK)), part)
     print(f"{count} of {size} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
-    print(f"{left_out.height} dropped with a reason, {size - count - left_out.height} more than the budget")
+    print(f"{left_out.height} dropped with a reason, {size - count - left_out.height} beyond the budget")
 
 
 def _embeddings(usage: pl.DataFrame, examples: Sequence[str] | Sequence[int]) -> np.ndarray:
