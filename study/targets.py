@@ -177,11 +177,12 @@ def costs(tables: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
         study: its pools and drawn methods.
 
     Returns:
-        Columns method, budget, select, train (seconds) and whole (seconds of training on the whole pool).
+        Columns method, budget, select, train (seconds) and whole (seconds of training on the whole pool; null where no
+        run did).
     """
     own = tables.filter(pool=largest_pool(study)).with_columns(method=without_draw(pl.col("method"), study))
     means = own.group_by("method", "budget", maintain_order=True).agg(pl.mean("select", "train"))
-    return means.with_columns(whole=means.filter(budget=WHOLE[0])["train"].first())
+    return means.with_columns(whole=pl.lit(means.filter(budget=WHOLE[0])["train"].first(), pl.Float64))
 
 
 def evidence(differences: pl.DataFrame) -> str:
@@ -205,6 +206,8 @@ def page(found: Mapping[str, pl.DataFrame], study: TargetStudy) -> str:
 
     def by_target(name: str, setting: str, budget: str, *, difference: bool = True) -> str:
         table = found[name].filter(setting=setting, budget=budget)
+        if table.is_empty():
+            return "Not run."
         order = table.filter(target=MEAN).sort("value", nulls_last=True)["method"].to_list()
         wide = table.with_columns(cell=shown(table, 3 if difference else 2, difference=difference))
         wide = wide.pivot("target", index="method", values="cell").sort(pl.col("method").cast(pl.Enum(order)))

@@ -151,7 +151,12 @@ def folders(tmp_path):
     return made
 
 
-def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path):
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path, whole):
+    for tables in folders if not whole else ():
+        for name in ("outcomes", "costs"):
+            table = pl.read_parquet(tables / f"{name}.parquet")
+            table.filter(pl.col("method") != "full").write_parquet(tables / f"{name}.parquet")
     main(STUDY.model_dump_json(), list(folders), list(folders.values()), tmp_path / "out")
     page = (tmp_path / "out/README.md").read_text()
     assert "-0.700 [-1.335, -0.065]" in page
