@@ -119,6 +119,7 @@ class TargetStudy(Section):
     draws: int = Field(ge=1, description="of each method in `drawn`, whose losses are averaged")
     drawn: Names = Field(description="labels of methods that are decided by a draw")
     claim: TargetClaim
+    pairs: list[tuple[Name, Name]] = Field([], description="methods that are compared with each other, not with random")
     settings: dict[str, Any] = Field(description="of every experiment, merged over config/config.yaml")
 
     @model_validator(mode="after")
@@ -128,7 +129,8 @@ class TargetStudy(Section):
             if unknown := sorted(asked - {one["name"] for one in known}):
                 raise ValueError(f"pools: {', '.join(unknown)} is none of the {key} in settings")
         labels = {MethodEntry.model_validate(entry).label for entry in self.settings["methods"]}
-        if missing := sorted({RANDOM, self.claim.method, *self.drawn} - labels):
+        needed = {RANDOM, self.claim.method, *self.drawn, *(name for pair in self.pairs for name in pair)}
+        if missing := sorted(needed - labels):
             raise ValueError(f"settings.methods: lacks {', '.join(missing)}, which the comparison needs")
         return self
 

@@ -95,12 +95,12 @@ def compared(numbers: pl.DataFrame, study: TargetStudy) -> dict[str, pl.DataFram
 
     Args:
         numbers: of `losses`.
-        study: its claim.
+        study: its claim, and the pairs.
 
     Returns:
         By name: `losses`; `differences` to random within the same budget, paired by seed, to which base, full and
-        queries are compared within each; `to_full`, to training on the whole pool; `claim`, the difference that decides
-        it.
+        queries are compared within each; `to_full`, to training on the whole pool; `pairs`, of methods to each other,
+        likewise; `claim`, the difference that decides it.
     """
     key = [*PLACE, "method", "budget"]
     random = numbers.filter(method=RANDOM)
@@ -110,11 +110,22 @@ def compared(numbers: pl.DataFrame, study: TargetStudy) -> dict[str, pl.DataFram
         [numbers.filter(~fixed), numbers.filter(fixed).drop("budget").join(budgets, how="cross")], how="diagonal"
     )
     paired = minus(against.filter(pl.col("method") != RANDOM), random, [*PLACE, "budget"])
+    pairs = [
+        minus(against.filter(method=one), against.filter(method=other), [*PLACE, "budget"]).with_columns(
+            method=pl.format("{} minus {}", "method", pl.lit(other))
+        )
+        for one, other in study.pairs
+    ]
     full = numbers.filter(method="full")
     to_full = minus(numbers.filter(~fixed), full, PLACE)
     found = {
         name: over_seeds(with_mean(frame.select("seed", *key, "value")), key).sort(key, maintain_order=True)
-        for name, frame in (("losses", numbers), ("differences", paired), ("to_full", to_full))
+        for name, frame in (
+            ("losses", numbers),
+            ("differences", paired),
+            ("to_full", to_full),
+            ("pairs", pl.concat([paired.clear(), *pairs])),
+        )
     }
     claim = found["differences"].filter(
         method=study.claim.method, setting=study.claim.setting, budget=study.claim.budget, target=MEAN

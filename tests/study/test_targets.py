@@ -33,6 +33,7 @@ RAW = FULL | {
     "draws": 2,
     "drawn": ["random"],
     "claim": {"method": "rds", "setting": "absent", "budget": "tokens-0.05"},
+    "pairs": [("rds", "full")],
 }
 STUDY = read_study(RAW)
 # By pool, target and method, of each seed.
@@ -87,6 +88,9 @@ def test_differences_are_paired_by_seed_and_averaged_over_targets():
     assert table["present", MEAN, "base"][0] is None  # measured on one of the two targets
     to_full = found["to_full"].filter(setting="present", target="piqa", method="rds")
     assert to_full["value"].item() == pytest.approx(0.5)
+    (pair,) = found["pairs"].filter(setting="present", target="arc_easy").to_dicts()
+    assert (pair["method"], pair["budget"]) == ("rds minus full", "tokens-0.05")
+    assert pair["value"] == pytest.approx((0.1 - 0.2) / 2)
     (claim,) = found["claim"].to_dicts()
     assert (claim["value"], claim["holds"]) == (pytest.approx(-0.15), False)
 
