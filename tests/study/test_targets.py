@@ -205,8 +205,16 @@ def test_a_study_that_contradicts_itself_is_refused(change, message):
     assert json.loads(STUDY.model_dump_json())["kind"] == "targets"
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/results.md"])
-def test_the_evidence_that_is_quoted_is_that_of_the_study(name):
-    """docs/targets.csv is the file `differences.csv` that the study wrote."""
-    table = evidence(pl.read_csv("docs/targets.csv")).splitlines()
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("README.md", "targets.csv"),
+        ("README.zh-CN.md", "targets.csv"),
+        ("docs/results.md", "targets.csv"),
+        ("docs/results.md", "choices.csv"),
+    ],
+)
+def test_the_evidence_that_is_quoted_is_that_of_the_study(name, file):
+    """Files in docs/ are the `differences.csv` that the studies wrote."""
+    table = evidence(pl.read_csv(f"docs/{file}")).splitlines()
     assert "\n".join(table[2:]) in Path(name).read_text(encoding="utf-8")
