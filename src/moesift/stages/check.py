@@ -273,8 +273,9 @@ def check_costs(rows: Sequence[Cost], config: Config, problems: Problems) -> Non
 
 def show_selections(rows: Sequence[Selection]) -> None:
     """Show what each method costs beside training on the whole pool: it pays for itself below 100%."""
-    print(f"\nTo select, beside training on the whole pool: {rows[0].whole:.2g} operations" if rows else "")
-    for row in rows:
+    for place, row in enumerate(rows):
+        if place == 0:
+            print(f"\nTo select, beside training on the whole pool: {row.whole:.2g} operations")
         both = row.select + row.train
         print(f"  {row.method:24} {row.select / row.whole:8.0%}, with training on its part {both / row.whole:8.0%}")
 
