@@ -199,13 +199,11 @@ def costs(tables: pl.DataFrame, study: TargetStudy) -> pl.DataFrame:
 def evidence(differences: pl.DataFrame) -> str:
     """Return each method's difference to random, the mean over targets, by setting and budget, as Markdown."""
     means = differences.filter(target=MEAN).sort("setting", "budget", descending=[True, False])
+    kind, amount = (pl.col("budget").str.split("-").list.get(place) for place in (0, 1))
+    percent, of = 100 * amount.cast(pl.Float64), kind.replace({"ratio": "examples"})
     cells = means.with_columns(
         cell=shown(means, 3, difference=True),
-        column=pl.format(
-            "{}, {}% of the tokens",
-            "setting",
-            (100 * pl.col("budget").str.strip_prefix("tokens-").cast(pl.Float64)).round(0).cast(pl.Int64),
-        ),
+        column=pl.format("{}, {}% of the {}", "setting", percent.round(0).cast(pl.Int64), of),
     )
     wide = cells.pivot("column", index="method", values="cell", maintain_order=True).fill_null("–")
     order = means.group_by("method").agg(pl.mean("value")).sort("value", nulls_last=True)["method"]

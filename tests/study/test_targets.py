@@ -205,6 +205,17 @@ def test_a_study_that_contradicts_itself_is_refused(change, message):
     assert json.loads(STUDY.model_dump_json())["kind"] == "targets"
 
 
+def test_budgets_in_examples_and_in_tokens_stand_beside_each_other():
+    rows = [
+        ("absent", MEAN, "rds", f"{kind}-0.05", value, None, None) for kind, value in (("ratio", -1), ("tokens", -2))
+    ]
+    schema = dict.fromkeys(("setting", "target", "method", "budget"), pl.String)
+    schema |= dict.fromkeys(("value", "low", "high"), pl.Float64)
+    head, _, row = evidence(pl.DataFrame(rows, schema=schema, orient="row")).splitlines()
+    assert head == "| method | absent, 5% of the examples | absent, 5% of the tokens |"
+    assert row.split() == ["|", "rds", "|", "-1.000", "|", "-2.000", "|"]
+
+
 @pytest.mark.parametrize(
     ("name", "file"),
     [
