@@ -38,7 +38,7 @@ def test_links_exist(name):
 def test_commands_can_be_run(checkout):
     """Snakemake commands are dry runs with the README's configuration, scripts print their help."""
     shutil.copytree(ROOT / "study", checkout.folder / "study", dirs_exist_ok=True)
-    (mine,) = blocks("README.md", "yaml")
+    begin, mine = blocks("README.md", "yaml")
     (checkout.folder / "config" / "mine.yaml").write_text(mine.replace("gpus: 1", "gpus: 0"))
     read = yaml.safe_load(mine)
     for source in [*read["data"]["sources"], *read["targets"]]:
@@ -64,3 +64,6 @@ def test_commands_can_be_run(checkout):
         else:
             raise AssertionError(f"{command}: nothing tests it")
     assert planned >= 4
+    (checkout.folder / "config" / "begin.yaml").write_text(begin)
+    planned_of = checkout.planned("--configfile", "config/mine.yaml", "config/begin.yaml")
+    assert planned_of["select_run"] > planned_of["select_queries"] > 0
