@@ -1,38 +1,21 @@
 import copy
 import json
 import re
-from pathlib import Path
 
 import pytest
-import yaml
+from given.plans import DEFAULT, ROOT, TARGETS, plan_of, refused
 
 from moesift.fields import ConfigError
-from moesift.methods import METHODS, Column, method
-from moesift.plan import TARGET_TOKENS, Run, describe, files_of, jobs_of, parameters_json, passes_of, planned
+from moesift.methods import METHODS, Column
+from moesift.plan import TARGET_TOKENS, Run, describe, files_of, jobs_of, parameters_json, passes_of
 from moesift.validation import validated
 
-ROOT = Path(__file__).parents[1]
-TARGETS = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
 SCORED = {"sources": [{"name": "piqa", "wheel": "piqa", "scores": ["score", "quality"]}]}
-DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
 @pytest.fixture(autouse=True)
 def at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
-
-
-def plan_of(methods, **sections):
-    raw = copy.deepcopy(DEFAULT) | {"methods": methods}
-    for name, values in sections.items():
-        raw[name] = raw[name] | values if isinstance(values, dict) else values
-    return planned(validated(raw))
-
-
-def refused(methods, **sections) -> list[str]:
-    with pytest.raises(ConfigError) as error:
-        plan_of(methods, **sections)
-    return str(error.value).splitlines()
 
 
 def test_every_method_is_planned_by_name_and_by_label():
@@ -312,69 +295,3 @@ def test_the_modules_of_a_score_are_those_of_both_methods():
     low, nll = plan_of([{"bottom": {"of": "router"}}, "nll"]).methods.values()
     assert low.modules == ["methods.baselines", "methods.routers"]
     assert nll.modules == ["methods.likelihood"]
-
-
-def test_a_method_reads_the_queries_of_all_targets_of_some_or_of_each(declared):
-    two = [*TARGETS, {"name": "other", "wheel": "csqa", "heldout": 0}]
-    entries = [
-        "near",
-        {
-            "one": {"method": "near", "targets": ["other"]},
-        },
-        {"own": {"method": "near", "targets": "each"}},
-    ]
-    plan = plan_of(entries, targets=two, select={"ratio": 0.1})
-    assert {label: chosen.targets for label, chosen in plan.methods.items()} == {
-        "near": ["mine", "other"],
-        "one": ["other"],
-        "own.mine": ["mine"],
-        "own.other": ["other"],
-    }
-    assert [run.method for run in plan.runs] == ["near", "one", "own.mine", "own.other"]
-    assert plan.methods["near"].reject is None  # the filter is for scores of quality
-    (said,) = refused([{"near": {"targets": ["nobody"]}}], targets=two)
-    assert said == "methods.near: targets: no target is called nobody; there are mine, other"
-    (said,) = refused([{"nll": {"targets": "each"}}], targets=two)
-    assert said == "methods.nll: targets does not apply to nll; remove it"
-    (said,) = refused([{"nll": {"queries": 8}}], targets=two)
-    assert said == "methods.nll: queries does not apply to nll; remove it"
-    (said,) = refused([{"near": {"queries": 0}}], targets=two)
-    assert said.startswith("methods.0.queries: 0 is refused")
-    (said,) = refused([{"near": {"queries": 9, "targets": "each"}}], targets=[TARGETS[0] | {"queries": 8}])
-    assert said.startswith("methods.near: queries: 9 is more than the 8 of mine")
-    (said,) = refused([{"moore_lewis": {"queries": 4}}], targets=two)
-    assert said.startswith("methods.moore_lewis: queries does not apply to moore_lewis, whose warm-up")
-    some = plan_of([{"near": {"queries": 4, "targets": "each"}}], targets=two).methods
-    assert {label: chosen.queries for label, chosen in some.items()} == {"near.mine": 4, "near.other": 4}
-    (said,) = refused(["near"])
-    assert said.startswith("methods.near: near selects for tasks, and `targets` names none")
-
-
-def test_queries_are_added_to_what_any_method_selects(declared):
-    two = [*TARGETS, {"name": "other", "wheel": "csqa", "heldout": 0}]
-    own = {"own": {"method": "random", "add": "queries", "targets": "each", "queries": 2}}
-    plan = plan_of([{"random": {"add": "queries"}}, own, "nll"], targets=two).methods
-    assert {label: (one.targets, one.add, one.queries, one.each) for label, one in plan.items()} == {
-        "random": (["mine", "other"], "queries", None, None),
-        "own.mine": (["mine"], "queries", 2, "own"),
-        "own.other": (["other"], "queries", 2, "own"),
-        "nll": ([], None, None, None),
-    }
-    (said,) = refused([{"queries_only": {"add": "queries"}}], targets=two)
-    assert said == "methods.queries_only: add does not apply to queries_only, which keeps the queries; remove it"
-    (said,) = refused([{"random": {"add": "queries"}}])
-    assert "`targets` names none" in said
-    (said,) = refused([{"random": {"add": "everything"}}], targets=two)
-    assert said.startswith("methods.0.add: everything is refused")
-
-
-@pytest.fixture
-def declared():
-    """A targeted method of the test's own."""
-
-    @method(targeted=True, reads={"hidden": Column("likelihood", "hidden")}, caption="", source="")
-    def near(pool, queries):
-        yield from ()
-
-    yield near
-    del METHODS["near"]
