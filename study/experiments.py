@@ -56,7 +56,7 @@ class CorruptionStudy(Section):
 
     def methods(self) -> list[MethodEntry]:
         """Return the methods of the experiments."""
-        return [MethodEntry.model_validate(entry) for entry in self.settings.get("methods") or []]
+        return entries_of(self.settings)
 
     def scores(self) -> list[str]:
         """Return the labels of methods that score quality: not of baselines like `full`, nor of filters by another."""
@@ -128,7 +128,7 @@ class TargetStudy(Section):
             asked = {name for pool in self.pools.values() for name in getattr(pool, key)}
             if unknown := sorted(asked - {one["name"] for one in known}):
                 raise ValueError(f"pools: {', '.join(unknown)} is none of the {key} in settings")
-        labels = {MethodEntry.model_validate(entry).label for entry in self.settings["methods"]}
+        labels = {entry.label for entry in entries_of(self.settings)}
         needed = {RANDOM, self.claim.method, *self.drawn, *(name for pair in self.pairs for name in pair)}
         if missing := sorted(needed - labels):
             raise ValueError(f"settings.methods: lacks {', '.join(missing)}, which the comparison needs")
@@ -140,7 +140,7 @@ class TargetStudy(Section):
         Args:
             defaults: the content of config/config.yaml.
         """
-        entries = [MethodEntry.model_validate(entry) for entry in self.settings["methods"]]
+        entries = entries_of(self.settings)
         redrawn = [
             entry.model_copy(
                 update={"label": f"{entry.label}_{draw}", "parameters": {**entry.parameters, "draw": draw}}
@@ -183,6 +183,11 @@ def read_study(raw: Mapping[str, Any]) -> Study:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+
+
+def entries_of(settings: Mapping[str, Any]) -> list[MethodEntry]:
+    """Return the methods that settings ask for."""
+    return [MethodEntry.model_validate(entry) for entry in settings.get("methods") or []]
 
 
 def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:

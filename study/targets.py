@@ -200,14 +200,20 @@ def evidence(differences: pl.DataFrame) -> str:
     """Return each method's difference to random, the mean over targets, by setting and budget, as Markdown."""
     means = differences.filter(target=MEAN).sort("setting", "budget", descending=[True, False])
     kind, amount = (pl.col("budget").str.split("-").list.get(place) for place in (0, 1))
-    percent, of = 100 * amount.cast(pl.Float64), kind.replace({"ratio": "examples"})
     cells = means.with_columns(
         cell=shown(means, 3, difference=True),
-        column=pl.format("{}, {}% of the {}", "setting", percent.round(0).cast(pl.Int64), of),
+        column=pl.format(
+            "{}, {} of the {}", "setting", percent(amount.cast(pl.Float64)), kind.replace({"ratio": "examples"})
+        ),
     )
     wide = cells.pivot("column", index="method", values="cell", maintain_order=True).fill_null("–")
     order = means.group_by("method").agg(pl.mean("value")).sort("value", nulls_last=True)["method"]
     return markdown(wide.sort(pl.col("method").cast(pl.Enum(order))))
+
+
+def percent(share: pl.Expr) -> pl.Expr:
+    """Return a share as text, such as 5%."""
+    return pl.format("{}%", (100 * share).round(0).cast(pl.Int64))
 
 
 def page(found: Mapping[str, pl.DataFrame], study: TargetStudy) -> str:
@@ -231,9 +237,9 @@ def page(found: Mapping[str, pl.DataFrame], study: TargetStudy) -> str:
         "method",
         "budget",
         pl.col("select", "train", "whole").round(1),
-        share=pl.format("{}%", (100 * ratio).round(0).cast(pl.Int64)),
+        share=percent(ratio),
     )
-    common = found["overlap"].with_columns(cell=(100 * pl.col("value")).round(0).cast(pl.Int64).cast(pl.String) + "%")
+    common = found["overlap"].with_columns(cell=percent(pl.col("value")))
     budgets = sorted(random.filter(method=RANDOM)["budget"].unique())
     settings = sorted(random["setting"].unique(), reverse=True)
     claim = found["claim"]

@@ -159,7 +159,8 @@ class MethodEntry(Section):
         if len(given) != 1 or not isinstance(settings := next(iter(given.values())), Mapping):
             raise ValueError("must be a name, or one label with a mapping of settings, such as {router: {layers: [2]}}")
         (label,) = given
-        known = {key: settings[key] for key in ("method", "reject", "targets", "queries", "add") if key in settings}
+        own = cls.model_fields.keys() - {"label", "parameters"}
+        known = {key: value for key, value in settings.items() if key in own}
         parameters = {key: value for key, value in settings.items() if key not in known}
         return {"label": label, "method": label, **known, "parameters": parameters}
 

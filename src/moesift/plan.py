@@ -183,12 +183,10 @@ def _chosen(entry: MethodEntry, config: Config) -> list[Chosen]:
     columns = declared.columns(parameters)  # some refuse their parameters here
     reject = None if declared.ranks else config.select.reject if entry.reject == "select" else entry.reject
     targets = _targets_of(entry, declared, columns.values(), config)
-    more: dict[str, Any] = {"queries": entry.queries, "add": entry.add}
+    chosen = Chosen(entry.label, declared, parameters, reject, targets, queries=entry.queries, add=entry.add)
     if entry.targets != "each":
-        return [Chosen(entry.label, declared, parameters, reject, targets, **more)]
-    return [
-        Chosen(f"{entry.label}.{name}", declared, parameters, reject, [name], entry.label, **more) for name in targets
-    ]
+        return [chosen]
+    return [chosen._replace(label=f"{entry.label}.{name}", targets=[name], each=entry.label) for name in targets]
 
 
 def _targets_of(entry: MethodEntry, declared: Method, columns: Iterable[Column], config: Config) -> list[str]:

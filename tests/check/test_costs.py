@@ -67,8 +67,7 @@ def test_a_selection_costs_what_its_method_reads_for_one_seed():
         train={"epochs": 3},
     )
     plan = planned(config)
-    rows = costs(config, plan, MOE, DENSE, POOL, {})
-    found = {one.method: one[1:] for one in selections(config, plan, rows, POOL)}
+    found = {one.method: one[1:] for one in selections(config, plan, MOE, DENSE, POOL)}
     part, whole = 3 * 100 * 25 * 4 * 2500, 3 * 1000 * 25 * 4 * 2500
     assert {name: [round(each) for each in one] for name, one in found.items()} == {
         "router": [2 * 300 * 20 * 4 * 1500 + 1000 * 20 * 2 * 1000, part, whole],

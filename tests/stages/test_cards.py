@@ -32,11 +32,10 @@ def test_each_folder_of_selections_and_each_adapter_has_its_card(tmp_path):
     names = ["method", "budget", "seed", "outcome", "metric", "value", "stderr"]
     pl.DataFrame(measured, names, orient="row").write_parquet(tmp_path / "outcomes.parquet")
     config = {"experiment": "small", "data": DATA, "targets": TARGETS, "target": {"model": "embedded"}}
-    config["methods"] = [{"label": "nll", "add": None}, {"label": "both", "add": "queries"}]
     words = ["--selections", *map(str, selections), "--adapters", *map(str, adapters)]
     words += ["--pool", str(tmp_path / "pool.parquet"), "--outcomes", str(tmp_path / "outcomes.parquet")]
     licenses = {"sources": {"a": None, "b": "cc0-1.0"}, "targets": {"a": "cc-by-4.0"}}
-    words += ["--config", json.dumps(config), "--licenses", json.dumps(licenses)]
+    words += ["--config", json.dumps(config), "--licenses", json.dumps(licenses), "--adding", "both.a"]
     cards.main(**flags.parsed(cards.main, words))
 
     folder = selections[0].parent

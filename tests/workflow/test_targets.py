@@ -1,8 +1,6 @@
 """A run with targets on a finished one: what is read again, what is compared, and what each target took."""
 
-import dataclasses
 import json
-import shutil
 
 import polars as pl
 import pytest
@@ -14,13 +12,11 @@ METHODS = ["random", "rds_middle", BOTH, {"dsir": {"targets": "each"}}, "queries
 
 
 @pytest.fixture
-def ready(finished, tmp_path):
+def ready(another):
     """A copy of a checkout in which a run without targets is finished, with twelve wishes and a line that is none."""
-    folder = tmp_path / "moesift"
-    shutil.copytree(finished.folder, folder, symlinks=True)
     wishes = [{"prompt": f"Say {word} twice.", "completion": f"{word} {word}"} for word in "abcdefghijkl"]
-    (folder / "wishes.jsonl").write_text("\n".join([*map(json.dumps, wishes), "this line is no JSON"]))
-    return dataclasses.replace(finished, folder=folder)
+    (another.folder / "wishes.jsonl").write_text("\n".join([*map(json.dumps, wishes), "this line is no JSON"]))
+    return another
 
 
 @pytest.mark.slow

@@ -67,11 +67,12 @@ rule cards:
     params:
         config=CONFIG_JSON,
         licenses=LICENSES,
+        adding=[label for label, chosen in PLAN.methods.items() if chosen.add],
         code=digest("stages.cards"),
     shell:
         "{PYTHON} -m moesift.stages.cards --selections {input.selections} --pool {input.pool}"
         " --adapters {input.adapters} --outcomes {input.tables}/outcomes.parquet"
-        " --config {params.config:q} --licenses {params.licenses:q} > {log} 2>&1"
+        " --config {params.config:q} --licenses {params.licenses:q} --adding {params.adding} > {log} 2>&1"
 
 
 rule archive:

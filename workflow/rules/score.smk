@@ -31,8 +31,9 @@ def stage_of(wildcards):
 def queries_flag(wildcards):
     """Return what that stage is told besides."""
     read = queries_read(wildcards)
-    flag = f"--queries {shlex.quote(json.dumps(read))} --threads {CONFIG.throughput.threads} {most_queries(wildcards)}"
-    return flag if read else ""
+    if not read:
+        return ""
+    return f"--queries {shlex.quote(json.dumps(read))} --threads {CONFIG.throughput.threads} {most_queries(wildcards)}"
 
 
 def most_queries(wildcards):

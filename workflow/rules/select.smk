@@ -138,7 +138,7 @@ rule select_run:
         reject=lambda wildcards: json.dumps(PLAN.methods[wildcards.method].reject),
         whole=lambda wildcards: "--whole" if PLAN.methods[wildcards.method].method.keeps == "pool" else "",
         per_instruction=lambda wildcards: [f"--per-instruction {n}" for n in [per_instruction(wildcards)] if n],
-        most=lambda wildcards: most_queries(wildcards) if added_queries(wildcards) else "",
+        most=most_queries,
         select=keys(CONFIG.select, "drop_top", "quota", "diversity"),
         code=digest("stages.select"),
     shell:

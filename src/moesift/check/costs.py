@@ -14,7 +14,7 @@ and what `reward.model` reads.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -145,33 +145,20 @@ class Selection(NamedTuple):
     whole: float  # to train on the whole pool instead
 
 
-def selections(config: Config, plan: Plan, rows: Sequence[Cost], pool: Pool) -> list[Selection]:
-    """Return what each method costs beside training on the whole pool; one that reads `reward.model` is left out.
-
-    Args:
-        rows: of `costs`.
-    """
-    trained = [row for row in rows if row.stage == "train"]
-    whole = config.train.epochs * pool.examples * pool.target_tokens * trained[0].operations
+def selections(config: Config, plan: Plan, selector: Shape, target: Shape, pool: Pool) -> list[Selection]:
+    """Return what each method costs beside training on the whole pool; one that reads `reward.model` is left out."""
+    once = config.model_copy(update={"seeds": config.seeds[:1]})
     found: dict[str, Selection] = {}
     for label, chosen in plan.methods.items():
-        passes = passes_of(chosen.columns.values())
-        states = {state for _, state in passes}
-        if "reward" in states:
+        runs = [run for run in plan.runs if run.method == label and run.seed in once.seeds]
+        alone = Plan({label: chosen}, set(chosen.columns.values()), runs, [])
+        if alone.rewards:
             continue
-        waited_for = {f"{name}, {state}" for name, state in passes}
-        if states & {"warmed", "on_target"}:
-            waited_for.add(f"{config.warmup.epochs} epochs")
-        if any(state.startswith("lora-") for state in states):
-            waited_for.add(f"LoRA, {config.gradients.train.epochs} epochs")
-        # Of several seeds one; of a state that depends on none there is one reading for all.
-        select = sum(
-            max(1, row.runs // len(config.seeds)) * row.tokens * row.operations
-            for row in rows
-            if row.stage in ("warm up", "score") and row.what in waited_for
-        )
-        budgets = {run.budget for run in plan.runs if run.method == label}
-        train = min(row.tokens * row.operations for row in trained if row.what in budgets)
+        rows = costs(once, alone, selector, target, pool, {})
+        select = sum(row.runs * row.tokens * row.operations for row in rows if row.stage in ("warm up", "score"))
+        trained = [row for row in rows if row.stage == "train"]
+        train = min(row.tokens * row.operations for row in trained)
+        whole = config.train.epochs * pool.examples * pool.target_tokens * trained[0].operations
         found.setdefault(chosen.each or label, Selection(chosen.each or label, select, train, whole))
     return list(found.values())
 

@@ -31,11 +31,17 @@ def spaced(count: int, most: int | None) -> list[int]:
     return list(range(count)) if most is None or count <= most else [place * count // most for place in range(most)]
 
 
-def asked(targets: Iterable[pl.DataFrame], most: int | None) -> pl.DataFrame:
-    """Return the queries of targets, one below the other, each once: `most` of a target, see `spaced`."""
-    return concatenated(frame[spaced(frame.height, most)] for frame in targets).unique(
-        "id", keep="first", maintain_order=True
-    )
+def selected(targets: Iterable[pl.DataFrame], most: int | None, behind: int = 0) -> pl.DataFrame:
+    """Return the queries of targets as a selection, one below the other, each once: `most` of a target, see `spaced`.
+
+    Args:
+        behind: ranks that are taken.
+    """
+    rows = concatenated(frame[spaced(frame.height, most)] for frame in targets)
+    rows = rows.unique("id", keep="first", maintain_order=True)
+    rank, score = pl.int_range(behind + 1, behind + 1 + pl.len()), pl.lit(None, pl.Float64)
+    texts = ("source", "source_index", "messages", "finished")
+    return rows.select("id", rank.alias("rank"), score.alias("score"), *texts)
 
 
 def divided(

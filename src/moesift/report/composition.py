@@ -101,7 +101,7 @@ def overlap(selections: pl.DataFrame, methods: Sequence[Mapping[str, Any]]) -> p
     members = sets.with_row_index("set").explode("label")
     pairs = members.join(members.select("set", other_label="label"), on="set")
     counts = pairs.group_by(*runs, "label", "other_label").agg(pl.sum("examples"))
-    sizes = counts.filter(pl.col("label") == pl.col("other_label")).select(*runs, "label", size="examples")
+    sizes = kept.group_by(*runs, "label").len("size")
     every = sizes.join(sizes.select(*runs, other_label="label"), on=runs)
     shares = every.join(counts, on=[*runs, "label", "other_label"], how="left").join(about, on="label")
     others = about.select(pl.all().name.prefix("other_"))

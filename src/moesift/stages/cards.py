@@ -20,6 +20,7 @@ def main(
     outcomes: flags.Parquet,
     config: str,
     licenses: str,
+    adding: list[str],
 ) -> None:
     """Read what was selected, trained and measured, write the cards.
 
@@ -30,20 +31,17 @@ def main(
         outcomes: the report's table of that name.
         config: the configuration as JSON.
         licenses: JSON: the licence, or null, of each source by `sources`, of each target by `targets`.
+        adding: methods whose selections have queries beside examples of the pool.
     """
     configured, measured, made_by = json.loads(config), pl.read_parquet(outcomes), commit()
     of_pool = origins(Data.model_validate(configured["data"]).sources, json.loads(licenses)["sources"])
     targets = [TargetTask.model_validate(target) for target in configured["targets"]]
     of_queries = origins(targets, json.loads(licenses)["targets"])
-    adding = tuple(method["label"] for method in configured["methods"] if method["add"])
-
-    def adds_queries(method: str) -> bool:
-        return method in adding or method.startswith(tuple(f"{label}." for label in adding))
 
     def sources_of(method: str, budget: str) -> Rows:
         if budget == "queries":
             return of_queries
-        return [*of_pool, *of_queries] if adds_queries(method) else of_pool
+        return [*of_pool, *of_queries] if method in adding else of_pool
 
     about = {"experiment": configured["experiment"], "target": configured["target"]["model"], "commit": made_by}
     about["targets"] = [target.name for target in targets]
@@ -60,9 +58,8 @@ def main(
     for folder, by_seed in folders.items():
         run = (folder.parent.name, folder.name)
         sources = sources_of(*run[:2])
-        cards[folder / "README.md"] = selection_card(
-            run, by_seed, sources, configured, added=adds_queries(run[0]), **made
-        )
+        made["added"] = run[0] in adding
+        cards[folder / "README.md"] = selection_card(run, by_seed, sources, configured, **made)
     for path, card in cards.items():
         with atomic_write(path) as part:
             card.save(part)

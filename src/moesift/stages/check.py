@@ -132,7 +132,7 @@ def main(
         check_disk(problems.attempt(written, *counted, spread) or {}, results, problems)
         if rows := problems.attempt(costs, *counted, tasks, spread):
             check_costs(rows, config, problems)
-            show_selections(selections(config, plan, rows, pool))
+            show_selections(selections(*counted))
     if problems:
         listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
         raise UserError(f"{len(problems)} problems would stop this run:\n{listed}")
@@ -273,9 +273,9 @@ def check_costs(rows: Sequence[Cost], config: Config, problems: Problems) -> Non
 
 def show_selections(rows: Sequence[Selection]) -> None:
     """Show what each method costs beside training on the whole pool: it pays for itself below 100%."""
-    for place, row in enumerate(rows):
-        if place == 0:
-            print(f"\nTo select, beside training on the whole pool: {row.whole:.2g} operations")
+    if rows:
+        print(f"\nTo select, beside training on the whole pool: {rows[0].whole:.2g} operations")
+    for row in rows:
         both = row.select + row.train
         print(f"  {row.method:24} {row.select / row.whole:8.0%}, with training on its part {both / row.whole:8.0%}")
 

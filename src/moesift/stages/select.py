@@ -12,7 +12,7 @@ import polars as pl
 
 from moesift import config, flags
 from moesift.data.blocks import blocks_of, write_blocks
-from moesift.data.targets import asked
+from moesift.data.targets import selected
 from moesift.files import atomic_write
 from moesift.select import ids
 from moesift.select.diversity import k_centre
@@ -136,10 +136,8 @@ def main(
         reasons = scored.select("id", *brought_by).join(best.lazy().select("id"), on="id", how="semi").collect()
         selection = selection.join(reasons, on="id", how="left", maintain_order="left")
     if queries:
-        added = asked(map(pl.read_parquet, queries), most).select("id", *texts.collect_schema().names()[1:])
-        rank = count + pl.int_range(1, pl.len() + 1)
-        added = added.with_columns(rank.cast(selection.schema["rank"]).alias("rank"))
-        selection = pl.concat([selection, added], how="diagonal_relaxed")
+        added = selected(map(pl.read_parquet, queries), most, behind=count)
+        selection = pl.concat([selection, added], how="diagonal")
         print(f"{added.height} queries added")
     with atomic_write(out) as part:
         selection.write_parquet(part)

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from moesift import flags
-from moesift.data.targets import asked
+from moesift.data.targets import selected
 from moesift.files import atomic_write
 
 
@@ -18,10 +18,7 @@ def main(queries: list[flags.Parquet], out: Path, dropped: Path, most: int | Non
         dropped: parquet to write, without a row.
         most: queries of each target that are kept; without it all.
     """
-    rows = asked(map(pl.read_parquet, queries), most)
-    place = pl.int_range(1, pl.len() + 1)
-    texts = ("source", "source_index", "messages", "finished")
-    selection = rows.select("id", place.alias("rank"), pl.lit(None, pl.Float64).alias("score"), *texts)
+    selection = selected(map(pl.read_parquet, queries), most)
     with atomic_write(out) as part:
         selection.write_parquet(part)
     with atomic_write(dropped) as part:
