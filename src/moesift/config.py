@@ -68,15 +68,18 @@ class Embedded(Section):
     seed: Seed = Field(description="seed of the initial weights and of the order of the text")
 
 
+Dtype = Literal["float32", "bfloat16"]
+DtypeKey = Annotated[
+    Dtype | None, Field(description="precision of its weights in memory; null takes that of its files")
+]
+
+
 class Upcycle(Section):
     """How a dense model is turned into a Mixture-of-Experts model that computes the same function."""
 
     experts: Annotated[int, Field(ge=2)] = Field(description="copies of each feed-forward block")
     experts_per_token: Count = Field(description="how many of them run for a token; 1 costs what the dense model costs")
     seed: Seed = Field(description="seed of the new routers")
-    dtype: Literal["float32", "bfloat16"] | None = Field(
-        None, description="precision of its weights; unless given, that of the dense model"
-    )
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -89,6 +92,7 @@ class Selector(Section):
     """The model that reads the pool: any for most methods, a Mixture of Experts for those of its routers."""
 
     model: str = Field(description="`embedded`, `smollm2` (dense), a directory, or owner/name@revision on the hub")
+    dtype: DtypeKey
     upcycle: Upcycle | None = Field(
         description="turns a dense Llama, Mistral, Qwen2 or Qwen3 into a MoE; null does not"
     )
@@ -135,6 +139,7 @@ class Target(Section):
     """The model that is tuned on the selection."""
 
     model: str = Field(description="`embedded`, `smollm2`, a directory, or a name on the hub: owner/name@revision")
+    dtype: DtypeKey
 
 
 class LoraTrain(Section):

@@ -50,7 +50,7 @@ rule evaluate_run:
         batch_size=CONFIG.throughput.eval_batch_size,
         token_budget=CONFIG.throughput.score_tokens or 0,
     params:
-        model=model_name("target"),
+        model=model_flags("target"),
         watched=watched("target"),
         tuned=lambda wildcards: "" if wildcards.run == "base" else f"--tuned {RESULTS}/adapters/{wildcards.run}",
         label=label_of,
@@ -60,7 +60,7 @@ rule evaluate_run:
         evaluate=keys(CONFIG.evaluate, "tasks"),
         code=digest("stages.evaluate"),
     shell:
-        ON_GPUS + "{PYTHON} -m moesift.stages.evaluate --model {params.model:q} {params.tuned}"
+        ON_GPUS + "{PYTHON} -m moesift.stages.evaluate {params.model} {params.tuned}"
         " --heldout {input.heldout} --targets {params.targets:q} --out {output.measured} --questions {output.questions} {params.tasks_folder}"
         " --label {params.label:q} --threads {threads} --batch-size {resources.batch_size}"
         " --token-budget {resources.token_budget} --max-length {params.max_length} --evaluate {params.evaluate:q}"

@@ -22,7 +22,7 @@ rule lora_warmup:
         live=live_view("gradients/seed-{seed}"),
     params:
         out=f"{RESULTS}/gradients/seed-{{seed}}",
-        model=model_name("selector"),
+        model=model_flags("selector"),
         accelerate=CONFIG.gradients.train.accelerate,
         watched=[watched("selector"), content(*files_of_launch(CONFIG.gradients.train.accelerate))],
         share=CONFIG.gradients.share,
@@ -30,7 +30,7 @@ rule lora_warmup:
         max_length=CONFIG.data.max_length,
         code=digest("stages.lora_warmup"),
     shell:
-        LAUNCHED + " moesift.stages.lora_warmup --model {params.model:q} --pool {input.pool} --out {params.out}"
+        LAUNCHED + " moesift.stages.lora_warmup {params.model} --pool {input.pool} --out {params.out}"
         " --seed {wildcards.seed} --threads {threads} --micro-batch {resources.micro_batch} {resources.recompute}"
         " --state {params.out}.state --save-every {resources.save_every} {resources.live}"
         " --max-length {params.max_length} --share {params.share} --train {params.train:q} > {log} 2>&1"

@@ -4,6 +4,7 @@
 # `ancient` input that is made anew hides from Snakemake whatever else has changed for the jobs that read it.
 MODELS_CHECKED = f"{RESULTS}/models.json"
 NAMED = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}
+DTYPES = {role: f"--dtype {asked}" for role in NAMED if (asked := getattr(CONFIG, role).dtype)}
 NAMED |= {"reward": CONFIG.reward.model} if PLAN.rewards else {}
 
 
@@ -27,9 +28,10 @@ def watched(role):
     return "" if made_here else content(NAMED[role])
 
 
-def model_name(role):
-    """Return what a stage is told to load, upcycled where the configuration says so."""
-    return f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else as_named(role)
+def model_flags(role):
+    """Return the flags that tell a stage what to load, upcycled where the configuration says so, and in which precision."""
+    path = f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else as_named(role)
+    return f"--model {shlex.quote(path)} {DTYPES.get(role, '')}".strip()
 
 
 def model_files(role):
@@ -102,9 +104,10 @@ if CONFIG.selector.upcycle is not None:
         priority: 10
         params:
             model=as_named("selector"),
+            dtype=DTYPES.get("selector", ""),
             watched=watched("selector"),
             upcycle=keys(CONFIG.selector.upcycle),
             code=digest("stages.upcycle"),
         shell:
             "{PYTHON} -m moesift.stages.upcycle --model {params.model:q} --out {output} --upcycle {params.upcycle:q}"
-            " > {log} 2>&1"
+            " {params.dtype} > {log} 2>&1"

@@ -10,10 +10,10 @@ wildcard_constraints:
 
 
 def model_of_state(wildcards):
-    """Return what a stage is told to load."""
+    """Return the flags that tell a stage what to load."""
     if "/" not in wildcards.state:
-        return model_name(wildcards.state)
-    return model_name("selector") if "/lora-" in wildcards.state else f"{RESULTS}/warmup/{wildcards.state}"
+        return model_flags(wildcards.state)
+    return model_flags("selector") if "/lora-" in wildcards.state else f"--model {RESULTS}/warmup/{wildcards.state}"
 
 
 def state_of_model(wildcards):
@@ -33,7 +33,7 @@ def files_of_state(wildcards):
 
 
 READ = (
-    ON_GPUS + "{PYTHON} -m moesift.stages.run_pass --pass-name {wildcards.pass_name} --model {params.model:q}"
+    ON_GPUS + "{PYTHON} -m moesift.stages.run_pass --pass-name {wildcards.pass_name} {params.model}"
     " {params.state} --pool {input.pool} --out {output} --threads {threads} --max-length {params.max_length}"
     " --token-budget {resources.token_budget}"
 )

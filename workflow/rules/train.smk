@@ -29,14 +29,14 @@ rule train_adapter:
         live=live_view("adapters/{method}/{budget}/seed-{seed}"),
     params:
         out=ADAPTER,
-        model=model_name("target"),
+        model=model_flags("target"),
         accelerate=CONFIG.train.accelerate,
         watched=[watched("target"), content(*files_of_launch(CONFIG.train.accelerate))],
         train=keys(CONFIG.train, without=CONFIG.train.unread),
         max_length=CONFIG.data.max_length,
         code=digest("stages.train_adapter"),
     shell:
-        LAUNCHED + " moesift.stages.train_adapter --model {params.model:q} --selection {input.selection}"
+        LAUNCHED + " moesift.stages.train_adapter {params.model} --selection {input.selection}"
         " --out {params.out} --seed {wildcards.seed} --threads {threads} --micro-batch {resources.micro_batch}"
         " {resources.recompute} --state {params.out}.state --save-every {resources.save_every} {resources.live}"
         " --max-length {params.max_length} --train {params.train:q} > {log} 2>&1"

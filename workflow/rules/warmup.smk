@@ -41,12 +41,12 @@ rule warmup_start:
         f"{RESULTS}/logs/warmup/seed-{{seed}}/{{on}}epoch-0.log",
     priority: 10
     params:
-        model=model_name("selector"),
+        model=model_flags("selector"),
         watched=watched("selector"),
         warmup=keys(CONFIG.warmup, "objective", "expert_role", "trash_ratio"),
         code=digest("stages.warmup_start"),
     shell:
-        "{PYTHON} -m moesift.stages.warmup_start --model {params.model:q} --out {output} --seed {wildcards.seed}"
+        "{PYTHON} -m moesift.stages.warmup_start {params.model} --out {output} --seed {wildcards.seed}"
         " --warmup {params.warmup:q} > {log} 2>&1"
 
 

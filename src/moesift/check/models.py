@@ -111,10 +111,11 @@ def outline(config: Config, role: str, model: str, tokenizer: str | None) -> Out
     else:
         shape, words = _read(f"{role}.model", model)
         dtype = cast(torch.dtype | None, shape.get_text_config().dtype)
+    if (asked := getattr(config, role).dtype) is not None:
+        dtype = getattr(torch, asked)
     upcycle = config.selector.upcycle
     if role == "selector" and upcycle is not None:
         shape = upcycled_config(shape, upcycle.experts, upcycle.experts_per_token)
-        dtype = dtype if upcycle.dtype is None else getattr(torch, upcycle.dtype)
     empty = _empty(shape, dtype or torch.float32)  # weights without a dtype are float32
     positions = getattr(shape.get_text_config(), "max_position_embeddings", None)
     return Outline(empty, shape_of(empty), words, positions)

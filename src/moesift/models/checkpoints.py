@@ -44,9 +44,11 @@ class Selector:
     settings: dict[str, str | float | int]  # the arguments of `TrashCan`
 
 
-def attach(model: str, trash_ratio: float, role: Role, seed: int, gate: Gate = "learned") -> Selector:
-    """Load a model and attach new trash-can experts: the state of epoch 0."""
-    loaded, tokenizer = load_model(model)
+def attach(
+    model: str, trash_ratio: float, role: Role, seed: int, gate: Gate = "learned", dtype: str | None = None
+) -> Selector:
+    """Load a model, as `load_model` does, and attach new trash-can experts: the state of epoch 0."""
+    loaded, tokenizer = load_model(model, dtype)
     return Selector(
         loaded,
         tokenizer,

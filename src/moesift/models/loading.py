@@ -175,16 +175,21 @@ def load_tokenizer(model: str, classifies: bool = False) -> PreTrainedTokenizerF
     return with_template(tokenizer)
 
 
-def load_model(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Load a causal language model, in the dtype that it was saved in, onto `device`, with its tokenizer.
+def load_model(model: str, dtype: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Load a causal language model onto `device`, with its tokenizer.
 
     Only safetensors are read, and no code from the model's repository is run.
+
+    Args:
+        model: a directory or a name on the hub.
+        dtype: name of a dtype of torch; unless given, that of the files.
 
     Raises:
         UserError: the model is missing, unreadable, lacks weights or is not causal; the message names it.
     """
     require_safetensors(model)
-    loaded, tokenizer = _loaded(model, load_tokenizer(model), AutoModelForCausalLM, "a causal language model")
+    tokenizer = load_tokenizer(model)
+    loaded, tokenizer = _loaded(model, tokenizer, AutoModelForCausalLM, "a causal language model", dtype or "auto")
     require_causal(loaded.config, model)
     return loaded, tokenizer
 
@@ -238,7 +243,7 @@ def require_classifier(config: PreTrainedConfig, model: str) -> None:
 
 
 def _loaded(
-    model: str, tokenizer: PreTrainedTokenizerFast, auto: Any, kind: str
+    model: str, tokenizer: PreTrainedTokenizerFast, auto: Any, kind: str, dtype: str = "auto"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load the weights of a model by an auto class of transformers, for `kind` in the message of an error."""
     name, revision = located(model)
@@ -248,7 +253,7 @@ def _loaded(
             auto.from_pretrained(
                 name,
                 revision=revision,
-                dtype="auto",
+                dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,

@@ -72,7 +72,9 @@ def require_tunable(config: PreTrainedConfig) -> None:
         )
 
 
-def load_tuned(model: str, folder: Path, method: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def load_tuned(
+    model: str, folder: Path, method: str, dtype: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Return the target as a training left it, with its tokenizer: with an adapter beside its weights, or its own.
 
     Raises:
@@ -80,5 +82,5 @@ def load_tuned(model: str, folder: Path, method: str) -> tuple[PreTrainedModel, 
     """
     if method == "full":
         return load_model(str(folder))
-    target, tokenizer = load_model(model)
+    target, tokenizer = load_model(model, dtype)
     return load_adapter(target, folder), tokenizer

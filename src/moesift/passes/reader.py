@@ -36,7 +36,12 @@ class Tokenizer(NamedTuple):
 
 
 def load(
-    model: str, pass_name: str, is_epoch: bool, adapter: Path | None = None, dimension: int = 0
+    model: str,
+    pass_name: str,
+    is_epoch: bool,
+    adapter: Path | None = None,
+    dimension: int = 0,
+    dtype: str | None = None,
 ) -> Reader | Tokenizer:
     """Load what a pass is read by.
 
@@ -46,13 +51,14 @@ def load(
         is_epoch: the directory is an epoch of the warm-up, whose trash-can experts are to be attached.
         adapter: a checkpoint of the model's LoRA warm-up, to be attached.
         dimension: numbers that gradients are projected to.
+        dtype: precision of a model as it came; unless given, that of its files.
     """
     if pass_name == "tokens":
         return Tokenizer(load_tokenizer(model))
     if is_epoch:
         selector = checkpoints.load(Path(model))
         return Reader(selector.tokenizer, selector.model, selector.trash_can)
-    loaded, tokenizer = load_classifier(model) if pass_name == "reward" else load_model(model)
+    loaded, tokenizer = load_classifier(model) if pass_name == "reward" else load_model(model, dtype)
     lora = None if adapter is None else load_checkpoint(loaded, adapter)
     return Reader(tokenizer, loaded, None, lora, dimension)
 

@@ -33,6 +33,7 @@ def main(
     targets: dict[str, flags.Parquet] | None = None,
     tuned: Path | None = None,
     tasks_folder: Path | None = None,
+    dtype: config.Dtype | None = None,
 ) -> None:
     """Read the target and the data, write the measurements.
 
@@ -50,18 +51,19 @@ def main(
         targets: JSON: parquet of the held-out examples of each target, by its name.
         tuned: folder that `train_adapter` wrote; without it the target is measured as it is.
         tasks_folder: task files of `evaluation_data`; without it lm-eval's own.
+        dtype: precision of the target; unless given, that of its files.
     """
     torch.set_num_threads(threads)
     training = None
     if tuned is None:
-        target, tokenizer = load_model(model)
+        target, tokenizer = load_model(model, dtype)
     else:
         try:
             training = json.loads((tuned / "training.json").read_text())
             method = training["settings"]["method"]
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{tuned}: not a complete result of `train_adapter`: {error}") from error
-        target, tokenizer = load_tuned(model, tuned, method)
+        target, tokenizer = load_tuned(model, tuned, method, dtype)
 
     files = {"heldout": heldout, **{f"heldout:{name}": path for name, path in (targets or {}).items()}}
     by_example = {

@@ -38,6 +38,7 @@ def main(
     max_length: int,
     share: float,
     train: config.LoraTrain,
+    dtype: config.Dtype | None = None,
     live: Path | None = None,
 ) -> None:
     """Read the pool and the selector, write a checkpoint of each epoch: LoRA matrices, Adam's moments, learning rate.
@@ -55,13 +56,14 @@ def main(
         max_length: tokens an example may have.
         share: of the pool's examples to train on.
         train: the section gradients.train.
+        dtype: precision of the selector; unless given, that of its files.
         live: folder for TensorBoard's event files; none are written by default.
     """
     torch.set_num_threads(threads)
     accelerator = launched(Path(train.accelerate), micro_batch, replicated=True)
     set_seed(seed)
 
-    selector, tokenizer = load_model(model)
+    selector, tokenizer = load_model(model, dtype)
     if recompute:
         checkpoint_activations(selector)
     ranks = (train.lora_rank, train.lora_alpha, train.lora_dropout)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import polars as pl
 import torch
 
-from moesift import flags, progress
+from moesift import config, flags, progress
 from moesift.data.blocks import write_blocks
 from moesift.errors import UserError
 from moesift.files import atomic_write
@@ -34,6 +34,7 @@ def main(
     token_budget: int,
     adapter: Path | None = None,
     dimension: int = 0,
+    dtype: config.Dtype | None = None,
 ) -> None:
     """Read a model and the pool, write the columns of the pass.
 
@@ -49,10 +50,11 @@ def main(
         token_budget: tokens in a batch, padding included; 0 takes what suits the device.
         adapter: checkpoint of the LoRA warm-up of the model, for passes of gradients.
         dimension: numbers that a gradient is projected to.
+        dtype: precision of a model as it came; unless given, that of its files.
     """
     torch.set_num_threads(threads)
     read_pass = importlib.import_module(f"moesift.passes.{pass_name}").read
-    reads = reader.load(model, pass_name, is_epoch, adapter, dimension)
+    reads = reader.load(model, pass_name, is_epoch, adapter, dimension, dtype)
     examples = pl.scan_parquet(pool).select("id", "messages", "finished")
     height = examples.select(pl.len()).collect().item()
     number, shards = map(int, shard.split("-of-"))

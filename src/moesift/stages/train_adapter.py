@@ -33,6 +33,7 @@ def main(
     save_every: float,
     max_length: int,
     train: config.Train,
+    dtype: config.Dtype | None = None,
     live: Path | None = None,
 ) -> None:
     """Read the selection and the target, write the adapter, or the tuned model, and training.json.
@@ -49,13 +50,14 @@ def main(
         save_every: seconds from one state to the next.
         max_length: tokens an example may have.
         train: the section, without the keys that its method does not read.
+        dtype: precision of the target; unless given, that of its files.
         live: folder for TensorBoard's event files; none are written by default.
     """
     torch.set_num_threads(threads)
     accelerator = launched(Path(train.accelerate), micro_batch)
     set_seed(seed)
 
-    target, tokenizer = load_model(model)
+    target, tokenizer = load_model(model, dtype)
     keep_blocks_whole(accelerator, target)
     if recompute:
         checkpoint_activations(target)
@@ -67,7 +69,7 @@ def main(
     epochs = (shuffled_batches(len(examples), train.batch_size, seed, epoch) for epoch in range(train.epochs))
     batches = [batch for epoch in epochs for batch in epoch]
 
-    settings = {"seed": seed, "max_length": max_length, "model": model, "selection": str(selection)}
+    settings = {"seed": seed, "max_length": max_length, "model": model, "dtype": dtype, "selection": str(selection)}
     settings |= train.model_dump(mode="json")
     made_by = {"code": digest("stages.train_adapter"), "files": content(model, *files_of_launch(train.accelerate))}
     job = fingerprint(settings | made_by, [example.ids for example in examples])

@@ -15,17 +15,16 @@ from moesift.models.upcycling import largest_difference, upcycled
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
-def main(model: str, out: Path, upcycle: config.Upcycle) -> None:
+def main(model: str, out: Path, upcycle: config.Upcycle, dtype: config.Dtype | None = None) -> None:
     """Read a dense model, write the MoE model.
 
     Args:
         model: the dense model: a directory or a name on the hub.
         out: folder of the MoE model to write.
         upcycle: the whole section.
+        dtype: precision of the dense model and of the MoE; unless given, that of the dense model's files.
     """
-    dense, tokenizer = load_model(model)
-    if upcycle.dtype is not None:
-        dense = dense.to(getattr(torch, upcycle.dtype))
+    dense, tokenizer = load_model(model, dtype)
     moe = upcycled(dense, upcycle.experts, upcycle.experts_per_token, upcycle.seed)
     difference = largest_difference(dense, moe, upcycle.seed)
     if not difference < ROUNDING[dense.dtype]:

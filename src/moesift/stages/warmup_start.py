@@ -7,7 +7,7 @@ from moesift.files import atomic_write
 from moesift.models import checkpoints
 
 
-def main(model: str, out: Path, seed: int, warmup: config.Warmup) -> None:
+def main(model: str, out: Path, seed: int, warmup: config.Warmup, dtype: config.Dtype | None = None) -> None:
     """Read a model, write epoch 0.
 
     Args:
@@ -15,10 +15,11 @@ def main(model: str, out: Path, seed: int, warmup: config.Warmup) -> None:
         out: folder of epoch 0 to write.
         seed: of the trash-can rows.
         warmup: keys objective, expert_role and trash_ratio.
+        dtype: precision of the model; unless given, that of its files.
     """
     # The contrastive loss is computed on the model as it is; the other objectives train it with its trash cans at work.
     gate = "open" if warmup.objective == "contrastive" else "learned"
-    selector = checkpoints.attach(model, warmup.trash_ratio, warmup.expert_role, seed, gate)
+    selector = checkpoints.attach(model, warmup.trash_ratio, warmup.expert_role, seed, gate, dtype)
     with atomic_write(out) as part:
         checkpoints.save(selector, part, previous=None, optimizer={})
     roles = selector.trash_can.roles

@@ -152,7 +152,10 @@ def tune(
 def summed_nll(model: nn.Module, examples: Sequence[Encoded], pad_id: int, device: torch.device) -> Tensor:
     """Return the negative log-likelihood of the response tokens of one micro-batch, summed, in nats."""
     batch = collate(examples, pad_id).to(device)
-    logits = model(batch.ids, use_cache=False, logits_to_keep=batch.predicting).logits  # (B, P, V)
+    # As positions: their number would cut a slice, which is not contiguous, and torch multiplies each example
+    # of such a batch by a copy of the head.
+    kept = torch.arange(batch.ids.shape[1] - batch.predicting, batch.ids.shape[1], device=device)  # (P,)
+    logits = model(batch.ids, use_cache=False, logits_to_keep=kept).logits  # (B, P, V)
     return response_nll(logits, batch).sum()
 
 
