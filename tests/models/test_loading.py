@@ -91,6 +91,14 @@ def test_a_model_on_the_hub_is_read_at_the_revision_that_its_name_gives(tmp_path
         loading.load_config("owner/name@no", "target.model")
 
 
+def test_a_model_is_loaded_in_the_precision_of_its_files_or_in_the_one_that_is_asked_for(tmp_path, tokenizer):
+    random_dense_model().to(torch.bfloat16).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for asked, expected in ((None, torch.bfloat16), ("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        model, _ = loading.load_model(str(tmp_path), asked)
+        assert {parameter.dtype for parameter in model.parameters()} == {expected}
+
+
 def test_a_directory_may_have_an_at_in_its_name(tmp_path):
     (tmp_path / "a@b").mkdir()
     assert loading.located(str(tmp_path / "a@b")) == (str(tmp_path / "a@b"), "main")

@@ -12,6 +12,7 @@ from transformers import LlamaConfig
 
 from moesift import flags
 from moesift.check.costs import Cost
+from moesift.check.models import outline
 from moesift.errors import UserError
 from moesift.stages import check
 from moesift.validation import validated
@@ -150,6 +151,14 @@ def test_a_dense_selector_counts_as_it_will_be_upcycled_and_needs_no_routers_for
     assert "experts in" not in capsys.readouterr().out
     checked(selector=dense | {"upcycle": {"experts": 4, "experts_per_token": 1, "seed": 0}})
     assert "1 of 4 experts in 2 layers" in capsys.readouterr().out
+
+
+def test_a_model_counts_in_the_precision_that_it_is_loaded_in(models):
+    asked = {"model": str(models / "dense"), "dtype": "bfloat16"}
+    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config = validated(raw | {"selector": asked | {"upcycle": None}, "target": asked | {"dtype": None}})
+    found = [outline(config, role, asked["model"], None).shape.dtype for role in ("selector", "target")]
+    assert found == [torch.bfloat16, torch.float32]
 
 
 def test_routers_are_looked_for_in_the_model_itself(checked, models):

@@ -58,6 +58,16 @@ def test_each_step_shows_its_loss_and_learning_rate(tuned):
     assert [shown[step]["learning rate"] for step in range(4)] == pytest.approx([0.005, 0.01, 0.01, 0.005])
 
 
+def test_the_head_multiplies_all_examples_at_once(tokenizer, conversations):
+    """What is not contiguous is multiplied example by example, each by a copy of the head where that is frozen."""
+    model, read = random_dense_model(), []
+    model.lm_head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    examples = encode(conversations, tokenizer, 60)
+    loop.summed_nll(model, examples, tokenizer.pad_token_id, model.device)
+    assert read[0].shape[1] < max(len(example.ids) for example in examples)
+    assert read[0].is_contiguous()
+
+
 def test_a_step_does_not_depend_on_its_micro_batches(tuned):
     (whole, weights, _), (parts, other, _) = tuned(micro_batch=4), tuned(micro_batch=1)
     assert parts.nll_per_step == pytest.approx(whole.nll_per_step, abs=1e-5)

@@ -212,6 +212,18 @@ def test_a_dense_selector_is_upcycled_once(checkout):
     }  # fmt: skip
 
 
+def test_another_precision_reruns_what_reads_the_weights(finished):
+    """Not the tokens, nor what another model has read."""
+    target = {"model": "embedded", "dtype": "bfloat16"}
+    jobs = finished.planned("evaluate", "--configfile", finished.configured("target_dtype", target=target))
+    assert jobs == {"train_adapter": 4, "evaluate_run": 5, "evaluate": 1}
+    selector = {"model": "embedded", "dtype": "bfloat16"}
+    jobs = finished.planned("score", "--configfile", finished.configured("selector_dtype", selector=selector))
+    assert jobs == {
+        "warmup_start": 1, "warmup_epoch": 2, "run_pass": 8, "merge_pass": 4, "score_method": 3, "score": 1,
+    }  # fmt: skip
+
+
 def test_throughput_reruns_nothing(finished):
     settings = {"score_tokens": 999, "micro_batch": 3, "eval_batch_size": 5, "threads": 2, "activations": "recompute"}
     changed = finished.configured("throughput", throughput={**settings, "live": None})

@@ -28,10 +28,10 @@ def watched(role):
     return "" if made_here else content(NAMED[role])
 
 
-def model_flags(role):
-    """Return the flags that tell a stage what to load, upcycled where the configuration says so, and in which precision."""
+def model_flags(role, weights=True):
+    """Return the flags that tell a stage what to load, upcycled where the configuration says so, and its weights' precision."""
     path = f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else as_named(role)
-    return f"--model {shlex.quote(path)} {DTYPES.get(role, '')}".strip()
+    return f"--model {shlex.quote(path)} {DTYPES.get(role, '') if weights else ''}".strip()
 
 
 def model_files(role):

@@ -12,7 +12,7 @@ wildcard_constraints:
 def model_of_state(wildcards):
     """Return the flags that tell a stage what to load."""
     if "/" not in wildcards.state:
-        return model_flags(wildcards.state)
+        return model_flags(wildcards.state, weights=wildcards.pass_name != "tokens")
     return model_flags("selector") if "/lora-" in wildcards.state else f"--model {RESULTS}/warmup/{wildcards.state}"
 
 
