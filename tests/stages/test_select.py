@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import polars as pl
 import pytest
@@ -8,9 +6,7 @@ from moesift import config
 from moesift.errors import UserError
 from moesift.stages import (
     contaminated,
-    instructions,
     near_duplicates,
-    prepare,
     select,
     select_queries,
     semantic_duplicates,
@@ -208,46 +204,6 @@ def test_of_an_instruction_the_best_are_kept_whatever_else_is_asked_for(folder, 
     assert answers(near_duplicates="pairs.parquet")[0] == ["00", "04", "07"]
     with pytest.raises(UserError, match=r"only 6 are left \(3 x beyond the best 1 of its instruction; 1 x too long\)"):
         answers("ratio-0.7")
-
-
-CITIES = ["Berlin", "Cairo", "Lima", "Oslo", "Quito", "Rome", "Seoul", "Tunis"]
-
-
-def test_eight_answers_to_each_of_a_thousand_instructions_become_one_of_each(tmp_path):
-    """The 40 answers to five of them are held out. Of answer j to instruction i the score is (3 i + 5 j) % 8."""
-    prompts = [f"Write a postcard number {n} from a city of your choice." for n in range(1005)]
-    rows = [
-        {"prompt": prompt, "completion": f"Greetings from {city}! This is card {n}, and the sun shines."}
-        for n, prompt in enumerate(prompts)
-        for city in CITIES
-    ]
-    (tmp_path / "cards.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    source = config.Source.model_validate({"name": "cards", "path": str(tmp_path / "cards.jsonl")})
-    data = config.Data.model_construct(sources=[source], heldout=40, corrupt=0, corruptions=[], seed=0)
-    files = {name: tmp_path / f"{name}.parquet" for name in ("pool", "heldout", "rejected")}
-    prepare.main(data, **files)
-    pool, heldout, rejected = (pl.read_parquet(path) for path in files.values())
-    assert (pool.height, heldout.height, rejected.height) == (8000, 40, 0)
-    asked = lambda frame: frame["messages"].list.first().struct.field("content")  # noqa: E731
-    assert asked(heldout).n_unique() == 5
-    assert not set(asked(pool)) & set(asked(heldout))
-
-    instruction, answer = pl.col("source_index") // 8, pl.col("source_index") % 8
-    score = ((3 * instruction + 5 * answer) % 8).cast(pl.Float64)
-    scores = pool.select("id", "source", score=score, reason=pl.lit(None, pl.String))
-    scores.write_parquet(tmp_path / "scores.parquet")
-    instructions.main(files["pool"], tmp_path / "asked.parquet")
-    best, dropped = selected(tmp_path, "ratio-0.125", instructions="asked.parquet")
-    chosen = pool.filter(pl.col("id").is_in(best))
-    assert len(best) == 1000
-    assert asked(chosen).n_unique() == 1000
-    assert set(chosen.select(score.alias("score"))["score"]) == {7.0}
-    assert len(dropped) == 7000
-    assert set(dropped.values()) == {"beyond the best 1 of its instruction"}
-    # A draw takes the best of each instruction too, of what the filter leaves.
-    best, _ = selected(tmp_path, "ratio-0.1", reject=0.5, instructions="asked.parquet")
-    assert set(pool.filter(pl.col("id").is_in(best)).select(score.alias("score"))["score"]) == {7.0}
-    assert asked(pool.filter(pl.col("id").is_in(best))).n_unique() == 800
 
 
 def test_quotas_bands_and_diversity_together(folder):
