@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 SHOWN = 200  # characters of a value that an error quotes
 WILDCARD = re.compile(r"\{\s*\w+\s*[,}]")  # in the inputs and params of a rule, Snakemake's own
@@ -123,10 +123,11 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _plain(cls, value: Any) -> Any:
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        takes_bool = cls.model_fields[str(info.field_name)].annotation is bool
         for part in as_list(value):
-            if isinstance(part, bool):  # in YAML `on` and `yes` are true, and true would count as 1
-                raise ValueError("is true or false, which no setting takes; YAML words such as yes and on need quotes")
+            if isinstance(part, bool) and not takes_bool:  # in YAML `on` and `yes` are true, and would count as 1
+                raise ValueError("is true or false, which it does not take; YAML words such as yes and on need quotes")
             if isinstance(part, str) and part != part.encode(errors="replace").decode():
                 raise ValueError("has half a surrogate pair, which cannot be written as UTF-8")
             if isinstance(part, str) and (braces := WILDCARD.search(part)):

@@ -3,7 +3,18 @@ import pytest
 
 from moesift.errors import UserError
 from moesift.fields import ConfigError
-from moesift.methods import METHODS, N_TOKENS, Column, baselines, likelihood, method, parameters_of, routers
+from moesift.methods import (
+    METHODS,
+    N_TOKENS,
+    Column,
+    baselines,
+    declaration,
+    likelihood,
+    method,
+    parameters_of,
+    routers,
+)
+from moesift.methods.declaration import Aggregate
 
 
 def test_the_quality_score_is_the_mean_over_the_chosen_layers():
@@ -125,7 +136,33 @@ def test_a_declaration_names_what_the_function_takes():
         def wrong(n_tokens, *, power=1.0):
             return n_tokens**power
 
+    with pytest.raises(TypeError, match="wrong: the default of power is not of its type: Input should be a valid num"):
+
+        @method(reads={"n_tokens": N_TOKENS}, caption="", source="")
+        def wrong(n_tokens, *, power: float = "much"):
+            return n_tokens
+
+    with pytest.raises(TypeError, match="wrong: every targeted method has a parameter aggregate; give its default to"):
+
+        @method(targeted=True, reads={"n_tokens": N_TOKENS}, caption="", source="")
+        def wrong(pool, queries, *, aggregate: Aggregate = "max"):
+            yield from ()
+
     assert "wrong" not in METHODS
+
+
+def test_a_parameter_may_be_true_or_false(monkeypatch):
+    monkeypatch.setattr(declaration, "METHODS", {})
+
+    @method(reads={"n_tokens": N_TOKENS}, caption="", source="")
+    def shorter(n_tokens, *, first: bool = True, power: int = 1):
+        return n_tokens
+
+    declared = declaration.METHODS["shorter"]
+    assert parameters_of(declared, {}).first is True
+    assert parameters_of(declared, {"first": False}).first is False
+    with pytest.raises(ConfigError, match=r"methods.shorter: power: is true or false, which it does not take"):
+        parameters_of(declared, {"power": True})
 
 
 def test_a_name_is_given_to_one_method_only():

@@ -18,9 +18,22 @@ def methods(monkeypatch):
     monkeypatch.setattr(score_targeted, "ROWS", 2)  # two blocks
 
     @method(targeted=True, reads={"hidden": HIDDEN}, caption="", source="")
-    def product(pool, queries, *, aggregate: declaration.Aggregate = "round_robin"):
+    def product(pool, queries):
         for block in pool:
             yield block["hidden"] @ queries["hidden"].T
+
+    @method(targeted=True, aggregate="mean", reads={"hidden": HIDDEN}, caption="", source="")
+    def mean_product(pool, queries):
+        return product(pool, queries)
+
+    @method(targeted=True, reads={"hidden": HIDDEN}, caption="", source="")
+    def transposed(pool, queries):
+        for block in pool:
+            yield queries["hidden"] @ block["hidden"].T
+
+    @method(targeted=True, reads={"hidden": HIDDEN}, caption="", source="")
+    def first_block(pool, queries):
+        yield next(iter(pool))["hidden"] @ queries["hidden"].T
 
     @method(
         targeted=True,
@@ -89,6 +102,15 @@ def test_each_example_says_which_query_of_which_target_brought_it(scored):
     assert table["reason"].to_list() == [None, None, None, NO_RESPONSE]
     assert table.columns == ["id", "source", "score", "n_tokens", "reason", "turn", "target", "query"]
     assert scored("product", aggregate="mean")["score"].to_list() == [1.0, 0.75, 0.5, None]
+    assert scored("mean_product").equals(scored("product", aggregate="mean"))  # the default of its declaration
+
+
+def test_what_a_method_yields_has_a_row_for_each_example_and_a_column_for_each_query(scored):
+    wrong = r"transposed yields \(3, 2\) instead of a row for each example and a column for each query, \(B, 3\)"
+    with pytest.raises(TypeError, match=wrong):
+        scored("transposed")
+    with pytest.raises(TypeError, match="first_block yields 2 rows in all, of 4 examples"):
+        scored("first_block")
 
 
 def test_some_of_the_queries_take_the_place_of_all(scored):

@@ -5,7 +5,7 @@ import subprocess
 
 import polars as pl
 import pytest
-from given.markdown import blocks
+from given.markdown import blocks, commands
 
 METHODS = ("router", "router_untrained", "typical_inputs", "random")  # of the finished run
 
@@ -33,6 +33,17 @@ def test_a_method_added_in_one_file_is_planned_documented_and_reported(another):
     ends = pl.read_parquet(another.folder / "results/tiny/passes/selector/likelihood.parquet").select("id", "nll_end")
     scores = pl.read_parquet(another.folder / "results/tiny/scores/surprise/seed-0.parquet").join(ends, on="id")
     assert scores["score"].drop_nulls().to_list() == pytest.approx((scores["nll_end"].drop_nulls() ** 2).to_list())
+
+
+def test_the_command_of_the_page_makes_a_selection_of_that_method(copy, tmp_path):
+    checkout = copy(tmp_path / "page")
+    (code,), (settings,) = blocks("CONTRIBUTING.md", "python"), blocks("CONTRIBUTING.md", "yaml")
+    for text in (code, settings):
+        (checkout.folder / text.splitlines()[0].removeprefix("# ").partition(":")[0]).write_text(text)
+    rows = [{"prompt": f"Say {n}.", "completion": f"It is {n}."} for n in range(40)]
+    (checkout.folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (command,) = [words for words in map(str.split, commands("CONTRIBUTING.md")) if words[0] == "snakemake"]
+    assert checkout.planned(*command[1:])["select_run"] == 1
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ A method that is `targeted` compares the pool with the queries of the targets, a
 that memory is bounded:
 
     @method(targeted=True, reads={"hidden": Column("representation", "weighted")}, caption="…", source="…")
-    def rds(pool, queries, *, aggregate: Aggregate = "round_robin"):
+    def rds(pool, queries):
         wanted = unit(queries["hidden"])            # (V, D)
         for block in pool:                          # of B examples; the pool may be read again
             yield unit(block["hidden"]) @ wanted.T  # (B, V)
@@ -25,7 +25,8 @@ that memory is bounded:
 Blocks and queries map the names of `reads` to tensors, (B,) or (B, D) float32 with nan where nothing was measured, on a
 GPU where the job has one; `messages` are lists. `queries["target"]` is the number of the target that each of the V
 queries is of, (V,). It yields how similar each example is to each query, (B, V), or, if it is `by_target`, how well it
-suits each of the T targets, (B, T). What follows from that is in `moesift.select.targeted`.
+suits each of the T targets, (B, T). What follows from that is in `moesift.select.targeted`: which query takes what is
+the parameter `aggregate`, which every method has that is not `by_target`.
 
 To add a method is to add a function to a file of this folder. What must be measured for it, the tables of the docs and
 of the report and the checks of a configuration follow from the declaration.
@@ -129,8 +130,23 @@ def method(
     keeps: Literal["budget", "pool", "queries"] = "budget",
     targeted: bool = False,
     by_target: bool = False,
+    aggregate: Aggregate = "round_robin",
 ) -> Callable[[Compute], Compute]:
-    """Declare a function as a method of its name."""
+    """Declare a function as a method of its name.
+
+    Args:
+        reads: the columns by argument, or what returns them from the parameters.
+        caption: one line that completes «ranks highest: …».
+        source: a paper, or what it is beside those.
+        ranks: it is kept as it ranks; `select.reject` does not apply.
+        keeps: the best within the budget, the whole pool, or the queries alone.
+        targeted: it compares the pool with queries.
+        by_target: it yields a column for each target instead of each query.
+        aggregate: default of this parameter of a targeted method.
+
+    Raises:
+        TypeError: the function does not go with its declaration; the message says what would.
+    """
 
     def declare(compute: Compute) -> Compute:
         given = inspect.signature(compute).parameters.values()
@@ -141,9 +157,17 @@ def method(
         own = {one.name: one for one in given if one.kind is one.KEYWORD_ONLY and one.name != "seed"}
         if untyped := [one.name for one in own.values() if inspect.Parameter.empty in (one.annotation, one.default)]:
             raise TypeError(f"{compute.__name__}: the parameter {untyped[0]} needs a type and a default")
-        fields: dict[str, Any] = {name: (one.annotation, one.default) for name, one in own.items()}
-        parameters = create_model(compute.__name__, __base__=Section, **fields)
         name = compute.__name__
+        fields: dict[str, Any] = {name: (one.annotation, one.default) for name, one in own.items()}
+        if targeted and "aggregate" in fields:
+            raise TypeError(f"{name}: every targeted method has a parameter aggregate; give its default to @method")
+        fields |= {"aggregate": (Aggregate, aggregate)} if targeted and not by_target else {}
+        parameters = create_model(name, __base__=Section, **fields)
+        try:
+            parameters.model_validate({parameter: default for parameter, (_, default) in fields.items()})
+        except ValidationError as error:
+            place, wrong = error.errors()[0]["loc"][0], error.errors()[0]["msg"]
+            raise TypeError(f"{name}: the default of {place} is not of its type: {wrong}") from None
         if name in METHODS:
             other = METHODS[name].compute.__module__
             raise TypeError(f"{compute.__module__}: there is a method {name} in {other}; give it another name")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt
 
 from moesift.fields import Unique
-from moesift.methods.declaration import Aggregate, Block, Blocks, Column, method
+from moesift.methods.declaration import Block, Blocks, Column, method
 
 Epochs = Annotated[tuple[PositiveInt, ...], Field(min_length=1), Unique]  # of the LoRA warm-up, from 1
 
@@ -26,10 +26,9 @@ def _less_reads(parameters: Any) -> dict[str, Column]:
     reads=_less_reads,
     caption="what a step of Adam on it would lower the loss of the queries by",
     source="arXiv 2402.04333",
+    aggregate="mean",
 )
-def less(
-    pool: Blocks, queries: Block, *, epochs: Epochs = (1, 2, 3, 4), aggregate: Aggregate = "mean"
-) -> Iterator[Any]:
+def less(pool: Blocks, queries: Block, *, epochs: Epochs = (1, 2, 3, 4)) -> Iterator[Any]:
     """Return Σ_c w_c <Γ_c(d), g_c(v)> of examples d and queries v over the checkpoints c, (B, V).
 
     Γ is the step of Adam for the example and g the gradient of the query, both projected and of length 1. The weight is
@@ -48,6 +47,7 @@ def less(
     reads=lambda parameters: {"gradient": Column("gradients", "gradient", f"lora-{parameters.epoch}")},
     caption="the direction of its gradient among those that the queries have in common",
     source="arXiv 2602.18584",
+    aggregate="mean",
 )
 def gist(
     pool: Blocks,
@@ -55,7 +55,6 @@ def gist(
     *,
     epoch: PositiveInt = 1,
     rank: PositiveInt = 150,
-    aggregate: Aggregate = "mean",
 ) -> Iterator[Any]:
     """Return the cosine of the gradients of examples and queries in the subspace of the queries' target, (B, V).
 

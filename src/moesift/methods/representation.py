@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from moesift.methods.declaration import Aggregate, Block, Blocks, Column, method
+from moesift.methods.declaration import Block, Blocks, Column, method
 
 Pooling = Literal["weighted", "mean", "last_token"]  # of the vectors of the tokens, see moesift.passes.pooling
 RoutingPooling = Literal["weighted", "last_token"]
@@ -23,7 +23,6 @@ def rds(
     queries: Block,
     *,
     pooling: Pooling = "weighted",
-    aggregate: Aggregate = "round_robin",
 ) -> Iterator[Any]:
     """Return the cosine of the pooled last hidden states of each example with those of each query, (B, V)."""
     return map(_cosine_with(queries, "hidden"), pool)
@@ -40,7 +39,6 @@ def rds_middle(
     queries: Block,
     *,
     pooling: Pooling = "weighted",
-    aggregate: Aggregate = "round_robin",
 ) -> Iterator[Any]:
     """Return the cosine of what the middle layer's feed-forward block reads of each example and query, (B, V)."""
     return map(_cosine_with(queries, "hidden"), pool)
@@ -57,7 +55,6 @@ def routes(
     queries: Block,
     *,
     pooling: RoutingPooling = "weighted",
-    aggregate: Aggregate = "round_robin",
 ) -> Iterator[Any]:
     """Return the cosine of the router logits of each example and query, each in standard deviations, (B, V)."""
     return map(_cosine_with(queries, "routing", *_statistics(pool, "routing")), pool)
@@ -79,7 +76,6 @@ def moee(
     alpha: float = 1.0,
     pooling: Pooling = "weighted",
     routing_pooling: RoutingPooling = "weighted",
-    aggregate: Aggregate = "round_robin",
 ) -> Iterator[Any]:
     """Return the similarity of `rds` plus alpha times that of `routes`, (B, V)."""
     hidden = _cosine_with(queries, "hidden")

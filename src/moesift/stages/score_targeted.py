@@ -99,13 +99,24 @@ def main(
     more: dict[str, Any] = dict(own) | ({"seed": seed} if declared.needs_seed else {})
     pool = Pool(declared.columns(own), paths, examples["id"], asked, device)
 
-    def similarities() -> Iterator[torch.Tensor]:
-        for block in declared.compute(pool, {**asked, "target": owners}, **more):
-            yield torch.as_tensor(block)
-
     columns = np.arange(len(by_target)) if declared.by_target else owners.numpy()
+    aggregate = more.pop("aggregate", None)  # a method by target has none
+
+    def similarities() -> Iterator[torch.Tensor]:
+        rows = 0
+        for block in map(torch.as_tensor, declared.compute(pool, {**asked, "target": owners}, **more)):
+            if block.ndim != 2 or block.shape[1] != len(columns):
+                expected = f"a column for each {'target' if declared.by_target else 'query'}, (B, {len(columns)})"
+                raise TypeError(
+                    f"{method} yields {tuple(block.shape)} instead of a row for each example and {expected}"
+                )
+            rows += len(block)
+            yield block
+        if rows != examples.height:
+            raise TypeError(f"{method} yields {rows} rows in all, of {examples.height} examples")
+
     with torch.inference_mode():
-        found = assign(similarities, columns, more.get("aggregate"), examples.height)
+        found = assign(similarities, columns, aggregate, examples.height)
     if not len(found.rows):
         raise UserError(f"{method}: no example of the pool, or no query, has what it compares")
     table = order_table(examples.with_columns(**tokens), found, list(by_target), ids)
