@@ -15,8 +15,8 @@ def page():
 
 
 def test_the_page_in_the_repository_is_up_to_date(page):
-    """Run `make docs` after a change of the configuration or of a method."""
-    assert (CONFIG / "README.md").read_text() == page
+    is_up_to_date = (CONFIG / "README.md").read_text() == page
+    assert is_up_to_date, "run `make docs` after a change of the configuration or of a method"
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,17 @@ def test_without_more_the_best_are_kept(folder):
     assert selected(folder) == (["00", "01", "02"], {"03": "too long"})
 
 
+def test_equal_scores_at_the_end_are_said(folder, capsys):
+    scores = pl.read_parquet(folder / "scores.parquet").with_columns(
+        score=pl.when(pl.col("id").is_in(["02", "04", "05"])).then(7.5).otherwise("score")
+    )
+    scores.write_parquet(folder / "scores.parquet")
+    assert selected(folder)[0] == ["00", "01", "02"]
+    assert "2 more have the score of the last one: among these the id decides\n" in capsys.readouterr().out
+    selected(folder, "ratio-0.2")
+    assert "the id decides" not in capsys.readouterr().out
+
+
 def test_ids_of_hexadecimal_digits_are_chosen_as_any_other(folder):
     """They are numbers meanwhile. The draws are those that a shuffled list of the sorted ids gives."""
     pairs = pl.DataFrame({"id": ["00"], "other": ["01"], "similarity": [0.9]})

@@ -73,29 +73,30 @@ def deduplicate(
         most: examples of an instruction that are kept.
     """
     size = ranking.left.height
-    crowded, codes, kept = np.zeros(size, dtype=bool), np.zeros(size, dtype=np.int64), [0]
+    asked = np.arange(size)  # the number of the instruction at each place: by default each has its own
     if instructions is not None:
         own = ranking.left.select("id").join(instructions, on="id", how="left", maintain_order="left")
-        codes = own["instruction"].rank("dense").to_numpy().astype(np.int64) - 1  # (size,)
-        numbers = np.bincount(codes)  # examples of each instruction
-        crowded, kept = numbers[codes] > most, [0] * len(numbers)
+        asked = own["instruction"].rank("dense").to_numpy().astype(np.int64) - 1
+    answers = np.bincount(asked, minlength=1)
+    has_many = answers[asked] > most  # (size,)
+    room = np.full(len(answers), most)  # examples of each instruction that may still be kept
     near = _places_of(ranking, pairs)
     below = near["below"].to_numpy()
     first = np.searchsorted(near["above"].to_numpy(), np.arange(size + 1))  # rows of `near` by the place above
-    drops = np.full(size, -1)  # the row of `near` that drops a place
+    repeats_by = np.full(size, -1)  # the row of `near` whose place above is kept
     is_extra = np.zeros(size, dtype=bool)
-    for place in np.flatnonzero(crowded | (np.diff(first) > 0)).tolist():
-        if drops[place] >= 0:
+    for place in np.flatnonzero(has_many | (np.diff(first) > 0)).tolist():  # no other drops any, or is dropped
+        if repeats_by[place] >= 0:
             continue
-        if crowded[place]:
-            is_extra[place] = kept[codes[place]] == most
-            if is_extra[place]:
+        if has_many[place]:
+            if room[asked[place]] == 0:
+                is_extra[place] = True
                 continue
-            kept[codes[place]] += 1
+            room[asked[place]] -= 1
         for row in range(first[place], first[place + 1]):
-            if drops[below[row]] < 0:
-                drops[below[row]] = row
-    pair = near[drops[drops >= 0]]
+            if repeats_by[below[row]] < 0:
+                repeats_by[below[row]] = row
+    pair = near[repeats_by[repeats_by >= 0]]
     of = digits(ranking.left["id"][pair["above"]])
     similarity = pair["similarity"].round_sig_figs(4)
     repeats = pair.select(place="below", reason=pl.format("near-duplicate of {}: {} {}", of, "measure", similarity))
@@ -103,7 +104,7 @@ def deduplicate(
     extra = extra.with_columns(reason=pl.lit(f"beyond the best {most} of its instruction"))
     reasons = pl.concat([repeats, extra]).sort("place")
     hit = ranking.left[reasons["place"]].select("id", "score").with_columns(reasons["reason"])
-    return Ranking(ranking.left.filter((drops < 0) & ~is_extra), pl.concat([ranking.dropped, hit]))
+    return Ranking(ranking.left.filter((repeats_by < 0) & ~is_extra), pl.concat([ranking.dropped, hit]))
 
 
 def _places_of(ranking: Ranking, pairs: pl.DataFrame | None) -> pl.DataFrame:
@@ -189,11 +190,15 @@ def count_within(ranking: Ranking, tokens: pl.DataFrame, budget: float) -> int:
     return count
 
 
+class Spread(NamedTuple):
+    """How examples are kept that differ: candidates for each that is kept, best first, and what picks among them."""
+
+    candidates: float
+    pick: Callable[[Sequence[Any], int], list[int]]  # n of some ids, as indices
+
+
 def keep(
-    ranking: Ranking,
-    count: int,
-    quotas: Mapping[str, int] | None = None,
-    spread: tuple[float, Callable[[Sequence[Any], int], list[int]]] | None = None,
+    ranking: Ranking, count: int, quotas: Mapping[str, int] | None = None, spread: Spread | None = None
 ) -> Ranking:
     """Return `count` examples with their ranks from 1 (columns id, rank, score), and everything that was left out.
 
@@ -201,8 +206,7 @@ def keep(
 
     Args:
         quotas: how many to keep of each source; None takes the best of all.
-        spread: for diversity, how many candidates to look at for each that is kept, best first, and a function that
-            picks n of them (ids, n -> indices); None takes the best. With quotas, source by source.
+        spread: for diversity; None takes the best. With quotas, source by source.
 
     Raises:
         UserError: fewer examples are left than are to be kept.
@@ -213,8 +217,8 @@ def keep(
     kept, left_out = [], []
     for source, number in parts:
         of_source = placed if source is None else placed.filter(pl.col("source") == source)
-        candidates = of_source.head(number if spread is None else math.ceil(spread[0] * number))
-        chosen = range(number) if spread is None else spread[1](candidates["id"].to_list(), number)
+        candidates = of_source.head(number if spread is None else math.ceil(spread.candidates * number))
+        chosen = range(number) if spread is None else spread.pick(candidates["id"].to_list(), number)
         picked = candidates[sorted(chosen)]
         kept.append(picked)
         left_out.append((candidates.join(picked, on="id", how="anti"), "too near to what is kept"))

@@ -17,6 +17,7 @@ from moesift.files import atomic_write
 from moesift.select import ids
 from moesift.select.diversity import k_centre
 from moesift.select.ranking import (
+    Spread,
     count_within,
     deduplicate,
     drop_lowest,
@@ -126,9 +127,14 @@ def main(
     spread = None
     if select.diversity is not None:
         vectors = keyed(pl.scan_parquet(str(usage)).select("id", usage="expert_usage").drop_nulls(), "id")
-        spread = (select.diversity, lambda examples, number: k_centre(_embeddings(vectors, examples), number))
+        spread = Spread(select.diversity, lambda examples, number: k_centre(_embeddings(vectors, examples), number))
     best, left_out = keep(ranking, count, by_source, spread)
 
+    is_top = reject is None and not brought_by and by_source is None and spread is None
+    if is_top:
+        last = pl.col("score") == best["score"].min()
+        if ties := ranking.left.filter(last).height - best.filter(last).height:
+            print(f"{ties} more have the score of the last one: among these the id decides")
     best = best.with_columns(ids.digits(best["id"]))
     rows = _rows_of(texts, best["id"], size)
     selection = best.join(rows, on="id", how="left", validate="1:1", maintain_order="left")
