@@ -38,14 +38,15 @@ def test_links_exist(name):
 def test_commands_can_be_run(checkout):
     """Snakemake commands are dry runs with the README's configuration, scripts print their help."""
     shutil.copytree(ROOT / "study", checkout.folder / "study", dirs_exist_ok=True)
-    begin, mine = blocks("README.md", "yaml")
-    (checkout.folder / "config" / "mine.yaml").write_text(mine.replace("gpus: 1", "gpus: 0"))
-    read = yaml.safe_load(mine)
-    for source in [*read["data"]["sources"], *read["targets"]]:
-        if "path" in source:
-            place = checkout.folder / source["path"]
-            place.parent.mkdir(exist_ok=True)
-            place.write_text('{"instruction": "Say yes.", "output": "yes"}\n')
+    first, begin, mine = blocks("README.md", "yaml")
+    for name, text in (("first", first), ("mine", mine.replace("gpus: 1", "gpus: 0"))):
+        (checkout.folder / "config" / f"{name}.yaml").write_text(text)
+        read = yaml.safe_load(text)
+        for source in [*read["data"]["sources"], *read["targets"]]:
+            if "path" in source:
+                place = checkout.folder / source["path"]
+                place.parent.mkdir(exist_ok=True)
+                place.write_text('{"instruction": "Say yes.", "output": "yes"}\n')
     planned = 0
     for command in commands("README.md"):
         program, *words = shlex.split(command)
