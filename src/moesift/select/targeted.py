@@ -39,27 +39,43 @@ def assign(similarities: Blocks, owners: np.ndarray, aggregate: Aggregate | None
     """
     own = [np.flatnonzero(owners == target) for target in range(owners.max() + 1)]  # T times the queries of a target
     count = len(own)
+
+    def query_of(turn: int) -> int:
+        of_target = own[turn % count]
+        return of_target[turn // count % len(of_target)]
+
     if aggregate == "round_robin":
-        turns = lambda turn: own[turn % count][turn // count % len(own[turn % count])]  # noqa: E731
-        rows, queries, values = round_robin(similarities, turns, len(owners), size)
+        rows, queries, values = round_robin(similarities, query_of, len(owners), size)
         return Assigned(rows, owners[queries], queries, values)
     nearest = np.full((size, count), -1, dtype=np.int32)  # the most similar query of each target
 
     def by_target() -> Iterator[Tensor]:
-        start = 0
-        for block in similarities():
-            if aggregate is not None:
-                # A query without a similarity takes nothing, and keeps no other from it.
-                best = [block[:, queries].nan_to_num(-torch.inf).max(dim=1) for queries in own]  # T times (B,)
-                for target, queries in enumerate(own):
-                    nearest[start : start + len(block), target] = queries[best[target].indices.cpu()]
-                start += len(block)
-                means = [block[:, queries].nanmean(dim=1) for queries in own]
-                block = torch.stack(means if aggregate == "mean" else [one.values for one in best], dim=1)  # (B, T)
-            yield block
+        return similarities() if aggregate is None else _of_targets(similarities(), own, aggregate, nearest)
 
     rows, targets, values = round_robin(by_target, lambda turn: turn % count, count, size)
     return Assigned(rows, targets, nearest[rows, targets].astype(np.int64), values)
+
+
+def _of_targets(
+    blocks: Iterator[Tensor], own: Sequence[np.ndarray], aggregate: Aggregate, nearest: np.ndarray
+) -> Iterator[Tensor]:
+    """Yield the largest or the mean similarity to the queries of each target, (B, T).
+
+    Args:
+        blocks: (B, V) each.
+        own: T times the queries of a target.
+        nearest: the most similar query of each target, (N, T), filled in meanwhile.
+    """
+    start = 0
+    for block in blocks:
+        columns = []
+        for target, queries in enumerate(own):
+            similar = block[:, queries]  # (B, v)
+            best = similar.nan_to_num(-torch.inf).max(dim=1)  # a query without a similarity keeps no other from taking
+            nearest[start : start + len(block), target] = queries[best.indices.cpu()]
+            columns.append(similar.nanmean(dim=1) if aggregate == "mean" else best.values)
+        start += len(block)
+        yield torch.stack(columns, dim=1)
 
 
 def round_robin(
