@@ -45,10 +45,10 @@ from pydantic import ValidationError, create_model
 from moesift.fields import ConfigError, Section
 from moesift.passes.columns import BROUGHT, PASSES, POOL
 
-# `selector` and `target` are the models as they came, `untrained` and `warmed` the selector with trash-can experts
-# before the warm-up and after its last epoch, `on_target` after one on the queries of a target instead of the pool (of
-# each target one: a column has a number for each), and `lora-1` the selector with the first LoRA checkpoint. `reward`
-# is the sequence classifier of the section `reward`.
+# `selector` and `target` are the models as they came. `untrained` and `warmed` are the selector with trash-can experts,
+# before the warm-up and after its last epoch. `on_target` is the same after a warm-up on the queries of one target: as
+# many models as targets, so that a column has T numbers for each example. `lora-1` is the selector with its first LoRA
+# checkpoint, and `reward` the sequence classifier of the section `reward`.
 STATES = ("selector", "target", "reward", "untrained", "warmed", "on_target")
 Scores = np.ndarray | tuple[np.ndarray, Mapping[str, np.ndarray]]
 Block = Mapping[str, Any]  # what a targeted method reads, of some examples of the pool or of all queries
