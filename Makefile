@@ -44,9 +44,9 @@ bench: .venv/installed
 bench-gpu: .venv/installed
 	$(BIN)/python -m benchmarks.gpu --out results/benchmarks-gpu.json
 
-# Whether a score finds corrupted examples, and whether training on what it keeps beats random: hours on two cores.
-# Of targeted selection; `make study STUDY=study/corruption.yaml` is the other. With its default of 100 jobs a second,
-# Snakemake looks at all open jobs again and again, which takes half a core where there are hundreds.
+# Whether targeted selection beats random: an hour on two cores. `make study STUDY=study/corruption.yaml` is the other study.
+# With its default of 100 jobs a second, Snakemake looks at all open jobs again and again: once more in each second with
+# every job that has finished, which takes half a core where there are hundreds.
 STUDY = study/targets.yaml
 study: .venv/installed
 	$(BIN)/python -m moesift.preloaded snakemake --snakefile study/Snakefile --cores all --configfile $(STUDY) \
