@@ -161,6 +161,15 @@ def test_a_model_counts_in_the_precision_that_it_is_loaded_in(models):
     assert found == [torch.bfloat16, torch.float32]
 
 
+def test_the_speed_of_a_cpu_is_measured_in_the_precision_of_the_target(checked, monkeypatch, capsys):
+    measured = []
+    monkeypatch.setattr(check, "product_tflops", lambda device, dtype, width: measured.append((device, dtype)) or 1.0)
+    checked()
+    checked(target={"dtype": "bfloat16"})
+    assert measured == [("cpu", torch.float32), ("cpu", torch.bfloat16)]
+    assert "active per token; bfloat16\n" in capsys.readouterr().out
+
+
 def test_routers_are_looked_for_in_the_model_itself(checked, models):
     """A configuration may name experts and have none: the plan lets it pass."""
     config = models / "dense" / "config.json"

@@ -97,7 +97,8 @@ def main(
                 shape = dataclasses.replace(shape, lora=tuple(problems.attempt(lora_weights, *given) or ()))
             models[role] = found._replace(shape=shape)
             experts = f", {shape.running} of {shape.experts} experts in {shape.routed} layers" if shape.experts else ""
-            print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}")
+            dtype = str(shape.dtype).removeprefix("torch.")
+            print(f"  {role} {model}: {shape.total:,} parameters, {shape.active:,} active per token{experts}; {dtype}")
             made_here = getattr(config, role).model in (EMBEDDED, SMOLLM2)
             if not made_here and (commit := commit_of(model)) and commit not in model:
                 print(f"    not pinned: {model.partition('@')[0]}@{commit} is what is read now")
@@ -131,7 +132,7 @@ def main(
         spread = problems.attempt(held, Path(config.train.accelerate)) or WHOLE
         check_disk(problems.attempt(written, *counted, spread) or {}, results, problems)
         if rows := problems.attempt(costs, *counted, tasks, spread):
-            check_costs(rows, config, problems)
+            check_costs(rows, config, models["target"].shape.dtype, problems)
             show_selections(selections(*counted))
     if problems:
         listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, start=1))
@@ -252,9 +253,13 @@ def check_disk(files: Mapping[str, float], results: Path, problems: Problems) ->
         )
 
 
-def check_costs(rows: Sequence[Cost], config: Config, problems: Problems) -> None:
-    """Show hours and memory of the stages, and compare the memory with that of a GPU."""
-    tflops, memory = hardware(config)
+def check_costs(rows: Sequence[Cost], config: Config, dtype: torch.dtype, problems: Problems) -> None:
+    """Show hours and memory of the stages, and compare the memory with that of a GPU.
+
+    Args:
+        dtype: of the target's weights, in which the speed of a CPU is measured.
+    """
+    tflops, memory = hardware(config, dtype)
     hours = [row.hours(tflops * config.estimate.utilisation) for row in rows]
     print(f"\nCost\n  {'stage':9} {'what':30} {'runs':>5} {'tokens a run':>15} {'hours':>8} {'memory':>10}")
     for row, spent in zip(rows, hours, strict=True):
@@ -280,14 +285,14 @@ def show_selections(rows: Sequence[Selection]) -> None:
         print(f"  {row.method:24} {row.select / row.whole:8.0%}, with training on its part {both / row.whole:8.0%}")
 
 
-def hardware(config: Config) -> tuple[float, float | None]:
+def hardware(config: Config, dtype: torch.dtype) -> tuple[float, float | None]:
     """Return the TFLOP/s, and the bytes of memory of a GPU: of what is here, or as assumed for a GPU elsewhere."""
     if config.throughput.gpus and not torch.cuda.is_available():
         return config.estimate.peak_tflops, config.estimate.memory_gib * 2**30
     if config.throughput.gpus:
         return product_tflops("cuda", torch.bfloat16, 8192), torch.cuda.get_device_properties(0).total_memory
     torch.set_num_threads(config.throughput.threads)
-    return product_tflops("cpu", torch.float32, 1024), None
+    return product_tflops("cpu", dtype, 1024), None
 
 
 def product_tflops(device: str, dtype: torch.dtype, width: int) -> float:
