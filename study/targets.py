@@ -34,7 +34,8 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
     folders = {folder: {"seed": seed, "pool": pool_of(folder, settings)} for folder, seed in about}
     names = ("outcomes", "taken", "costs", "overlap")
     outcomes, taken, took, kept = (read_tables(folders, name) for name in names)
-    found = compared(losses(outcomes, settings), settings) | {
+    numbers = losses(outcomes, settings)
+    found = compared(numbers, settings) | {
         "own": own_share(taken, settings),
         "costs": costs(took, settings),
         "overlap": overlap(kept, settings),
@@ -43,8 +44,9 @@ def main(study: str, tables: list[Path], seeds: list[int], out: Path) -> None:
         part.mkdir()
         for name, table in found.items():
             table.write_parquet(part / f"{name}.parquet")
-        # Small enough to be kept and quoted.
+        # Small enough to be kept and quoted; to the numbers by seed others can be added that were run elsewhere.
         found["differences"].write_csv(part / "differences.csv", float_precision=4)
+        numbers.write_csv(part / "by_seed.csv", float_precision=4)
         for setting in ("present", "absent"):
             if (drawn := found["differences"].filter(setting=setting)).height:
                 drawn = drawn.rename({"target": "outcome"})
