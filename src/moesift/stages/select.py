@@ -82,11 +82,13 @@ def main(
     # Of the whole pool, so that every method keeps equally many, whatever it cannot score.
     size = sum(sizes.values())
     scored = pl.scan_parquet(scores)
-    brought_by = [name for name in ("target", "query") if name in scored.collect_schema()]  # of targeted methods
+    # What brought an example: columns that targeted methods have, beside the turn in which it was taken.
+    brought_by = [name for name in ("target", "query") if name in scored.collect_schema()]
     table = scored.select("id", "source", "score", "reason", *(["turn"] if brought_by else []))
     as_numbers = ids.are_hexadecimal(table)
 
     def keyed(frame: pl.LazyFrame, *columns: str) -> pl.DataFrame:
+        """Read a frame with its ids as numbers, a third of the memory, where all ids are hexadecimal."""
         numbers = [ids.numbers(pl.col(column)) for column in columns] if as_numbers else []
         return frame.with_columns(numbers).collect(engine="streaming")
 
