@@ -62,7 +62,7 @@ def test_it_is_the_experiment_of_the_less_paper():
 def test_the_variant_differs_in_its_target_alone():
     variant = merged("olmoe_less.yaml", "olmoe_less_qwen.yaml")
     planned(validated(variant))
-    assert variant["target"] == {"model": "Qwen/Qwen2.5-1.5B"}
+    assert variant["target"] == {"model": "Qwen/Qwen2.5-1.5B", "dtype": None}
     first = merged("olmoe_less.yaml")
     assert {key for key in first if first[key] != variant[key]} == {"experiment", "target"}
 

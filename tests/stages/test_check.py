@@ -281,7 +281,7 @@ def test_memory_is_that_of_the_largest_job_of_a_stage(checked, capsys, monkeypat
     rows = [Cost("score", "large", 1, 1, 1, 2**40), Cost("score", "small", 1, 1, 1, 1)]
     monkeypatch.setattr(check, "costs", lambda *_: rows)
     monkeypatch.setattr(check, "selections", lambda *_: [])
-    monkeypatch.setattr(check, "hardware", lambda _: (1.0, 2.0**39))
+    monkeypatch.setattr(check, "hardware", lambda *_: (1.0, 2.0**39))
     with pytest.raises(UserError, match=r"1\. score: needs about 1.0 TiB of a GPU's 512.0 GiB"):
         checked()
 

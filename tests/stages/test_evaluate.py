@@ -21,7 +21,7 @@ CUT = [[{"role": "user", "content": "Say no. " * 60}, {"role": "assistant", "con
 def measure(tmp_path, tokenizer, monkeypatch):
     """What runs the stage on held-out examples by their names, and returns its JSON, its parquet and the model."""
     model = random_model("Olmoe").eval()
-    monkeypatch.setattr(evaluate, "load_model", lambda name: (model, tokenizer))
+    monkeypatch.setattr(evaluate, "load_model", lambda name, dtype: (model, tokenizer))
     nothing = Measured({}, pl.DataFrame(schema=QUESTIONS))
     monkeypatch.setattr(evaluate, "run_tasks", lambda *given: nothing)
 
