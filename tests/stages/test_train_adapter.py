@@ -110,8 +110,8 @@ def test_one_process_learns_and_records_its_settings(alone, target, selection):
     record = json.loads((alone / "training.json").read_text())
     assert (record["examples"], record["left_out"], record["steps"], record["processes"]) == (9, 0, 6, 1)
     assert record["nll_per_step"][-1] < record["nll_per_step"][0] - 0.1
-    settings = {"seed": 0, "max_length": 64, "model": str(target), "selection": str(selection), "accelerate": SINGLE}
-    assert record["settings"] == settings | TUNINGS["lora"]
+    settings = {"seed": 0, "max_length": 64, "model": str(target), "dtype": None, "selection": str(selection)}
+    assert record["settings"] == settings | {"accelerate": SINGLE} | TUNINGS["lora"]
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(target), alone)
     assert not (alone / "README.md").exists()  # peft's empty template
     assert {name.split(".")[-3] for name in weights(alone)} == {"q_proj", "down_proj"}
