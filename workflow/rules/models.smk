@@ -4,7 +4,6 @@
 # `ancient` input that is made anew hides from Snakemake whatever else has changed for the jobs that read it.
 MODELS_CHECKED = f"{RESULTS}/models.json"
 NAMED = {"selector": CONFIG.selector.model, "target": CONFIG.target.model}
-DTYPES = {role: f"--dtype {asked}" for role in NAMED if (asked := getattr(CONFIG, role).dtype)}
 NAMED |= {"reward": CONFIG.reward.model} if PLAN.rewards else {}
 
 
@@ -28,10 +27,12 @@ def watched(role):
     return "" if made_here else content(NAMED[role])
 
 
-def model_flags(role, weights=True):
+def model_flags(role, weights=True, upcycled=True):
     """Return the flags that tell a stage what to load, upcycled where the configuration says so, and its weights' precision."""
-    path = f"{RESULTS}/upcycled" if role == "selector" and CONFIG.selector.upcycle else as_named(role)
-    return f"--model {shlex.quote(path)} {DTYPES.get(role, '') if weights else ''}".strip()
+    made_moe = upcycled and role == "selector" and CONFIG.selector.upcycle
+    path = f"{RESULTS}/upcycled" if made_moe else as_named(role)
+    dtype = getattr(getattr(CONFIG, role), "dtype", None) if weights else None  # `reward` has none
+    return f"--model {shlex.quote(path)}" + (f" --dtype {dtype}" if dtype else "")
 
 
 def model_files(role):
@@ -103,11 +104,10 @@ if CONFIG.selector.upcycle is not None:
             f"{RESULTS}/benchmarks/upcycle.tsv"
         priority: 10
         params:
-            model=as_named("selector"),
-            dtype=DTYPES.get("selector", ""),
+            model=model_flags("selector", upcycled=False),
             watched=watched("selector"),
             upcycle=keys(CONFIG.selector.upcycle),
             code=digest("stages.upcycle"),
         shell:
-            "{PYTHON} -m moesift.stages.upcycle --model {params.model:q} --out {output} --upcycle {params.upcycle:q}"
-            " {params.dtype} > {log} 2>&1"
+            "{PYTHON} -m moesift.stages.upcycle {params.model} --out {output} --upcycle {params.upcycle:q}"
+            " > {log} 2>&1"

@@ -166,8 +166,8 @@ def method(
         try:
             parameters.model_validate({parameter: default for parameter, (_, default) in fields.items()})
         except ValidationError as error:
-            place, wrong = error.errors()[0]["loc"][0], error.errors()[0]["msg"]
-            raise TypeError(f"{name}: the default of {place} is not of its type: {wrong}") from None
+            first = error.errors()[0]
+            raise TypeError(f"{name}: the default of {first['loc'][0]} is not of its type: {first['msg']}") from None
         if name in METHODS:
             other = METHODS[name].compute.__module__
             raise TypeError(f"{compute.__module__}: there is a method {name} in {other}; give it another name")

@@ -49,13 +49,7 @@ def less(pool: Blocks, queries: Block, *, epochs: Epochs = (1, 2, 3, 4)) -> Iter
     source="arXiv 2602.18584",
     aggregate="mean",
 )
-def gist(
-    pool: Blocks,
-    queries: Block,
-    *,
-    epoch: PositiveInt = 1,
-    rank: PositiveInt = 150,
-) -> Iterator[Any]:
+def gist(pool: Blocks, queries: Block, *, epoch: PositiveInt = 1, rank: PositiveInt = 150) -> Iterator[Any]:
     """Return the cosine of the gradients of examples and queries in the subspace of the queries' target, (B, V).
 
     The subspace is that of the first `rank` right singular vectors of the gradients of a target's queries, fewer where

@@ -18,12 +18,7 @@ CONSTANT = 1e-6
     caption="near the queries by the last hidden states (RDS+)",
     source="arXiv 2503.01807",
 )
-def rds(
-    pool: Blocks,
-    queries: Block,
-    *,
-    pooling: Pooling = "weighted",
-) -> Iterator[Any]:
+def rds(pool: Blocks, queries: Block, *, pooling: Pooling = "weighted") -> Iterator[Any]:
     """Return the cosine of the pooled last hidden states of each example with those of each query, (B, V)."""
     return map(_cosine_with(queries, "hidden"), pool)
 
@@ -34,12 +29,7 @@ def rds(
     caption="near the queries by what the middle layer reads, for half the cost",
     source="moesift, after arXiv 2503.01807",
 )
-def rds_middle(
-    pool: Blocks,
-    queries: Block,
-    *,
-    pooling: Pooling = "weighted",
-) -> Iterator[Any]:
+def rds_middle(pool: Blocks, queries: Block, *, pooling: Pooling = "weighted") -> Iterator[Any]:
     """Return the cosine of what the middle layer's feed-forward block reads of each example and query, (B, V)."""
     return map(_cosine_with(queries, "hidden"), pool)
 
@@ -50,12 +40,7 @@ def rds_middle(
     caption="near the queries by the logits of all routers",
     source="after arXiv 2410.10814",
 )
-def routes(
-    pool: Blocks,
-    queries: Block,
-    *,
-    pooling: RoutingPooling = "weighted",
-) -> Iterator[Any]:
+def routes(pool: Blocks, queries: Block, *, pooling: RoutingPooling = "weighted") -> Iterator[Any]:
     """Return the cosine of the router logits of each example and query, each in standard deviations, (B, V)."""
     return map(_cosine_with(queries, "routing", *_statistics(pool, "routing")), pool)
 

@@ -6,6 +6,7 @@ An id may be of any type that has an order. Numbers take a third of the memory o
 import math
 import random
 from array import array
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -73,13 +74,13 @@ def deduplicate(
         most: examples of an instruction that are kept.
     """
     size = ranking.left.height
-    asked = np.arange(size)  # the number of the instruction at each place: by default each has its own
+    # The number of the instruction at each place, and whether it has more examples than are kept.
+    asked, has_many = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=bool)
     if instructions is not None:
         own = ranking.left.select("id").join(instructions, on="id", how="left", maintain_order="left")
         asked = own["instruction"].rank("dense").to_numpy().astype(np.int64) - 1
-    answers = np.bincount(asked, minlength=1)
-    has_many = answers[asked] > most  # (size,)
-    room = np.full(len(answers), most)  # examples of each instruction that may still be kept
+        has_many = np.bincount(asked)[asked] > most
+    kept = Counter[int]()  # examples of each instruction
     near = _places_of(ranking, pairs)
     below = near["below"].to_numpy()
     first = np.searchsorted(near["above"].to_numpy(), np.arange(size + 1))  # rows of `near` by the place above
@@ -89,10 +90,10 @@ def deduplicate(
         if repeats_by[place] >= 0:
             continue
         if has_many[place]:
-            if room[asked[place]] == 0:
+            if kept[asked[place]] == most:
                 is_extra[place] = True
                 continue
-            room[asked[place]] -= 1
+            kept[asked[place]] += 1
         for row in range(first[place], first[place + 1]):
             if repeats_by[below[row]] < 0:
                 repeats_by[below[row]] = row
@@ -232,6 +233,12 @@ def keep(
         selection.select("id", pl.int_range(1, count + 1).alias("rank"), "score"),
         pl.concat([ranking.dropped, outranking.select("id", "score", "reason")]),
     )
+
+
+def ties(ranking: Ranking, best: pl.DataFrame) -> int:
+    """Return how many examples have the score of the last one of the `best` of a ranking, and are not among them."""
+    is_last = pl.col("score") == best["score"].min()
+    return ranking.left.filter(is_last).height - best.filter(is_last).height
 
 
 def quotas(left: Mapping[str, int], pool: Mapping[str, int], count: int, quota: Quota) -> dict[str, int]:

@@ -28,6 +28,7 @@ from moesift.select.ranking import (
     ranked,
     require,
     shuffled,
+    ties,
     without,
 )
 
@@ -133,10 +134,8 @@ def main(
     best, left_out = keep(ranking, count, by_source, spread)
 
     is_top = reject is None and not brought_by and by_source is None and spread is None
-    if is_top:
-        last = pl.col("score") == best["score"].min()
-        if ties := ranking.left.filter(last).height - best.filter(last).height:
-            print(f"{ties} more have the score of the last one: among these the id decides")
+    if is_top and (equal := ties(ranking, best)):
+        print(f"{equal} more have the score of the last one: among these the id decides")
     best = best.with_columns(ids.digits(best["id"]))
     rows = _rows_of(texts, best["id"], size)
     selection = best.join(rows, on="id", how="left", validate="1:1", maintain_order="left")
