@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from snakemake.utils import update_config
 
 from moesift.config import Corruption
@@ -115,12 +115,17 @@ class TargetStudy(Section):
     kind: Literal["targets"]
     name: Name = Field(description="first part of the experiments' names, and the folder of the comparison")
     seeds: Annotated[list[Seed], Field(min_length=1), Unique] = Field(description="the comparison is over these")
-    pools: Annotated[dict[Name, Pool], Field(min_length=1)]
+    pools: Annotated[dict[Name, Pool], Field(min_length=1, description="null leaves out one of a file before")]
     draws: int = Field(ge=1, description="of each method in `drawn`, whose losses are averaged")
     drawn: Names = Field(description="labels of methods that are decided by a draw")
     claim: TargetClaim
     pairs: list[tuple[Name, Name]] = Field([], description="methods that are compared with each other, not with random")
     settings: dict[str, Any] = Field(description="of every experiment, merged over config/config.yaml")
+
+    @field_validator("pools", mode="before")
+    @classmethod
+    def _asked(cls, pools: Any) -> Any:
+        return {name: pool for name, pool in pools.items() if pool is not None} if isinstance(pools, dict) else pools
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
