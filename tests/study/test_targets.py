@@ -12,14 +12,16 @@ from moesift.validation import validated
 from study.experiments import merged, read_study
 from study.targets import MEAN, compared, costs, evidence, losses, main, overlap, own_share
 
-DEFAULTS, FULL, VALIDATION, SMOLLM2, CHOICES, GPU = (
+DEFAULTS, FULL, VALIDATION, SMOLLM2, EXAMPLES, CHOICES, FIFTH, GPU = (
     yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for path in (
         "config/config.yaml",
         "study/targets.yaml",
         "study/targets_validation.yaml",
         "study/targets_smollm2.yaml",
+        "study/targets_smollm2_examples.yaml",
         "study/targets_choices.yaml",
+        "study/targets_fifth.yaml",
         "study/targets_gpu.yaml",
     )
 )
@@ -169,12 +171,12 @@ def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path, whole):
 
 
 @pytest.mark.parametrize(
-    "raw",
-    [FULL, merged(FULL, VALIDATION), merged(FULL, SMOLLM2), merged(FULL, CHOICES), GPU],
-    ids=["full", "validation", "smollm2", "choices", "gpu"],
+    "files",
+    [[FULL], [FULL, VALIDATION], [FULL, SMOLLM2], [FULL, SMOLLM2, EXAMPLES], [FULL, CHOICES], [FULL, FIFTH], [GPU]],
+    ids=["full", "validation", "smollm2", "examples", "choices", "fifth", "gpu"],
 )
-def test_every_experiment_is_a_configuration_that_the_workflow_accepts(raw):
-    study = read_study(raw)
+def test_every_experiment_is_a_configuration_that_the_workflow_accepts(files):
+    study = read_study(merged(*files))
     for settings in study.experiments(DEFAULTS):
         config = validated(settings)
         labels = planned(config).methods
@@ -197,6 +199,8 @@ def test_validation_shares_no_target_and_no_seed_with_what_is_reported():
         ({"pools": {"a": {"sources": ["nowhere"], "targets": ["piqa"]}}}, "nowhere is none of the sources in settings"),
         ({"drawn": ["random", "lot"]}, "settings.methods: lacks lot"),
         ({"kind": "other"}, "kind: other: name the file of a study"),
+        ({"pools": dict.fromkeys(RAW["pools"])}, "pools: Dictionary should have at least 1 item"),
+        ({"pools": ["whole"]}, "pools: Input should be a valid dictionary"),
     ],
 )
 def test_a_study_that_contradicts_itself_is_refused(change, message):
