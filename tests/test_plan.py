@@ -152,26 +152,23 @@ def test_gradients_are_read_of_epochs_that_are_trained():
 
 
 @pytest.mark.parametrize(
-    ("entries", "select", "named"),
+    ("entries", "named"),
     [
-        (["nll", "router", {"low": {"method": "bottom", "of": "expert_gain"}}], {}, "router, low need"),
-        (["typical_inputs", "reducible"], {}, "reducible need"),
-        (["nll"], {"diversity": 2}, "select.diversity need"),
+        (["nll", "router", {"low": {"method": "bottom", "of": "expert_gain"}}], "router, low need"),
+        (["typical_inputs", "reducible"], "reducible need"),
     ],
 )
-def test_a_dense_selector_has_no_routers(tmp_path, entries, select, named):
+def test_a_dense_selector_has_no_routers(tmp_path, entries, named):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     for model in ("smollm2", str(tmp_path)):
-        (said,) = refused(entries, selector={"model": model}, select=select)
+        (said,) = refused(entries, selector={"model": model})
         assert said.startswith(f"selector.model: {model} has no routers, and {named} them: ")
         upcycle = {"experts": 8, "experts_per_token": 2, "seed": 0}
-        assert plan_of(entries, selector={"model": model, "upcycle": upcycle}, select=select).routed
+        assert plan_of(entries, selector={"model": model, "upcycle": upcycle}).routed
     assert plan_of(["typical_inputs", "random"], selector={"model": str(tmp_path)}).routed == []
     (tmp_path / "config.json").write_bytes(b'{"num_local_experts": 8, "author": "\xff"}')
     for unknown in (str(tmp_path), "owner/on-the-hub", "a\0b"):  # nothing is known of these before they are loaded
-        assert plan_of(entries, selector={"model": unknown}, select=select).routed == named.split(" need")[0].split(
-            ", "
-        )
+        assert plan_of(entries, selector={"model": unknown}).routed == named.split(" need")[0].split(", ")
 
 
 def test_a_ratio_is_compared_with_what_is_left_of_each_method():
@@ -208,7 +205,6 @@ def test_what_is_read_follows_from_methods_and_selection():
     assert passes(["random", "balanced"]) == ([tokens], False)
     assert passes(["nll", "typical_inputs"]) == ([("likelihood", "selector"), tokens], False)
     assert passes(["router_untrained"]) == ([("routing", "untrained"), tokens], False)
-    assert passes(["nll"], diversity=2) == ([("likelihood", "selector"), ("routing", "warmed"), tokens], True)
     assert passes(["random"], tokens=[100]) == ([tokens, ("tokens", "target")], False)
     gained = [("gates", "warmed"), ("likelihood", "untrained"), ("likelihood", "warmed"), tokens]
     assert passes(["expert_gain", "reducible"]) == (gained, True)
@@ -221,7 +217,6 @@ def test_where_passes_are_stored():
         Column("likelihood", "nll"),
         Column("likelihood", "nll", "untrained"),
         Column("routing", "log_odds", "warmed"),
-        Column("routing", "expert_usage", "warmed"),
         TARGET_TOKENS,
     ]
     assert files_of(columns, "results/x", seed=3, epochs=2, targets=[]) == {

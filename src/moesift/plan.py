@@ -10,7 +10,6 @@ from moesift.fields import ConfigError, Section
 from moesift.methods import METHODS, N_TOKENS, Column, Method, parameters_of
 from moesift.passes.columns import BROUGHT, EXTERNAL, NEED_ROUTERS, POOL, UNREAD, WARMUP
 
-USAGE = Column("routing", "expert_usage", "warmed")  # read by `select.diversity`
 REPRESENTATION = Column("representation", "weighted")  # read by `select.near_duplicates.cosine`
 TARGET_TOKENS = Column("tokens", "n_tokens", "target")  # read by budgets in tokens
 FIXED_BUDGETS = {"pool": ["ratio-1"], "queries": ["queries"]}  # of methods that keep all of something
@@ -64,7 +63,7 @@ class Plan(NamedTuple):
     methods: dict[str, Chosen]  # by label
     columns: set[Column]  # of the pool that methods and selections read
     runs: list[Run]
-    routed: list[str]  # the methods, and `select.diversity`, that need a selector with routers
+    routed: list[str]  # the methods that need a selector with routers
 
     @property
     def warmed(self) -> bool:
@@ -99,11 +98,9 @@ def planned(config: Config) -> Plan:
         except ConfigError as error:
             problems.append(str(error))
     columns = {N_TOKENS, *(column for chosen in methods.values() for column in chosen.columns.values())}
-    columns |= {USAGE} if config.select.diversity is not None else set()
     columns |= {REPRESENTATION} if config.select.near_duplicates and config.select.near_duplicates.cosine else set()
     columns |= {TARGET_TOKENS} if config.select.tokens else set()
     routed = [label for label, chosen in methods.items() if any(map(_by_routers, chosen.columns.values()))]
-    routed += ["select.diversity"] if config.select.diversity is not None else []
     problems += _conflicts(config, methods)
     if routed and config.selector.upcycle is None and _is_dense(config.selector.model):
         problems.append(no_routers(config.selector.model, routed))

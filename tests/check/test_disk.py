@@ -33,7 +33,7 @@ def test_what_is_written():
         "frozen weights of the warm-up, shared by its epochs": 2 * 10000,
         "routers and optimizer of all epochs": 2 * (4 + 3 * 12) * routers,
         "pass likelihood, selector": 1000 * (20 + 3 * 8 + 128 * 4),
-        "pass routing, warmed": 2 * 1000 * (20 + 2 * 4 * 8 + 4 * 8 * 4),  # log odds twice, and shares of 8 experts
+        "pass routing, warmed": 2 * 1000 * (20 + 2 * 4 * 8),  # log odds twice, in 4 layers
         "pass tokens, selector": 1000 * 28,
         "pass tokens, target": 1000 * 28,
         "scores": 4 * 1000 * 36,

@@ -43,8 +43,8 @@ def test_a_selector_is_described(tmp_path, moe):
 
 
 def test_a_dense_selector_is_refused_by_the_names_of_what_needs_routers(tmp_path, dense):
-    with pytest.raises(UserError, match=r"selector.model: .*dense has no routers, and router, select.diversity need"):
-        checked(tmp_path, dense, ["router", "select.diversity"])
+    with pytest.raises(UserError, match=r"selector.model: .*dense has no routers, and router, gates need"):
+        checked(tmp_path, dense, ["router", "gates"])
     with pytest.raises(UserError, match=r"smollm2 has no routers, .* or convert this one with selector.upcycle: {exp"):
         checked(tmp_path, "smollm2")
     assert checked(tmp_path, dense, upcycled=True)["routers"] is False

@@ -54,8 +54,11 @@ def _bytes(pass_name: str, column: str, kind: str, selector: Shape, config: Conf
     """Return the bytes of an example in a column of a pass; a text is mostly null."""
     if not kind.startswith("List"):
         return 0 if kind == "String" else 8
-    usage = selector.routed * selector.experts
-    of_pass = {"router_logits": usage, "gradients": config.gradients.dimension, "reward": 1}
-    of_column = {"log_odds": selector.routed, "log_odds_all": selector.routed, "expert_usage": usage, "hidden": HIDDEN}
+    of_pass = {
+        "router_logits": selector.routed * selector.experts,
+        "gradients": config.gradients.dimension,
+        "reward": 1,
+    }
+    of_column = {"log_odds": selector.routed, "log_odds_all": selector.routed, "hidden": HIDDEN}
     width = of_pass.get(pass_name) or of_column.get(column, selector.hidden)
     return width * {"List(Float16)": 2, "List(Float32)": FLOAT}.get(kind, 8)

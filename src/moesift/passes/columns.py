@@ -51,7 +51,6 @@ PASSES: dict[str, dict[str, str]] = {
     "routing": {
         "log_odds": "List(Float64)",  # each routed layer's mean log odds over the response tokens
         "log_odds_all": "List(Float64)",  # over all tokens
-        "expert_usage": "List(Float32)",  # each routed layer's mean shares of its experts, layer after layer
     },
     "gates": {
         "nll_open": "Float64",  # as `nll`, with every keep share at 1

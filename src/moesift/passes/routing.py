@@ -18,15 +18,12 @@ def read(reader: Reader, examples: Sequence[Encoded], token_budget: int) -> Valu
     assert trash_can is not None
 
     def measure(batch: Batch) -> list[Tensor]:
-        by_layer = trash_can.read(batch.ids, lambda routing: _of_layer(routing, batch))  # L times three tensors
+        by_layer = trash_can.read(batch.ids, lambda routing: _of_layer(routing, batch))  # L times two tensors
         return [torch.cat(layers, dim=1) for layers in zip(*by_layer, strict=True)]
 
     return read_tensors(reader, "routing", measure, examples, token_budget)
 
 
-def _of_layer(routing: Routing, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return one layer's mean log odds over the response tokens and over all, (B, 1), and its expert usage, (B, E)."""
-    response, real = batch.response.float(), batch.real.float()
-    # The softmax over the E quality experts: two examples that are sent to the same experts are near each other.
-    usage = mean_over(routing.quality_logits.softmax(dim=-1), response)
-    return mean_over(routing.log_odds, response), mean_over(routing.log_odds, real), usage
+def _of_layer(routing: Routing, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return one layer's mean log odds over the response tokens and over all, (B, 1)."""
+    return mean_over(routing.log_odds, batch.response.float()), mean_over(routing.log_odds, batch.real.float())

@@ -4,10 +4,8 @@ The selection has the text that training reads; what the filter, or anything els
 written beside it with the reason.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from moesift import config, flags
@@ -15,9 +13,7 @@ from moesift.data.blocks import blocks_of, write_blocks
 from moesift.data.targets import selected
 from moesift.files import atomic_write
 from moesift.select import ids
-from moesift.select.diversity import k_centre
 from moesift.select.ranking import (
-    Spread,
     count_within,
     deduplicate,
     drop_lowest,
@@ -52,7 +48,6 @@ def main(
     semantic_duplicates: flags.Parquet | None = None,
     instructions: flags.Parquet | None = None,
     per_instruction: int = 1,
-    usage: flags.Parquet | None = None,
     most: int | None = None,
 ) -> None:
     """Read scores and pool, write the selection and what was dropped.
@@ -63,7 +58,7 @@ def main(
         budget: ratio-0.1, a share of the pool's examples, or tokens-20000, response tokens (below 1 a share of them).
         whole: keep everything that has a response, whatever the budget.
         reject: share of each source that is rejected before a draw, first what has no score; null ranks.
-        select: keys drop_top, quota and diversity.
+        select: keys drop_top and quota.
         out: parquet of the selection to write.
         dropped: parquet to write of what anything else than the budget left out, with the reason.
         seed: of what is drawn at random.
@@ -74,7 +69,6 @@ def main(
         semantic_duplicates: parquet of `semantic_duplicates`, the same.
         instructions: parquet of `instructions`, of each of which only the best are kept.
         per_instruction: examples of an instruction that are kept.
-        usage: the pass `routing`, for diversity.
         most: queries of each target that are added; without it all.
     """
     # Of the pool only what is kept is ever in memory with its text, of the scores three numbers an example.
@@ -127,13 +121,9 @@ def main(
     if select.quota is not None:
         left = dict(ranking.left["source"].cast(pl.String).value_counts().iter_rows())
         by_source = quotas(left, sizes, count, select.quota)
-    spread = None
-    if select.diversity is not None:
-        vectors = keyed(pl.scan_parquet(str(usage)).select("id", usage="expert_usage").drop_nulls(), "id")
-        spread = Spread(select.diversity, lambda examples, number: k_centre(_embeddings(vectors, examples), number))
-    best, left_out = keep(ranking, count, by_source, spread)
+    best, left_out = keep(ranking, count, by_source)
 
-    is_top = reject is None and not brought_by and by_source is None and spread is None
+    is_top = reject is None and not brought_by and by_source is None
     if is_top and (equal := ties(ranking, best)):
         print(f"{equal} more have the score of the last one: among these the id decides")
     best = best.with_columns(ids.digits(best["id"]))
@@ -153,12 +143,6 @@ def main(
         write_blocks((block.with_columns(ids.digits(block["id"])) for block in blocks_of(left_out, BLOCK)), part)
     print(f"{count} of {size} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
     print(f"{left_out.height} dropped with a reason, {size - count - left_out.height} beyond the budget")
-
-
-def _embeddings(usage: pl.DataFrame, examples: Sequence[str] | Sequence[int]) -> np.ndarray:
-    """Return the usage of examples, by id, (examples, layers * experts) float32, without a Python number for each."""
-    found = pl.DataFrame({"id": examples}, {"id": usage.schema["id"]}).join(usage, on="id", maintain_order="left")
-    return found["usage"].list.to_array(len(usage["usage"][0])).to_numpy()
 
 
 def _rows_of(pool: pl.LazyFrame, examples: pl.Series, size: int) -> pl.DataFrame:
