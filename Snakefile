@@ -20,7 +20,7 @@ from moesift.fields import WILDCARD, ConfigError
 from moesift.flags import keys
 from moesift.methods import N_TOKENS, Column
 from moesift.passes.columns import POOL
-from moesift.plan import REPRESENTATION, TARGET_TOKENS, USAGE, describe, files_of, parameters_json, passes_of, planned
+from moesift.plan import REPRESENTATION, TARGET_TOKENS, describe, files_of, passes_of, planned
 from moesift.launch import files_of_launch
 from moesift.provenance import content, digest
 from moesift.validation import repeated_keys, validated

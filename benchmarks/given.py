@@ -103,5 +103,5 @@ def examples(count: int, longest: int, seed: int = 0, shortest: int = 12) -> lis
     for length in lengths:
         prompt = int(length * rng.uniform(0.2, 0.8))
         ids = rng.integers(2, VOCABULARY, length).tolist()
-        encoded.append(Encoded(ids, [False] * prompt + [True] * (length - prompt), cut=False))
+        encoded.append(Encoded(ids, [False] * prompt + [True] * (length - prompt)))
     return encoded

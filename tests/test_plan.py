@@ -1,5 +1,4 @@
 import copy
-import json
 import re
 
 import pytest
@@ -7,7 +6,7 @@ from given.plans import DEFAULT, ROOT, TARGETS, plan_of, refused
 
 from moesift.fields import ConfigError
 from moesift.methods import METHODS, Column
-from moesift.plan import TARGET_TOKENS, Run, describe, files_of, jobs_of, parameters_json, passes_of
+from moesift.plan import TARGET_TOKENS, Run, describe, files_of, jobs_of, passes_of
 from moesift.validation import validated
 
 SCORED = {"sources": [{"name": "piqa", "wheel": "piqa", "scores": ["score", "quality"]}]}
@@ -24,7 +23,7 @@ def test_every_method_is_planned_by_name_and_by_label():
     entries = ["nll", {"router": {"layers": [2]}}, {"middle": {"method": "router", "layers": [1, 2], "reject": None}}]
     plain, changed, labelled = plan_of(entries).methods.values()
     assert (plain.label, plain.method.name, plain.reject) == ("nll", "nll", 0.5)
-    assert json.loads(parameters_json(changed)) == {"layers": [2], "tokens": "response"}
+    assert changed.parameters.model_dump() == {"layers": [2], "tokens": "response"}
     assert (labelled.label, labelled.method.name, labelled.reject) == ("middle", "router", None)
     assert describe(labelled, 2) == {
         "label": "middle",

@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
-from moesift.errors import UserError
-
 FLUSH = 5  # seconds until a number is in the file
 
 Show = Callable[[int, Mapping[str, float]], None]
@@ -15,20 +13,14 @@ Show = Callable[[int, Mapping[str, float]], None]
 def view(folder: Path | None) -> Generator[Show]:
     """Yield a function that writes the numbers of a step, by name, into event files; without a folder it does nothing.
 
-    Numbers that a killed job wrote of steps that are now repeated are removed from the curves.
-
-    Raises:
-        UserError: a folder is given, but the package that writes event files is missing.
+    Numbers that a killed job wrote of steps that are now repeated are removed from the curves. The configuration has
+    been checked for the package.
     """
     if folder is None:
         yield lambda step, numbers: None
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and an optional dependency
-    except ImportError as error:
-        raise UserError(
-            f"throughput.live: needs the package tensorboard (pip install 'moesift[live]'): {error}"
-        ) from error
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and an optional dependency
+
     with contextlib.ExitStack() as stack:
         writers: list[SummaryWriter] = []  # at most one, opened when its first step is known
 

@@ -287,11 +287,6 @@ def _is_dense(model: str) -> bool:
         return False
 
 
-def parameters_json(chosen: Chosen) -> str:
-    """Return the parameters of a method as JSON, for the stage that computes its scores."""
-    return chosen.parameters.model_dump_json()
-
-
 def jobs_of(chosen: Chosen, epochs: int) -> list[str]:
     """Return the jobs that the scores of a method wait for: beginnings of the paths of their records in `benchmarks`.
 

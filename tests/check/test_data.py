@@ -7,7 +7,7 @@ from moesift.models.chat import Encoded
 
 
 def example(instruction: int, response: int) -> Encoded:
-    return Encoded([7] * (instruction + response), [False] * instruction + [True] * response, cut=False)
+    return Encoded([7] * (instruction + response), [False] * instruction + [True] * response)
 
 
 def test_lengths():

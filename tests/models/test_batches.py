@@ -16,7 +16,7 @@ LENGTHS = [9, 1, 8, 2, 7, 3, 6]
 
 
 def test_padding_is_on_the_right_and_does_not_count():
-    batch = collate([Encoded([5, 6, 7], [False, True, True], False), Encoded([8], [True], False)], pad_id=1)
+    batch = collate([Encoded([5, 6, 7], [False, True, True]), Encoded([8], [True])], pad_id=1)
     assert batch.ids.tolist() == [[5, 6, 7], [8, 1, 1]]
     assert batch.real.tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch.response.tolist() == [[False, True, True], [True, False, False]]
@@ -83,7 +83,7 @@ def first_ids(longest: int, sizes: list[int]):
 
 
 def test_a_batch_that_does_not_fit_is_halved():
-    examples = [Encoded([number] * 3, [True] * 3, False) for number in range(7)]
+    examples = [Encoded([number] * 3, [True] * 3) for number in range(7)]
     sizes = []
     values = per_example(first_ids(2, sizes), examples, 0, 100, torch.device("cpu"), "test")
     assert values == list(range(7))
@@ -93,7 +93,7 @@ def test_a_batch_that_does_not_fit_is_halved():
 
 
 def test_the_default_budget_is_that_of_the_device():
-    examples = [Encoded([1] * 100, [True] * 100, False) for _ in range(11)]
+    examples = [Encoded([1] * 100, [True] * 100) for _ in range(11)]
     sizes = []
     per_example(first_ids(99, sizes), examples, 0, 0, torch.device("cpu"), "test")
     assert sizes == [10, 1]  # 1,024 tokens

@@ -37,7 +37,6 @@ def test_response_tokens_are_the_assistants_with_the_end_of_its_turn(tokenizer):
     assert text_of(tokenizer, example, False) == (
         "<|system|>\nbe brief\n<|user|>\nwhich is a metal?\n<|assistant|>\n<|user|>\nand the cat?\n<|assistant|>\n"
     )
-    assert not example.cut
     whole = tokenizer.apply_chat_template(TURNS, tokenize=False)
     assert example.ids == tokenizer(whole, add_special_tokens=False)["input_ids"]
 
@@ -45,7 +44,6 @@ def test_response_tokens_are_the_assistants_with_the_end_of_its_turn(tokenizer):
 def test_a_long_example_is_cut(tokenizer):
     (example,) = encode([TURNS[1:3]], tokenizer, 10)
     assert len(example.ids) == len(example.response) == 10
-    assert example.cut
     assert example.predicted == 0  # its response lies beyond
 
 
@@ -75,10 +73,10 @@ def test_tokens_of_several_bytes_belong_to_their_response(tokenizer):
 
 
 def test_each_response_alone_follows_the_start_token():
-    example = Encoded([1, 2, 3, 4, 5, 6], [False, True, True, False, False, True], True)
+    example = Encoded([1, 2, 3, 4, 5, 6], [False, True, True, False, False, True])
     assert responses_alone(example, 9) == [
-        Encoded([9, 2, 3], [False, True, True], False),
-        Encoded([9, 6], [False, True], False),
+        Encoded([9, 2, 3], [False, True, True]),
+        Encoded([9, 6], [False, True]),
     ]
 
 
@@ -226,5 +224,5 @@ def test_what_begins_a_text_of_its_own():
     nothing.bos_token = None
     assert start_of_text(by_itself) == start_of_text(named) == [by_itself.bos_token_id]
     assert start_of_text(nothing) == [nothing.eos_token_id]
-    example = Encoded([1, 2], [False, True], False)
-    assert responses_alone(example, 8, 9) == [Encoded([8, 9, 2], [False, False, True], False)]
+    example = Encoded([1, 2], [False, True])
+    assert responses_alone(example, 8, 9) == [Encoded([8, 9, 2], [False, False, True])]

@@ -48,7 +48,7 @@ def test_what_a_template_refuses_has_no_tokens_and_a_reason(template, turns, rea
     """The others are encoded as if it were not there."""
     tokenizer = tokenizer_of("byte-level", TEMPLATES.get(template, template))
     (expected,) = encode([QUESTION], tokenizer, 100)
-    assert encode([turns, QUESTION], tokenizer, 100) == [Encoded([], [], False, reason), expected]
+    assert encode([turns, QUESTION], tokenizer, 100) == [Encoded([], [], reason), expected]
     assert encode_responses([turns, QUESTION, turns], tokenizer, 100) == [None, expected, None]
     assert f"without tokens: 2 x {reason}\n" in capsys.readouterr().out
     with pytest.raises(UserError, match=rf"no example has a response token within 100 tokens \(1 x {reason}"):

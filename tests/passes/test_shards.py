@@ -1,6 +1,7 @@
 import polars as pl
 import pytest
 
+from moesift.data.blocks import blocks_of, write_blocks
 from moesift.errors import UserError
 from moesift.passes import shards
 from moesift.passes.shards import merged
@@ -15,52 +16,42 @@ def chunks_of_two(monkeypatch):
     monkeypatch.setattr(shards, "FEWEST", 2)
 
 
-def put_together(folder, parts, pool=POOL, block=1):
+def put_together(folder, parts, pool=POOL):
     """Write the shards and the pool, and merge chunks of two."""
     paths = []
     for number, ids in enumerate(parts):
         paths.append(folder / f"{number}.parquet")
-        pl.DataFrame(
-            {"id": ids, "nats": [float(id) for id in ids]}, {"id": pl.String, "nats": pl.Float64}
-        ).write_parquet(paths[-1])
+        frame = pl.DataFrame({"id": ids, "nats": map(float, ids)}, {"id": pl.String, "nats": pl.Float64})
+        write_blocks(blocks_of(frame, 2), paths[-1])
     pl.DataFrame({"id": pool}).write_parquet(folder / "pool.parquet")
-    return list(merged(paths, folder / "pool.parquet", block=block))
+    return list(merged(paths, folder / "pool.parquet"))
 
 
-def test_the_order_is_that_of_the_pool_whatever_the_blocks(tmp_path):
-    rows = [(id, float(id)) for id in POOL]
-    for block in (1, 6, 12, 100):
-        blocks = put_together(tmp_path, THREE, block=block)
-        assert [row for block in blocks for row in block.rows()] == rows
-    assert len(put_together(tmp_path, THREE, block=6)) == 2
-    (whole,) = put_together(tmp_path, [POOL, [], []][:1], block=100)
-    assert whole.rows() == rows
-
-
-def test_long_rows_make_small_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "BYTES", 1)
-    blocks = put_together(tmp_path, THREE, block=100)
-    assert [len(block) for block in blocks] == [6, 5]
+@pytest.mark.parametrize("parts", [THREE, [POOL]], ids=["three", "one"])
+def test_the_order_is_that_of_the_pool(tmp_path, parts):
+    chunks = put_together(tmp_path, parts)
+    assert [len(chunk) for chunk in chunks] == [2, 2, 2, 2, 2, 1]
+    assert pl.concat(chunks).rows() == [(id, float(id)) for id in POOL]
 
 
 def test_a_shard_may_have_had_nothing_to_do(tmp_path):
-    (found,) = put_together(tmp_path, [["00", "01"], ["02"], []], ["00", "01", "02"], block=100)
-    assert found["id"].to_list() == ["00", "01", "02"]
+    chunks = put_together(tmp_path, [["00", "01"], ["02"], []], ["00", "01", "02"])
+    assert pl.concat(chunks)["id"].to_list() == ["00", "01", "02"]
 
 
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ([*THREE[:2], ["04", "05"]], r"1 ids are missing: \['10'\]"),
-        ([*THREE[:2], ["04", "05", "10", "10"]], r"1 ids are there more than once: \['10'\]"),
-        ([*THREE[:2], ["04", "05", "10", "99"]], r"1 ids are not in the pool: \['99'\]"),
-        ([THREE[0], THREE[2], THREE[1]], r"they are not in its order; were they made by as many shards\?"),
+        ([*THREE[:2], ["04", "05"]], "2.parquet: has other examples than 10 to 12 of .*pool.parquet"),
+        ([*THREE[:2], ["04", "05", "10", "10"]], "2.parquet: has other examples than 10 to 12"),
+        ([*THREE[:2], ["04", "05", "99"]], "2.parquet: has other examples than 10 to 12"),
+        ([THREE[0], THREE[2], THREE[1]], "1.parquet: has other examples than 2 to 4"),
+        ([[*THREE[0], "11"], *THREE[1:]], "the shards have more examples than the pool"),
     ],
 )
 def test_shards_that_are_not_the_pool_are_refused(tmp_path, parts, message):
-    for block in (1, 100):
-        with pytest.raises(UserError, match=message):
-            put_together(tmp_path, parts, block=block)
+    with pytest.raises(UserError, match=message):
+        put_together(tmp_path, parts)
 
 
 def test_larger_pools_are_cut_into_larger_chunks(monkeypatch):

@@ -58,7 +58,7 @@ rule score_method:
     params:
         stage=stage_of,
         method=lambda wildcards: PLAN.methods[wildcards.method].method.name,
-        parameters=lambda wildcards: parameters_json(PLAN.methods[wildcards.method]),
+        parameters=lambda wildcards: PLAN.methods[wildcards.method].parameters.model_dump_json(),
         files=lambda wildcards: json.dumps(files_read(wildcards)),
         queries=queries_flag,
         code=lambda wildcards: digest(f"stages.{stage_of(wildcards)}", *PLAN.methods[wildcards.method].modules),

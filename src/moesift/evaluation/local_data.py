@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 import yaml
@@ -32,15 +32,6 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
 
 Splits = dict[str, pl.DataFrame]  # by the name of the split
 Read = Callable[[str, str], Splits]  # of a data set, by its name on the hub and the name of its configuration
-
-
-class LookedUp(NamedTuple):
-    """What lm-eval's files and local data say about tasks."""
-
-    entries: dict[str, Any]  # of lm-eval's index, by task and group
-    settings: dict[str, Mapping[str, Any]]  # of lm-eval's files, by task
-    data: dict[str, dict[str, Splits]]  # by data set and configuration
-    questions: dict[str, int]  # their number, by task
 
 
 def reader(data: str) -> Read:
@@ -100,12 +91,18 @@ def _from_files(split: str, paths: Sequence[Path]) -> pl.DataFrame:
         ) from error
 
 
-def look_up(tasks: Sequence[str], read: Read) -> LookedUp:
-    """Find tasks in lm-eval, with the members of groups and tags, and read the data of each.
+def localise_tasks(tasks: Sequence[str], read: Read, out: Path) -> dict[str, int]:
+    """Write a folder of task files that read local data: prompts, metrics and few-shot settings stay exactly lm-eval's.
+
+    Each file includes lm-eval's own, and says where the data are and which splits are missing.
 
     Args:
         tasks: lm-eval's names of tasks, groups and tags.
         read: what reads a data set.
+        out: folder to write: the files go to `out/tasks`, the data to `out/data`.
+
+    Returns:
+        The number of questions of each task.
 
     Raises:
         UserError: lm-eval does not know a task, a task does not read a data set of the hub, or its data have no
@@ -113,9 +110,9 @@ def look_up(tasks: Sequence[str], read: Read) -> LookedUp:
     """
     refuse_unknown(tasks)
     index = task_manager().task_index
-    entries = {name: index[name] for name in _with_members(tasks, index)}
+    entries = {name: index[name] for name in _with_members(tasks, index)}  # of tasks and groups
     settings = {name: entry.cfg or {} for name, entry in entries.items() if entry.kind.name != "GROUP"}
-    data: dict[str, dict[str, Splits]] = {}
+    data: dict[str, dict[str, Splits]] = {}  # by data set and configuration
     questions = {}
     for name, setting in settings.items():
         data_set, configuration = _data_set(name, setting)
@@ -123,23 +120,6 @@ def look_up(tasks: Sequence[str], read: Read) -> LookedUp:
         if configuration not in configurations:
             configurations[configuration] = read(data_set, configuration)
         questions[name] = _count_questions(configurations[configuration], name, setting)
-    return LookedUp(entries, settings, data, questions)
-
-
-def localise_tasks(tasks: Sequence[str], read: Read, out: Path) -> dict[str, int]:
-    """Write a folder of task files that read local data: prompts, metrics and few-shot settings stay exactly lm-eval's.
-
-    Each file includes lm-eval's own, and says where the data are and which splits are missing.
-
-    Args:
-        tasks: as for `look_up`, which raises what is wrong with them.
-        read: likewise.
-        out: folder to write: the files go to `out/tasks`, the data to `out/data`.
-
-    Returns:
-        The number of questions of each task.
-    """
-    entries, settings, data, questions = look_up(tasks, read)
     with atomic_write(out) as part:
         folders = {
             data_set: out.resolve() / _write(data_set, configurations, part / "data").relative_to(part)

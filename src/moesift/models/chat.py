@@ -32,13 +32,11 @@ class Encoded:
     Attributes:
         ids: token ids, at most `max_length` of them.
         response: for each token, whether an assistant wrote it; only these count in losses and scores.
-        cut: whether tokens beyond `max_length` were left out.
         refused: why it has no tokens, if it has none.
     """
 
     ids: list[int]
     response: list[bool]
-    cut: bool
     refused: str | None = None
 
     @property
@@ -161,7 +159,7 @@ def encode(
     for part in rendered:
         found = part if isinstance(part, str) else next(tokens)
         if isinstance(part, str) or isinstance(found, str):
-            examples.append(Encoded([], [], cut=False, refused=str(found)))
+            examples.append(Encoded([], [], refused=str(found)))
             continue
         ids, offsets = found
         if swallowing.intersection(ids):
@@ -171,7 +169,7 @@ def encode(
         response = _overlapping(offsets, part.responses)
         if before and not part.text.lstrip().startswith(written_before):
             ids, response = before + ids, [False] * len(before) + response
-        examples.append(Encoded(ids[:max_length], response[:max_length], len(ids) > max_length))
+        examples.append(Encoded(ids[:max_length], response[:max_length]))
     return examples
 
 
@@ -208,7 +206,7 @@ def responses_alone(example: Encoded, *start: int) -> list[Encoded]:
     ):
         if is_response:
             ids = [token for token, _ in run]
-            turns.append(Encoded([*start, *ids], [False] * len(start) + [True] * len(ids), cut=False))
+            turns.append(Encoded([*start, *ids], [False] * len(start) + [True] * len(ids)))
     return turns
 
 

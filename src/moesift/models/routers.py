@@ -24,12 +24,6 @@ Gate = Literal["learned", "open", "shut"]
 
 TRASH_ROWS = "trash_weight"  # the parameter of a router that holds its appended rows, (T, D)
 
-# Advice for a selector without routers.
-UPCYCLE = (
-    "take a Mixture-of-Experts model, such as OLMoE, Mixtral or Qwen3-MoE, or have this one turned into one that "
-    "computes the same, by selector.upcycle: {experts: 8, experts_per_token: 2, seed: 0}"
-)
-
 
 @dataclass(frozen=True)
 class Roles:
@@ -110,7 +104,8 @@ def find_routers(model: PreTrainedModel) -> dict[str, nn.Module]:
     modules = model.named_modules() if router_class else ()
     routers = {name: module for name, module in modules if isinstance(module, router_class)}
     if not routers:
-        raise UserError(f"{type(model).__name__} ({model.name_or_path or 'no path'}) has no routers; {UPCYCLE}")
+        named = f"{type(model).__name__} ({model.name_or_path or 'no path'})"
+        raise UserError(f"{named} has no routers: take a Mixture-of-Experts model, or set selector.upcycle")
     return routers
 
 

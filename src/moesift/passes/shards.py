@@ -1,17 +1,18 @@
 """The shards of a measurement, put together in the order of the pool."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from moesift.errors import UserError
 
 # Fewest and most examples of a chunk, and how many chunks a pool between them is cut into.
 FEWEST, MOST, CHUNKS = 1024, 8192, 64
 
-# What is put in order at once: so many rows, or fewer where they are long, as those of gradients are.
-BLOCK, BYTES = 1_000_000, 2**28
+MADE_AGAIN = "remove it, and it is made again"
 
 
 def chunk_of(examples: int) -> int:
@@ -24,54 +25,28 @@ def chunk_of(examples: int) -> int:
     return min(MOST, max(FEWEST, examples // CHUNKS))
 
 
-def merged(shards: Sequence[Path], pool: Path, block: int = BLOCK) -> Iterator[pl.DataFrame]:
-    """Yield the rows of all shards in the order of the pool, block by block, each of its examples once.
-
-    Shards take chunks of the pool by turns, so that the next rows of a block are the next ones of each shard.
+def merged(shards: Sequence[Path], pool: Path) -> Iterator[pl.DataFrame]:
+    """Yield the rows of all shards in the order of the pool, chunk by chunk, each of its examples once.
 
     Args:
-        shards: parquet files with the column id, and any more; of n shards the first has the chunks 0, n, 2n, ...
+        shards: parquet files with the column id, and any more, a row group for each chunk; of n shards the first has
+            the chunks 0, n, 2n, ... of the pool.
         pool: parquet with the column id, each once.
-        block: rows that are in memory at once, more or less.
 
     Raises:
-        UserError: ids are missing, repeated or unknown; the message names the first few.
+        UserError: names a shard that has other examples than those of its chunks.
     """
-    scans = [pl.scan_parquet(shard) for shard in shards]
     ids = pl.scan_parquet(pool).select("id")
     height = ids.select(pl.len()).collect().item()
     chunk = chunk_of(height)
-    fitting = BYTES * height // max(1, sum(shard.stat().st_size for shard in shards))  # rows
-    turns = max(1, min(block, fitting) // (chunk * len(scans)))  # chunks of each shard that make a block
-    row = pl.int_range(pl.len())
-    for start in range(0, max(1, height), turns * chunk * len(scans)):
-        taken = start // len(scans)  # rows that were taken of each shard
-        parts = [
-            scan.slice(taken, turns * chunk)
-            .with_columns(place=row // chunk * chunk * len(scans) + number * chunk + row % chunk)
-            .collect()
-            for number, scan in enumerate(scans)
-        ]
-        found = pl.concat(parts).sort("place").drop("place")
-        if not found["id"].equals(ids.slice(start, turns * chunk * len(scans)).collect()["id"]):
-            raise _not_the_pool(scans, ids)
-        yield found
-    if sum(scan.select(pl.len()).collect().item() for scan in scans) != height:
-        raise _not_the_pool(scans, ids)
-
-
-def _not_the_pool(scans: Sequence[pl.LazyFrame], ids: pl.LazyFrame) -> UserError:
-    """Say which ids are missing, repeated or unknown."""
-    rows = pl.concat([scan.select("id") for scan in scans])
-    problems = {
-        "missing": ids.join(rows, on="id", how="anti", maintain_order="left"),
-        "there more than once": rows.filter(pl.col("id").is_duplicated()).unique().sort("id"),
-        "not in the pool": rows.join(ids, on="id", how="anti", maintain_order="left"),
-    }
-    for problem, found in problems.items():
-        names = found.collect()["id"]
-        if len(names):
-            return UserError(
-                f"the shards do not make the pool: {len(names)} ids are {problem}: {names.head(5).to_list()}"
-            )
-    return UserError("the shards do not make the pool: they are not in its order; were they made by as many shards?")
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(pq.ParquetFile(shard)) for shard in shards]
+        for number, start in enumerate(range(0, max(1, height), chunk)):
+            group, place = divmod(number, len(files))
+            shard, file = shards[place], files[place]
+            found = pl.DataFrame(file.read_row_group(group)) if group < file.num_row_groups else None
+            if found is None or not found["id"].equals(ids.slice(start, chunk).collect()["id"]):
+                raise UserError(f"{shard}: has other examples than {start} to {start + chunk} of {pool}; {MADE_AGAIN}")
+            yield found
+        if sum(file.metadata.num_rows for file in files) > height:
+            raise UserError(f"{shards[0].parent}: the shards have more examples than the pool; {MADE_AGAIN}")
