@@ -16,7 +16,7 @@ from pyarrow import parquet
 from pydantic import ValidationError
 
 from moesift.config import Source
-from moesift.data.pool import CONTENT_LENGTH, REASON_LENGTH, REJECTED, to_examples, with_content
+from moesift.data.pool import CONTENT_LENGTH, REASON_LENGTH, REJECTED, to_examples
 from moesift.data.rows import Row, SourceError
 from moesift.data.sources import read_source
 from moesift.errors import UserError
@@ -182,8 +182,7 @@ def test_every_row_is_an_example_or_rejected_or_the_file_is_one_error(tmp_path, 
         assert reason.startswith(outcome[row])
         assert reason.isprintable()
         assert len(reason) <= REASON_LENGTH + 1
-    contents = with_content(rejected, {"hard": read_source(source, 0, tmp_path)})["content"]
-    assert all(len(content) <= CONTENT_LENGTH for content in contents)
+    assert all(len(content) <= CONTENT_LENGTH for content in rejected["content"])
 
 
 @pytest.mark.parametrize(
@@ -311,10 +310,9 @@ def test_every_line_of_any_file_is_accounted_for(tmp_path, content):
     assert [row.index for row in rows["hard"]] == expected
     examples, rejected = to_examples(rows, FORMATS)
     assert sorted([*examples["source_index"], *rejected["row"]]) == expected
-    kept = with_content(rejected, rows)
-    kept.write_parquet(tmp_path / "rejected.parquet")
-    assert pl.read_parquet(tmp_path / "rejected.parquet").equals(kept)
-    assert kept.schema == {**REJECTED, "content": pl.String}
+    rejected.write_parquet(tmp_path / "rejected.parquet")
+    assert pl.read_parquet(tmp_path / "rejected.parquet").equals(rejected)
+    assert rejected.schema == REJECTED
 
 
 def archive(name):

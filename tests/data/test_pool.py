@@ -10,7 +10,6 @@ from moesift.data.pool import (
     frequent_reasons,
     split,
     to_examples,
-    with_content,
 )
 from moesift.data.rows import Row
 from moesift.errors import UserError
@@ -40,7 +39,7 @@ def test_rows_become_examples_or_are_rejected():
     }
     found, rejected = to_examples(rows, {"a": "auto", "b": "alpaca"}, {"a": ["notes"]})
     assert found.rows() == [("a", 0, turns("q", "r"), ["r", "s"], "clean", None, True)]
-    assert rejected.rows() == [("a", 4, "line 5 is not JSON"), ("b", 1, NO_ALPACA)]
+    assert rejected.rows() == [("a", 4, "line 5 is not JSON", "{"), ("b", 1, NO_ALPACA, '{"text": "q"}')]
 
 
 def test_rows_are_read_once_and_no_further_ahead_than_a_block(monkeypatch):
@@ -90,7 +89,7 @@ def test_of_equal_examples_the_clean_one_is_kept_then_the_first():
     kept, repeated = deduplicated(examples(("q", "a", "truncated"), ("p", "a"), ("q", "a"), ("p", "a")))
     p, q = content_id(turns("p", "a")), content_id(turns("q", "a"))
     assert kept.select("source_index", "corruption", "id").rows() == [(1, "clean", p), (2, "clean", q)]
-    assert repeated.rows() == [("s", 0, f"duplicate of {q}"), ("s", 3, f"duplicate of {p}")]
+    assert repeated["source_index", "reason"].rows() == [(0, f"duplicate of {q}"), (3, f"duplicate of {p}")]
 
 
 def test_ids_are_those_of_the_current_messages():
@@ -143,26 +142,21 @@ def test_too_many_held_out_are_an_error(rows, heldout):
 
 
 def test_rejected_rows_keep_the_beginning_of_what_was_read():
-    rows = {
-        "a": [Row(7, {"text": "ä"}), Row(8, '{"x', reason="line 9 is not JSON")],
-        "b": [Row(7, {"text": "\ud800"}), Row(8, "x" * 3000, reason="line 9 is not JSON")],
-    }
-    rejected = pl.DataFrame({"source": ["a", "a", "b", "b"], "row": [8, 7, 7, 8], "reason": ["r"] * 4})
-    content = with_content(rejected, rows)["content"].to_list()
-    assert content == ['{"x', '{"text": "ä"}', '{"text": "?"}', "x" * 2000]
+    bad = [
+        Row(7, {"text": "ä"}),
+        Row(8, '{"x', reason="line 9 is not JSON"),
+        Row(9, {"text": "\ud800"}),
+        Row(10, "x" * 3000, reason="line 11 is not JSON"),
+    ]
+    _, rejected = to_examples({"a": [Row(0, {"prompt": "q", "completion": "r"}), *bad]}, {"a": "auto"})
+    assert rejected["content"].to_list() == ['{"text": "ä"}', '{"x', '{"text": "?"}', "x" * 2000]
 
 
-def test_only_sources_with_rejected_rows_are_read_again():
-    rejected = pl.DataFrame({"source": ["a"], "row": [0], "reason": ["r"]})
-    unread = iter([Row(0, {})])
-    assert with_content(rejected, {"a": [Row(0, {"text": "q"})], "b": unread})["content"].to_list() == ['{"text": "q"}']
-    assert next(unread)
-
-
-def test_a_source_that_changed_meanwhile_is_named():
-    rejected = pl.DataFrame({"source": ["a", "a"], "row": [0, 3], "reason": ["r"] * 2})
-    with pytest.raises(UserError, match="a, row 3 is missing when it is read a second time"):
-        with_content(rejected, {"a": [Row(0, {"text": "q"})]})
+def test_a_duplicate_keeps_the_beginning_of_its_messages():
+    _, duplicates = deduplicated(examples(("ask", "ä"), ("ask", "ä"), ("ask", "y" * 3000), ("ask", "y" * 3000)))
+    short = '{"messages": [{"role": "user", "content": "ask"}, {"role": "assistant", "content": "ä"}]}'
+    assert duplicates["content"][0] == short
+    assert duplicates["content"][1] == (short.split("ä")[0] + "y" * 3000)[:2000]
 
 
 def test_reasons_of_one_kind_differ_in_numbers_and_ids_alone():

@@ -26,9 +26,9 @@ def prompts_of(frame):
 def test_queries_and_held_out_examples_share_nothing_with_pool_and_questions():
     mine = examples([f"ask {n}" for n in range(12)] + ["in the pool", f"Well, {ASKED}, do you know?"])
     found = divided(mine, pool("in the pool", "else"), [QUESTION], None, 4, 5, seed=0)
-    assert found.refused.rows() == [
-        ("mine", 12, IN_POOL),
-        ("mine", 13, "shares a run of words with question 3 of quiz"),
+    assert found.refused["row", "reason"].rows() == [
+        (12, IN_POOL),
+        (13, "shares a run of words with question 3 of quiz"),
     ]
     queries, heldout = prompts_of(found.queries), prompts_of(found.heldout)
     assert (len(queries), len(heldout)) == (4, 5)

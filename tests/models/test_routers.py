@@ -53,7 +53,7 @@ def test_a_model_without_routers_is_refused():
     dense = AutoModelForCausalLM.from_config(
         LlamaConfig(vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
     )
-    with pytest.raises(UserError, match="has no routers: take a Mixture-of-Experts.*or set selector.upcycle"):
+    with pytest.raises(UserError, match=r"has no routers: take a Mixture-of-Experts.*or set selector.upcycle"):
         find_routers(dense)
 
 

@@ -54,7 +54,11 @@ def test_every_row_is_accounted_for_and_the_files_repeat_to_the_byte(tmp_path, w
     assert rejected.select("source", "row", "content").rows() == [
         ("other", 5, '{"\x1b": '),
         ("other", 6, '{"text": "none"}'),
-        ("other", 4, '{"instruction": "do 0", "output": "done with 0"}'),
+        (
+            "other",
+            4,
+            '{"messages": [{"role": "user", "content": "do 0"}, {"role": "assistant", "content": "done with 0"}]}',
+        ),
     ]
     places = [(row["source"], row["source_index"]) for frame in (pool, heldout) for row in frame.to_dicts()]
     places += rejected.select("source", "row").rows()

@@ -34,8 +34,9 @@ EXAMPLE = {
     "finished": pl.Boolean,
 }
 COLUMNS = ("id", *EXAMPLE)
-Place = tuple[str, int, str]  # of a rejected row: source, row, reason
-REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String}
+Place = tuple[str, int, str, str]  # of a rejected row, as the columns of REJECTED
+# The content is the beginning of the row as it was read, as JSON where it was JSON; of an example, of its messages.
+REJECTED = {"source": pl.String, "row": pl.Int64, "reason": pl.String, "content": pl.String}
 
 # Rows of a row group of the pool's file. A pass reads whole groups for each of its chunks, so groups of polars' own
 # size, a quarter of a million, would be read hundreds of times.
@@ -98,14 +99,15 @@ def read_examples(
                     content = {key: value for key, value in row.content.items() if key not in names}
                     messages = to_messages(content, formats[source], ignore)
                 except Rejected as reason:
-                    rejected.append((source, row.index, _printable(str(reason))))
+                    rejected.append((source, row.index, _printable(str(reason)), _as_text(row.content)))
                 else:
                     example = (source, row.index, messages, list(row.choices), CLEAN, None, True)
                     accepted.append(dict(zip(EXAMPLE, example, strict=True)) | own)
             count += len(accepted)
             yield pl.DataFrame(accepted, schema=schema, orient="row")
     if not count:
-        counts = [f"{count} x {reason}" for reason, count in frequent_reasons([reason for *_, reason in rejected], 3)]
+        reasons = frequent_reasons([reason for _, _, reason, _ in rejected], 3)
+        counts = [f"{count} x {reason}" for reason, count in reasons]
         raise UserError("\n  ".join([f"no row of {', '.join(rows)} can be used", *(counts or ["there are no rows"])]))
 
 
@@ -131,8 +133,7 @@ def concatenated(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
 
 def content_id(messages: Sequence[Message]) -> str:
     """Return the first 16 hexadecimal digits of the SHA-256 of the messages as canonical JSON, without nulls."""
-    turns = [{key: value for key, value in message.items() if value is not None} for message in messages]
-    canonical = json.dumps(turns, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(_without_nulls(messages), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -161,7 +162,9 @@ def with_ids(examples: pl.DataFrame) -> pl.DataFrame:
 
 def refused(examples: pl.DataFrame, reason: pl.Expr) -> pl.DataFrame:
     """Return examples as rejected rows, columns of REJECTED."""
-    return examples.select("source", row="source_index", reason=reason)
+    contents = [_as_text({"messages": _without_nulls(messages)}) for messages in conversations(examples)]
+    content = pl.Series("content", contents, dtype=pl.String)
+    return examples.select("source", row="source_index", reason=reason).with_columns(content)
 
 
 def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -216,32 +219,13 @@ def texts(pool: pl.DataFrame) -> list[str]:
     return ["\n".join(map(text_of, turns)) for turns in conversations(pool)]
 
 
-def with_content(rejected: pl.DataFrame, rows: Mapping[str, Iterable[Row]]) -> pl.DataFrame:
-    """Return the rejected rows with `content`, the beginning of the row as it was read, as JSON where it was JSON.
-
-    Args:
-        rejected: columns of REJECTED.
-        rows: of each source, read a second time.
-
-    Raises:
-        UserError: a row is missing.
-    """
-    places = list(rejected.select("source", "row").iter_rows())
-    contents = {
-        (source, row.index): _as_text(row.content)
-        for (source,), of_source in rejected.group_by("source")
-        for wanted in [set(of_source["row"])]
-        for row in rows[source]
-        if row.index in wanted
-    }
-    if missing := [f"{source}, row {row}" for source, row in places if (source, row) not in contents]:
-        raise UserError(f"{missing[0]} is missing when it is read a second time: did the source change meanwhile?")
-    return rejected.with_columns(pl.Series("content", [contents[place] for place in places], dtype=pl.String))
-
-
 def frequent_reasons(reasons: Sequence[str], most: int) -> list[tuple[str, int]]:
     """Return the most frequent kinds of reasons with their counts."""
     return Counter(re.sub(PARTICULAR, "…", reason) for reason in reasons).most_common(most)
+
+
+def _without_nulls(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in message.items() if value is not None} for message in messages]
 
 
 def _printable(reason: str) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 
 from moesift.data.decontamination import Question, contaminated
 from moesift.data.groups import linked_groups
-from moesift.data.pool import concatenated, conversations, frequent_reasons, split, texts
+from moesift.data.pool import concatenated, conversations, frequent_reasons, refused, split, texts
 from moesift.data.turns import Message
 from moesift.errors import UserError
 
@@ -75,11 +75,11 @@ def divided(
     reason = pl.format("shares a run of words with question {} of {}", "question", "task")
     why = examples.select("id").join(found.select("id", reason=reason), on="id", how="left", maintain_order="left")
     reasons = pl.select(pl.when(in_pool).then(pl.lit(IN_POOL)).otherwise(why["reason"]))
-    refused = examples.select("source", row="source_index").with_columns(reasons.to_series().alias("reason"))
-    left = examples.filter(refused["reason"].is_null())
-    refused = refused.drop_nulls("reason")
+    examples = examples.with_columns(reasons.to_series().alias("reason"))
+    left = examples.filter(pl.col("reason").is_null()).drop("reason")
+    rejected = refused(examples.drop_nulls("reason"), pl.col("reason"))
     if left.height <= heldout:
-        counts = ", ".join(f"{number} x {kind}" for kind, number in frequent_reasons(refused["reason"].to_list(), 5))
+        counts = ", ".join(f"{number} x {kind}" for kind, number in frequent_reasons(rejected["reason"].to_list(), 5))
         raise UserError(
             f"of {examples.height} examples {left.height} can be used{f' ({counts})' if counts else ''}, and "
             f"{heldout + 1} are needed: heldout: {heldout}, and at least one query"
@@ -87,4 +87,4 @@ def divided(
     rest, held_out, apart = split(left, heldout, seed)
     count = min(rest.height, queries or rest.height)
     drawn = sorted(random.Random(f"queries-{seed}").sample(range(rest.height), count))
-    return Divided(rest[drawn], held_out, pl.concat([refused, apart]))
+    return Divided(rest[drawn], held_out, pl.concat([rejected, apart]))

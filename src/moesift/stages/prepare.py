@@ -28,10 +28,8 @@ from moesift.data.pool import (
     messages_type,
     read_examples,
     refused,
-    with_content,
     with_ids,
 )
-from moesift.data.rows import Row
 from moesift.data.scores import require_scores
 from moesift.data.sources import read_source
 from moesift.demo.wheel import default_cache
@@ -50,16 +48,13 @@ def main(data: config.Data, pool: Path, heldout: Path, rejected: Path) -> None:
         heldout: parquet of the held-out examples to write.
         rejected: parquet to write of the rejected rows, with reasons.
     """
-
-    def rows() -> dict[str, Iterator[Row]]:
-        return {source.name: read_source(source, data.seed, default_cache()) for source in data.sources}
-
+    rows = {source.name: read_source(source, data.seed, default_cache()) for source in data.sources}
     formats, ignored, scores = (
         {source.name: getattr(source, key) for source in data.sources} for key in ("format", "ignore", "scores")
     )
     with atomic_write(pool) as part:
         stored, unusable = part.with_name("examples.parquet"), list[Place]()
-        ids, kind = store(read_examples(rows(), unusable, formats, ignored, scores), stored)
+        ids, kind = store(read_examples(rows, unusable, formats, ignored, scores), stored)
         examples = pl.scan_parquet(stored)
         require_scores(examples, scores)
         read = Counter(source for source, *_ in unusable)
@@ -79,7 +74,7 @@ def main(data: config.Data, pool: Path, heldout: Path, rejected: Path) -> None:
             corrupted = corrupt(pl.concat(pooled), data.corrupt, data.corruptions, data.seed)
             whole, collisions = deduplicated(corrupted)  # a corruption may make an example equal to another one
             pooled, rejects = blocks_of(whole, ROW_GROUP), [*rejects, collisions]
-        unpooled = with_content(pl.concat(rejects), rows())
+        unpooled = pl.concat(rejects)
 
         with atomic_write(heldout) as other:
             write_blocks((block.select(COLUMNS) for block in blocks(held)), other)

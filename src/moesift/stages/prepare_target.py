@@ -1,6 +1,5 @@
 """Prepare a target: rows of its origin -> its queries, its held-out examples and the rejected rows."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -12,9 +11,7 @@ from moesift.data.pool import (
     deduplicated,
     frequent_reasons,
     to_examples,
-    with_content,
 )
-from moesift.data.rows import Row
 from moesift.data.sources import read_source
 from moesift.data.targets import divided
 from moesift.demo.wheel import default_cache
@@ -47,21 +44,21 @@ def main(
         own_folder: the same of the target's own task.
         ignore: JSON list of phrases that are taken out of these questions.
     """
-
-    def rows() -> dict[str, Iterator[Row]]:
-        if target.task is not None:
-            return {target.name: iter(examples_of(target.task, target.split, own_folder))}
-        return {target.name: read_source(target, seed, default_cache())}
-
     try:
-        examples, unusable = to_examples(rows(), {target.name: target.format}, {target.name: target.ignore})
+        if target.task is not None:
+            rows = iter(examples_of(target.task, target.split, own_folder))
+        else:
+            rows = read_source(target, seed, default_cache())
+        examples, unusable = to_examples(
+            {target.name: rows}, {target.name: target.format}, {target.name: target.ignore}
+        )
         examples, duplicates = deduplicated(examples)
         others = conversations(pl.read_parquet(pool, columns=["messages"]))
         questions = read_questions(tasks, tasks_folder)
         parts = divided(examples, others, questions, words, target.queries, target.heldout, seed, ignore or ())
     except UserError as error:
         raise UserError(f"targets: {target.name}: {error}") from error
-    rejected = with_content(pl.concat([unusable, duplicates, parts.refused]), rows())
+    rejected = pl.concat([unusable, duplicates, parts.refused])
     for name, frame in (
         ("queries", parts.queries.select(COLUMNS)),
         ("heldout", parts.heldout.select(COLUMNS)),
