@@ -89,7 +89,7 @@ def test_of_equal_examples_the_clean_one_is_kept_then_the_first():
     kept, repeated = deduplicated(examples(("q", "a", "truncated"), ("p", "a"), ("q", "a"), ("p", "a")))
     p, q = content_id(turns("p", "a")), content_id(turns("q", "a"))
     assert kept.select("source_index", "corruption", "id").rows() == [(1, "clean", p), (2, "clean", q)]
-    assert repeated["source_index", "reason"].rows() == [(0, f"duplicate of {q}"), (3, f"duplicate of {p}")]
+    assert repeated["row", "reason"].rows() == [(0, f"duplicate of {q}"), (3, f"duplicate of {p}")]
 
 
 def test_ids_are_those_of_the_current_messages():
