@@ -12,7 +12,7 @@ from moesift.validation import validated
 from study.experiments import merged, read_study
 from study.targets import MEAN, compared, costs, evidence, losses, main, overlap, own_share
 
-DEFAULTS, FULL, VALIDATION, SMOLLM2, EXAMPLES, CHOICES, FIFTH, GPU = (
+DEFAULTS, FULL, VALIDATION, SMOLLM2, EXAMPLES, CHOICES, FIFTH, SELECTOR, GPU = (
     yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for path in (
         "config/config.yaml",
@@ -22,6 +22,7 @@ DEFAULTS, FULL, VALIDATION, SMOLLM2, EXAMPLES, CHOICES, FIFTH, GPU = (
         "study/targets_smollm2_examples.yaml",
         "study/targets_choices.yaml",
         "study/targets_fifth.yaml",
+        "study/targets_selector.yaml",
         "study/targets_gpu.yaml",
     )
 )
@@ -172,8 +173,17 @@ def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path, whole):
 
 @pytest.mark.parametrize(
     "files",
-    [[FULL], [FULL, VALIDATION], [FULL, SMOLLM2], [FULL, SMOLLM2, EXAMPLES], [FULL, CHOICES], [FULL, FIFTH], [GPU]],
-    ids=["full", "validation", "smollm2", "examples", "choices", "fifth", "gpu"],
+    [
+        [FULL],
+        [FULL, VALIDATION],
+        [FULL, SMOLLM2],
+        [FULL, SMOLLM2, EXAMPLES],
+        [FULL, CHOICES],
+        [FULL, FIFTH],
+        [FULL, SELECTOR],
+        [GPU],
+    ],
+    ids=["full", "validation", "smollm2", "examples", "choices", "fifth", "selector", "gpu"],
 )
 def test_every_experiment_is_a_configuration_that_the_workflow_accepts(files):
     study = read_study(merged(*files))
