@@ -240,14 +240,18 @@ def test_budgets_in_examples_and_in_tokens_stand_beside_each_other():
     ],
 )
 def test_the_evidence_that_is_quoted_is_that_of_the_study(name, file):
-    """Files in docs/ are the `differences.csv` that the studies wrote."""
-    assert rows_of(pl.read_csv(f"docs/{file}")) in Path(name).read_text(encoding="utf-8")
+    """These files are the `differences.csv` that the studies wrote."""
+    assert rows_of(pl.read_csv(f"docs/evidence/{file}")) in Path(name).read_text(encoding="utf-8")
 
 
-def test_the_evidence_with_a_real_model_is_that_of_its_seeds():
-    """docs/smollm2.csv is the `by_seed.csv` of study/targets_smollm2.yaml."""
-    study = read_study(merged(FULL, SMOLLM2))
-    numbers = pl.read_csv("docs/smollm2.csv", schema_overrides={"budget": pl.String})
+@pytest.mark.parametrize(
+    ("name", "overlays"),
+    [("smollm2", [SMOLLM2]), ("fifth", [FIFTH])],
+)
+def test_the_evidence_that_is_quoted_is_that_of_its_seeds(name, overlays):
+    """These files are the `by_seed.csv` that the studies wrote."""
+    study = read_study(merged(FULL, *overlays))
+    numbers = pl.read_csv(f"docs/evidence/{name}.csv", schema_overrides={"budget": pl.String})
     assert rows_of(compared(numbers, study)["differences"]) in Path("docs/results.md").read_text(encoding="utf-8")
 
 
