@@ -9,7 +9,7 @@ import os
 from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from moesift.fields import (
     Corruption,
@@ -33,9 +33,27 @@ from moesift.selection import Select
 
 EMBEDDED = "embedded"
 SMOLLM2 = "smollm2"
+
 # Where the data of evaluation tasks may come from, beside a directory.
 WHEEL = "wheel"
 HUB = "hub"
+
+
+def _model(name: str) -> str:
+    """Refuse a name that cannot be that of a model. Names on the hub are not looked up here."""
+    if name in (EMBEDDED, SMOLLM2):
+        return name
+    if os.path.isdir(name):
+        if not os.path.isfile(os.path.join(name, "config.json")):
+            raise ValueError(f"{name} has no config.json: is it a model directory?")
+        return name
+    owned, pinned, revision = name.partition("@")
+    if owned.startswith((".", "/", "~")) or owned.count("/") > 1 or (pinned and not revision):
+        raise ValueError(f"{name} is neither a directory nor a name on the hub (owner/name, or owner/name@revision)")
+    return name
+
+
+Model = Annotated[str, AfterValidator(_model)]
 
 
 class Data(Section):
@@ -91,7 +109,7 @@ class Upcycle(Section):
 class Selector(Section):
     """The model that reads the pool: any for most methods, a Mixture of Experts for those of its routers."""
 
-    model: str = Field(description="`embedded`, `smollm2` (dense), a directory, or owner/name@revision on the hub")
+    model: Model = Field(description="`embedded`, `smollm2` (dense), a directory, or owner/name@revision on the hub")
     dtype: DtypeKey
     upcycle: Upcycle | None = Field(
         description="turns a dense Llama, Mistral, Qwen2 or Qwen3 into a MoE; null does not"
@@ -132,13 +150,13 @@ class Warmup(Section):
 class Reward(Section):
     """What the method `reward` reads: a sequence classifier, such as a reward model or a classifier of quality."""
 
-    model: str | None = Field(description="a directory, or a name on the hub: owner/name@revision; null is none")
+    model: Model | None = Field(description="a directory, or a name on the hub: owner/name@revision; null is none")
 
 
 class Target(Section):
     """The model that is tuned on the selection."""
 
-    model: str = Field(description="`embedded`, `smollm2`, a directory, or a name on the hub: owner/name@revision")
+    model: Model = Field(description="`embedded`, `smollm2`, a directory, or a name on the hub: owner/name@revision")
     dtype: DtypeKey
 
 

@@ -2,7 +2,6 @@
 
 import datetime
 import difflib
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from moesift.config import EMBEDDED, SMOLLM2, Config
+from moesift.config import Config
 from moesift.fields import SHOWN, ConfigError, Section
 
 
@@ -24,21 +23,9 @@ def validated(raw: Mapping[str, Any]) -> Config:
         ConfigError: one line per error, each `path.of.key: what is wrong`.
     """
     try:
-        config = Config.model_validate(dict(raw))
+        return Config.model_validate(dict(raw))
     except ValidationError as error:
         raise ConfigError("\n".join(_line(detail) for detail in error.errors())) from None
-    missing = [
-        f"{key}: {model} {reason}"
-        for key, model in (
-            ("selector.model", config.selector.model),
-            ("target.model", config.target.model),
-            ("reward.model", config.reward.model),
-        )
-        if model is not None and (reason := _unusable(model))
-    ]
-    if missing:
-        raise ConfigError("\n".join(missing))
-    return config
 
 
 def repeated_keys(text: str) -> list[str]:
@@ -107,16 +94,3 @@ def _shown(value: Any) -> str:
         return "this"
     text = "null" if value is None else str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def _unusable(model: str) -> str | None:
-    """Return why a model name cannot be used, or None. Names on the hub are not looked up here."""
-    if model in (EMBEDDED, SMOLLM2):
-        return None
-    if os.path.isdir(model):
-        is_model = os.path.isfile(os.path.join(model, "config.json"))
-        return None if is_model else "has no config.json: is it a model directory?"
-    name, pinned, revision = model.partition("@")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or (pinned and not revision):
-        return "is neither a directory nor a name on the hub (owner/name, or owner/name@revision)"
-    return None
