@@ -135,7 +135,7 @@ def select(folder: Path, rules: Mapping[str, object], reject: float | None = Non
     words: list[object] = ["--scores", folder / "scores.parquet", "--pool", folder / "pool.parquet"]
     words += ["--budget", f"ratio-{RATIO}", "--seed", 0, "--reject", json.dumps(reject)]
     words += ["--out", folder / "selection.parquet", "--dropped", folder / "dropped.parquet", "--queries"]
-    section = {"format": "parquet", "drop_top": 0, "quota": None} | rules
+    section = {"format": "parquet", "drop_top": 0, "quota": None, "diversity": None} | rules
     return run("moesift.stages.select", *words, "--select", json.dumps(section))
 
 

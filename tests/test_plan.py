@@ -204,6 +204,7 @@ def test_what_is_read_follows_from_methods_and_selection():
     assert passes(["random", "balanced"]) == ([tokens], False)
     assert passes(["nll", "typical_inputs"]) == ([("likelihood", "selector"), tokens], False)
     assert passes(["router_untrained"]) == ([("routing", "untrained"), tokens], False)
+    assert passes(["nll"], diversity=2) == ([("likelihood", "selector"), ("representation", "selector"), tokens], False)
     assert passes(["random"], tokens=[100]) == ([tokens, ("tokens", "target")], False)
     gained = [("gates", "warmed"), ("likelihood", "untrained"), ("likelihood", "warmed"), tokens]
     assert passes(["expert_gain", "reducible"]) == (gained, True)

@@ -10,7 +10,7 @@ from moesift.fields import ConfigError, Section
 from moesift.methods import METHODS, N_TOKENS, Column, Method, parameters_of
 from moesift.passes.columns import BROUGHT, EXTERNAL, NEED_ROUTERS, POOL, UNREAD, WARMUP
 
-REPRESENTATION = Column("representation", "weighted")  # read by `select.near_duplicates.cosine`
+REPRESENTATION = Column("representation", "weighted")  # read by `select.diversity` and `near_duplicates.cosine`
 TARGET_TOKENS = Column("tokens", "n_tokens", "target")  # read by budgets in tokens
 FIXED_BUDGETS = {"pool": ["ratio-1"], "queries": ["queries"]}  # of methods that keep all of something
 
@@ -98,7 +98,8 @@ def planned(config: Config) -> Plan:
         except ConfigError as error:
             problems.append(str(error))
     columns = {N_TOKENS, *(column for chosen in methods.values() for column in chosen.columns.values())}
-    columns |= {REPRESENTATION} if config.select.near_duplicates and config.select.near_duplicates.cosine else set()
+    by_cosine = config.select.near_duplicates and config.select.near_duplicates.cosine
+    columns |= {REPRESENTATION} if by_cosine or config.select.diversity is not None else set()
     columns |= {TARGET_TOKENS} if config.select.tokens else set()
     routed = [label for label, chosen in methods.items() if any(map(_by_routers, chosen.columns.values()))]
     problems += _conflicts(config, methods)

@@ -87,13 +87,16 @@ class Select(Section):
         description="share of each source's examples that is rejected, first what has no score, then the lowest, "
         "whatever else is dropped for another reason; of the rest the selection is drawn at random"
     )
+    diversity: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
+        description="candidates per kept example; those that the selector represents least alike are kept"
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if not self.ratio and not self.tokens:
             raise ValueError("ratio: is empty, and so is tokens: nothing would be kept")
-        if self.tokens and self.quota is not None:
-            raise ValueError("tokens: cannot be combined with quota, which counts examples")
+        if self.tokens and (self.quota is not None or self.diversity is not None):
+            raise ValueError("tokens: cannot be combined with quota or diversity, which count examples")
         return self
 
     def budgets(self) -> list[str]:

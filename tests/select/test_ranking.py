@@ -4,6 +4,7 @@ import pytest
 
 from moesift.errors import UserError
 from moesift.select.ranking import (
+    Spread,
     count_within,
     deduplicate,
     drop_lowest,
@@ -169,6 +170,23 @@ def test_quotas_take_the_best_of_each_source():
     kept, dropped = keep(ranked(SCORES), 2, {"s": 1, "t": 1})
     assert kept["id"].to_list() == ["a", "b"]
     assert dropped["id"].to_list() == ["c"]  # d is below the last that is kept
+
+
+def test_diversity_chooses_among_the_candidates():
+    asked = []
+
+    def last(examples, number):
+        asked.append((examples.to_list(), number))
+        return list(range(len(examples) - number, len(examples)))
+
+    kept, dropped = keep(ranked(SCORES), 1, spread=Spread(3, last))
+    assert asked == [(["a", "b", "d"], 1)]
+    assert kept.rows() == [("d", 1, 1.0)]
+    assert dropped["reason"].to_list() == ["too long", *["too near to what is kept"] * 2]
+    asked.clear()
+    kept, _ = keep(ranked(SCORES), 2, {"s": 1, "t": 1}, spread=Spread(2, last))
+    assert asked == [(["a", "d"], 1), (["b", "e"], 1)]
+    assert kept["id"].to_list() == ["d", "e"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ CITIES = ["Berlin", "Cairo", "Lima", "Oslo", "Quito", "Rome", "Seoul", "Tunis"]
 
 
 def selected(folder, budget, reject):
-    settings = config.Select.model_construct(drop_top=0, quota=None)
+    settings = config.Select.model_construct(drop_top=0, quota=None, diversity=None)
     files = {name: folder / f"{name}.parquet" for name in ("scores", "pool", "out", "dropped")}
     asked = {"instructions": folder / "asked.parquet", "queries": []}
     select.main(**files, budget=budget, whole=False, reject=reject, select=settings, seed=0, **asked)

@@ -200,7 +200,7 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
         assert NO_RESPONSE in reasons
         assert all(reason.startswith("the chat template ") for reason in reasons if reason != NO_RESPONSE)
         chosen, dropped = tmp_path / "chosen.parquet", tmp_path / "dropped.parquet"
-        kept = {"drop_top": 0, "quota": None}
+        kept = {"drop_top": 0, "quota": None, "diversity": None}
         select.main(
             scores=out, pool=files["pool"], budget="ratio-0.1", whole=False, reject=0.5,
             select=config.Select.model_construct(**kept), out=chosen, dropped=dropped, seed=0, queries=[],

@@ -19,7 +19,7 @@ def talk(text):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Ten examples of two sources, the lowest id scored best; 03 has no score."""
+    """Ten examples of two sources, the lowest id scored best; 03 has no score and no vector."""
     ids = [f"{n:02}" for n in range(10)]
     words = "one two three four five six seven eight nine ten eleven twelve"
     texts = [f"{words} {words}", f"{words} {words} more", *(f"text number {n}" for n in range(8))]
@@ -31,12 +31,15 @@ def folder(tmp_path):
     pl.DataFrame({"id": ids, "source": sources, "score": score, "reason": reason}).write_parquet(
         tmp_path / "scores.parquet"
     )
+    vectors = [None if n == 3 else [float(n == 8), 0.0] for n in range(10)]  # 08 is unlike all others
+    frame = pl.DataFrame({"id": ids, "weighted": vectors}, {"id": pl.String, "weighted": pl.List(pl.Float16)})
+    frame.write_parquet(tmp_path / "vectors.parquet")
     return tmp_path
 
 
 def selected(folder, budget="ratio-0.3", reject=None, seed=0, whole=False, **given):
     """Run the stage; settings are keys of `select`, paths are files in the folder."""
-    settings = {"drop_top": 0, "quota": None}
+    settings = {"drop_top": 0, "quota": None, "diversity": None}
     settings |= {name: given.pop(name) for name in list(given) if name in settings}
     select.main(
         scores=folder / "scores.parquet",
@@ -84,17 +87,17 @@ def test_ids_of_hexadecimal_digits_are_chosen_as_any_other(folder):
         yield selected(folder, reject=0.5)
         yield selected(folder, reject=0.5, seed=1)
         yield selected(folder, near_duplicates="pairs.parquet", contaminated="found.parquet")
-        yield selected(folder, "ratio-0.4", quota="equal")
+        yield selected(folder, "ratio-0.4", quota="equal", diversity=2, representation="vectors.parquet")
 
     plain = list(chosen())
     assert [best for best, _ in plain] == [
         ["02", "01", "00"],
         ["02", "06", "07"],
         ["00", "04", "05"],
-        ["00", "01", "06", "07"],
+        ["00", "01", "06", "08"],
     ]
     long = {f"{n:02}": f"f{n:015x}" for n in range(10)}
-    for name in ("pool", "scores"):
+    for name in ("pool", "scores", "vectors"):
         frame = pl.read_parquet(folder / f"{name}.parquet")
         frame.with_columns(pl.col("id").replace(long)).write_parquet(folder / f"{name}.parquet")
     pairs, hits = (frame.with_columns(pl.col("^id|other$").replace(long)) for frame in (pairs, hits))
@@ -202,6 +205,7 @@ def test_of_an_instruction_the_best_are_kept_whatever_else_is_asked_for(folder, 
     assert set(best) == {"00", "06", "07"}
     assert (dropped["01"], dropped["04"]) == (extra, "in the lowest 0.5 of its source")
     assert answers("ratio-0.4", quota="equal")[0] == ["00", "04", "06", "07"]
+    assert answers(diversity=2, representation="vectors.parquet")[0] == ["00", "04", "08"]  # of the six best
     pl.DataFrame({"id": [f"{n:02}" for n in range(10)], "n_tokens": [5] * 10}).write_parquet(folder / "tokens.parquet")
     assert answers("tokens-16", tokens="tokens.parquet")[0] == ["00", "04", "06"]
     # 06 is near to 00, which is kept, and 04 to 01, which is not.
@@ -212,7 +216,7 @@ def test_of_an_instruction_the_best_are_kept_whatever_else_is_asked_for(folder, 
         answers("ratio-0.7")
 
 
-def test_quotas_divide_what_the_top_of_the_ranking_leaves(folder):
+def test_quotas_bands_and_diversity_together(folder):
     best, dropped = selected(folder, "ratio-0.4", drop_top=0.12, quota="equal")
     assert best == ["01", "02", "06", "07"]
     assert dropped == {
@@ -221,8 +225,17 @@ def test_quotas_divide_what_the_top_of_the_ranking_leaves(folder):
         "04": "the quota of a, 2, is full",
         "05": "the quota of a, 2, is full",
     }
-    # One of ten: the share of a is 0.6, that of b 0.4.
-    assert selected(folder, "ratio-0.1", quota="proportional")[0] == ["00"]
+    best, dropped = selected(
+        folder, "ratio-0.4", quota={"a": 0.5, "b": 0.5}, diversity=2, representation="vectors.parquet"
+    )
+    assert best == ["00", "01", "06", "08"]  # of b the best, 06, and the one most unlike it
+    assert dropped["07"] == "too near to what is kept"
+
+
+def test_a_source_whose_quota_is_nothing_needs_no_diversity(folder):
+    """One of ten: the share of a is 0.6, that of b 0.4."""
+    best, _ = selected(folder, "ratio-0.1", quota="proportional", diversity=2, representation="vectors.parquet")
+    assert best == ["00"]
 
 
 def test_every_question_of_the_tasks_is_looked_for(folder):
@@ -273,7 +286,7 @@ def test_what_queries_took_is_kept_in_their_order_with_the_query_that_brought_it
         budget="ratio-0.3",
         whole=False,
         reject=None,
-        select=config.Select.model_construct(drop_top=0, quota=None),
+        select=config.Select.model_construct(drop_top=0, quota=None, diversity=None),
         out=folder / "best.parquet",
         dropped=folder / "dropped.parquet",
         seed=0,

@@ -160,6 +160,7 @@ def test_the_whole_pool_has_one_budget(checkout):
         ({"per_instruction": 1}, {"instructions": 1}),
         ({"decontaminate": 13}, {"contaminated": 1}),
         ({"decontaminate": {"words": 13, "ignore": ["the 'best' answer"]}}, {"contaminated": 1}),
+        ({"diversity": 2}, {"run_pass": 2, "merge_pass": 1}),
     ],
 )
 def test_what_a_selection_looks_at_is_made_once_for_all_methods(finished, select, more):

@@ -102,8 +102,13 @@ def looked_at(wildcards):
         "semantic-duplicates": rules.semantic_duplicates.output[0] if COSINE else None,
         "instructions": rules.instructions.output[0] if per_instruction(wildcards) else None,
     }
-    if wildcards.budget.startswith("tokens-"):
-        (asked["tokens"],) = files_of([TARGET_TOKENS], RESULTS, wildcards.seed, CONFIG.warmup.epochs, []).values()
+    columns = {
+        "representation": REPRESENTATION if CONFIG.select.diversity is not None else None,
+        "tokens": TARGET_TOKENS if wildcards.budget.startswith("tokens-") else None,
+    }
+    for flag, column in columns.items():
+        if column is not None:
+            (asked[flag],) = files_of([column], RESULTS, wildcards.seed, CONFIG.warmup.epochs, []).values()
     return {flag: path for flag, path in asked.items() if path}
 
 
@@ -134,7 +139,7 @@ rule select_run:
         whole=lambda wildcards: "--whole" if PLAN.methods[wildcards.method].method.keeps == "pool" else "",
         per_instruction=lambda wildcards: [f"--per-instruction {n}" for n in [per_instruction(wildcards)] if n],
         most=most_queries,
-        select=keys(CONFIG.select, "drop_top", "quota"),
+        select=keys(CONFIG.select, "drop_top", "quota", "diversity"),
         code=digest("stages.select"),
     shell:
         "{PYTHON} -m moesift.stages.select --scores {input.scores} --pool {input.pool} --out {output.selection}"

@@ -7,7 +7,7 @@ import math
 import random
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -191,26 +191,44 @@ def count_within(ranking: Ranking, tokens: pl.DataFrame, budget: float) -> int:
     return count
 
 
-def keep(ranking: Ranking, count: int, quotas: Mapping[str, int] | None = None) -> Ranking:
+class Spread(NamedTuple):
+    """How examples are kept that differ: candidates for each that is kept, best first, and what picks among them."""
+
+    candidates: float
+    pick: Callable[[pl.Series, int], list[int]]  # n of some ids, as indices
+
+
+def keep(
+    ranking: Ranking, count: int, quotas: Mapping[str, int] | None = None, spread: Spread | None = None
+) -> Ranking:
     """Return `count` examples with their ranks from 1 (columns id, rank, score), and everything that was left out.
 
-    Examples that rank below the last kept one get no reason; those above it, whose quota is full, do.
+    Examples that rank below the last kept one get no reason; those above it that were left out do.
 
     Args:
         quotas: how many to keep of each source; None takes the best of all.
+        spread: for diversity; None takes the best. With quotas, source by source.
 
     Raises:
         UserError: fewer examples are left than are to be kept.
     """
     require(ranking, count)
     placed = ranking.left.with_row_index("place")
-    kept, beyond = [], []
-    for source, number in [(None, count)] if quotas is None else quotas.items():
+    parts = [(None, count)] if quotas is None else list(quotas.items())
+    kept, left_out = [], []
+    for source, number in parts:
         of_source = placed if source is None else placed.filter(pl.col("source") == source)
-        kept.append(of_source.head(number))
-        beyond.append(of_source[number:].with_columns(reason=pl.lit(f"the quota of {source}, {number}, is full")))
+        candidates = of_source.head(number if spread is None else math.ceil(spread.candidates * number))
+        chosen = range(number) if spread is None or not number else spread.pick(candidates["id"], number)
+        picked = candidates[sorted(chosen)]
+        kept.append(picked)
+        left_out.append((candidates.join(picked, on="id", how="anti"), "too near to what is kept"))
+        if source is not None:
+            left_out.append((of_source[candidates.height :], f"the quota of {source}, {number}, is full"))
     selection = pl.concat(kept).sort("place")
-    outranking = pl.concat(beyond).filter(pl.col("place") < selection["place"].max()).sort("place")
+    last = selection["place"].max()
+    reasons = [rows.filter(pl.col("place") < last).with_columns(reason=pl.lit(reason)) for rows, reason in left_out]
+    outranking = pl.concat(reasons).sort("place")
     return Ranking(
         selection.select("id", pl.int_range(1, count + 1).alias("rank"), "score"),
         pl.concat([ranking.dropped, outranking.select("id", "score", "reason")]),

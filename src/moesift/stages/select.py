@@ -6,6 +6,7 @@ written beside it with the reason.
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from moesift import config, flags
@@ -13,7 +14,9 @@ from moesift.data.blocks import blocks_of, write_blocks
 from moesift.data.targets import selected
 from moesift.files import atomic_write
 from moesift.select import ids
+from moesift.select.diversity import k_centre
 from moesift.select.ranking import (
+    Spread,
     count_within,
     deduplicate,
     drop_lowest,
@@ -48,6 +51,7 @@ def main(
     semantic_duplicates: flags.Parquet | None = None,
     instructions: flags.Parquet | None = None,
     per_instruction: int = 1,
+    representation: flags.Parquet | None = None,
     most: int | None = None,
 ) -> None:
     """Read scores and pool, write the selection and what was dropped.
@@ -58,7 +62,7 @@ def main(
         budget: ratio-0.1, a share of the pool's examples, or tokens-20000, response tokens (below 1 a share of them).
         whole: keep everything that has a response, whatever the budget.
         reject: share of each source that is rejected before a draw, first what has no score; null ranks.
-        select: keys drop_top and quota.
+        select: keys drop_top, quota and diversity.
         out: parquet of the selection to write.
         dropped: parquet to write of what anything else than the budget left out, with the reason.
         seed: of what is drawn at random.
@@ -69,6 +73,7 @@ def main(
         semantic_duplicates: parquet of `semantic_duplicates`, the same.
         instructions: parquet of `instructions`, of each of which only the best are kept.
         per_instruction: examples of an instruction that are kept.
+        representation: the pass of this name, for diversity.
         most: queries of each target that are added; without it all.
     """
     # Of the pool only what is kept is ever in memory with its text, of the scores three numbers an example.
@@ -121,9 +126,13 @@ def main(
     if select.quota is not None:
         left = dict(ranking.left["source"].cast(pl.String).value_counts().iter_rows())
         by_source = quotas(left, sizes, count, select.quota)
-    best, left_out = keep(ranking, count, by_source)
+    spread = None
+    if select.diversity is not None:
+        vectors = pl.scan_parquet(str(representation)).select("id", "weighted")
+        spread = Spread(select.diversity, lambda examples, number: k_centre(_vectors(vectors, examples), number))
+    best, left_out = keep(ranking, count, by_source, spread)
 
-    is_top = reject is None and not brought_by and by_source is None
+    is_top = reject is None and not brought_by and by_source is None and spread is None
     if is_top and (equal := ties(ranking, best)):
         print(f"{equal} more have the score of the last one: among these the id decides")
     best = best.with_columns(ids.digits(best["id"]))
@@ -143,6 +152,13 @@ def main(
         write_blocks((block.with_columns(ids.digits(block["id"])) for block in blocks_of(left_out, BLOCK)), part)
     print(f"{count} of {size} examples kept, scores {best['score'].max():.4g} to {best['score'].min():.4g}")
     print(f"{left_out.height} dropped with a reason, {size - count - left_out.height} beyond the budget")
+
+
+def _vectors(pool: pl.LazyFrame, examples: pl.Series) -> np.ndarray:
+    """Return the vectors of some examples of the pool, (examples, D) float32; of the others none is in memory."""
+    wanted = ids.digits(examples).to_frame().lazy()
+    found = wanted.join(pool, on="id", how="left", maintain_order="left").collect(engine="streaming")["weighted"]
+    return found.cast(pl.List(pl.Float32)).list.to_array(len(found[0])).to_numpy()
 
 
 def _rows_of(pool: pl.LazyFrame, examples: pl.Series, size: int) -> pl.DataFrame:
