@@ -27,13 +27,6 @@ def test_each_number_is_a_curve_and_repeated_steps_appear_once(tmp_path):
     }
 
 
-def test_nothing_is_written_by_default(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with live.view(None) as show:
-        show(0, {"loss": 1.0})
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_error_names_the_missing_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"throughput.live: .*pip install 'moesift\[live\]'"), live.view(tmp_path):
