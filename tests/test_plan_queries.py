@@ -1,14 +1,9 @@
 """Whose queries an entry of `methods` reads, keeps or adds."""
 
 import pytest
-from given.plans import ROOT, TARGETS, plan_of, refused
+from given.plans import TARGETS, plan_of, refused
 
 from moesift.methods import METHODS, Column, method
-
-
-@pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
 
 
 def test_a_method_reads_the_queries_of_all_targets_of_some_or_of_each(declared):

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import polars
 import pytest
 
 from moesift import provenance
@@ -42,11 +43,6 @@ def test_what_has_no_effect_counts_where_it_is_named(tmp_path, monkeypatch):
     alone, named = provenance.digest("stages.score"), provenance.digest("stages.score", "config")
     assert written(tmp_path, monkeypatch, config="LIMIT = 2\n") == alone
     assert provenance.digest("stages.score", "config") != named != alone
-
-
-def test_the_real_stages_are_told_apart():
-    stages = ("prepare", "score", "train_adapter", "report")
-    assert len({provenance.digest(f"stages.{stage}") for stage in stages}) == len(stages)
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
@@ -90,7 +86,9 @@ def test_the_content_of_a_model_directory(tmp_path, monkeypatch):
 
 
 def test_versions_name_the_libraries():
-    assert provenance.versions()["transformers"] == "5.23.0"
+    found = provenance.versions()
+    assert found["polars"] == polars.__version__
+    assert {"moesift", "torch", "transformers", "peft", "lm-eval"} <= set(found)
 
 
 def test_a_machine_names_its_gpus(tmp_path, monkeypatch):

@@ -1,16 +1,12 @@
 import dataclasses
 
 import pytest
-from given.costs import DEFAULT, DENSE, MOE, POOL, ROOT, configured
+from given.costs import DENSE, MOE, POOL, configured
+from given.plans import DEFAULT
 
 from moesift.check.disk import written
 from moesift.plan import planned
 from moesift.training.accelerate_file import Held
-
-
-@pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
 
 
 def sizes(config):
@@ -79,11 +75,3 @@ def test_representations_are_as_wide_as_the_model_and_router_logits_as_it_has_ex
     assert found["pass representation, selector"] == 1000 * (20 + 3 * 10 * 2)
     assert found["pass representation_middle, selector"] == 1000 * (20 + 3 * 10 * 2)
     assert found["pass router_logits, selector"] == 1000 * (20 + 2 * 4 * 8 * 4)
-
-
-def test_gradients_are_as_wide_as_their_projection_and_there_are_some_for_each_checkpoint_and_seed():
-    given = [{"name": "mine", "hub": "some/set", "queries": 8, "heldout": 0}]
-    gradients = {"dimension": 64}
-    found = sizes(configured(methods=[{"less": {"epochs": [1, 3]}}], targets=given, gradients=gradients))
-    assert [what for what in found if "gradients" in what] == ["pass gradients, lora-1", "pass gradients, lora-3"]
-    assert found["pass gradients, lora-1"] == 2 * 1000 * (20 + 2 * 64 * 2 + 8)

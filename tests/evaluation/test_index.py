@@ -9,7 +9,7 @@ from moesift.evaluation.index import members, task_manager, unusable
 ADVICE = "and moesift runs none; remove it"
 
 
-@pytest.mark.parametrize("name", ["mmlu", "gsm8k", "arc_easy", "wikitext", "winogrande"])
+@pytest.mark.parametrize("name", ["mmlu", "gsm8k", "arc_easy", "wikitext", "winogrande", "bbh", "tydiqa_goldp"])
 def test_tasks_in_use_are_taken(name):
     assert unusable([name], from_hub=True) == {}
 

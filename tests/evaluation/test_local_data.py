@@ -1,8 +1,5 @@
-from importlib.resources import files
-
 import polars as pl
 import pytest
-import yaml
 from datasets import load_dataset
 from given.models import random_model
 from given.questions import ARC
@@ -37,14 +34,6 @@ def test_two_folders_of_data_are_never_confused(tasks, tmp_path):
     assert first == second[::-1] != second
 
 
-def test_a_task_file_says_only_where_the_data_are(tasks):
-    assert yaml.safe_load((tasks / "arc_challenge.yaml").read_text()) == {
-        "include": str(files("lm_eval") / "tasks" / "arc" / "arc_challenge.yaml"),
-        "dataset_path": str(next((tasks.parent / "data").iterdir())),
-    }
-    assert sorted(path.name for path in tasks.iterdir()) == ["arc_challenge.yaml", "arc_easy.yaml"]
-
-
 def test_a_task_without_questions_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"arc_easy asks the questions of the split test of .*ARC-Easy, .* only train"):
         localise_tasks(["arc_easy"], lambda *_: {"train": ARC}, tmp_path)
@@ -71,14 +60,6 @@ def test_fewshot_examples_that_the_data_lack_are_refused(tmp_path, tokenizer):
     assert run_tasks(model, tokenizer, [Task(name="arc_easy")], folder, 4).tasks["arc_easy"]["fewshot"] == 0
     with pytest.raises(UserError, match="arc_easy needs 3 few-shot examples before each question, and its data have 0"):
         run_tasks(model, tokenizer, [Task(name="arc_easy", fewshot=3)], folder, 4)
-
-
-def test_fewshot_examples_that_lm_eval_would_ignore_are_refused(tmp_path, tokenizer):
-    rows = pl.DataFrame({"input": ["not True is"], "target": ["False"]})
-    localise_tasks(["bbh_zeroshot_snarks"], lambda *_: {"test": rows}, tmp_path)
-    task = Task(name="bbh_zeroshot_snarks", fewshot=3)
-    with pytest.raises(UserError, match="bbh_zeroshot_snarks has no few-shot examples, so fewshot cannot be 3"):
-        run_tasks(random_model("Olmoe"), tokenizer, [task], tmp_path / "tasks", 4)
 
 
 def test_a_split_is_a_file_of_its_name(tmp_path):

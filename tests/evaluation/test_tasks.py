@@ -154,8 +154,3 @@ def test_a_sentence_with_a_blank_is_read_whole(tmp_path):
 def test_an_unknown_task_is_an_error_with_similar_names(tasks, tokenizer):
     with pytest.raises(UserError, match=r"evaluate\.tasks: unknown task arc_eazy; did you mean arc_easy"):
         measured(tokenizer, tasks, Task(name="arc_eazy"))
-
-
-def test_a_task_that_is_asked_for_twice_is_refused_since_one_would_overwrite_the_other(tasks, tokenizer):
-    with pytest.raises(UserError, match=r"evaluate\.tasks: arc_easy of ai2_arc is in arc_easy as well; name it once"):
-        measured(tokenizer, tasks, Task(name="arc_easy", fewshot=1), Task(name="ai2_arc"))

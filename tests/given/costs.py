@@ -1,19 +1,14 @@
 """Models in numbers of parameters, a pool, and configurations to count the costs of."""
 
-import copy
 import dataclasses
-from pathlib import Path
 
 import torch
-import yaml
+from given.plans import DEFAULT, changed
 
 from moesift.check.costs import Pool
 from moesift.config import Config
 from moesift.models.lora_weights import LoraWeight
 from moesift.models.shapes import Shape
-
-ROOT = Path(__file__).parents[2]
-DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 # Numbers that are easy to count with, of no real model.
 MOE = Shape(
@@ -45,8 +40,5 @@ POOL = Pool(examples=1000, selector_tokens=20.0, target_tokens=25.0, response_to
 
 def configured(**sections) -> Config:
     """Return the default configuration with two seeds, the methods router and nll, and other changes."""
-    raw = copy.deepcopy(DEFAULT) | {"seeds": [0, 1], "methods": ["router", "nll"]}
-    raw["select"] |= {"ratio": [0.1], "reject": None}
-    for name, values in sections.items():
-        raw[name] = raw[name] | values if isinstance(values, dict) else values
-    return Config.model_validate(raw)
+    few = {"seeds": [0, 1], "methods": ["router", "nll"], "select": {"ratio": [0.1], "reject": None}}
+    return Config.model_validate(changed(changed(DEFAULT, few), sections))

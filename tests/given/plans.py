@@ -15,11 +15,14 @@ DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 TARGETS = [{"name": "mine", "wheel": "piqa", "queries": 4, "heldout": 4}]
 
 
+def changed(raw, sections):
+    """Return a configuration with the keys of some sections, or whole ones that are no mapping, in place of its own."""
+    new = {name: raw[name] | values if isinstance(values, dict) else values for name, values in sections.items()}
+    return copy.deepcopy(raw) | new
+
+
 def plan_of(methods, **sections):
-    raw = copy.deepcopy(DEFAULT) | {"methods": methods}
-    for name, values in sections.items():
-        raw[name] = raw[name] | values if isinstance(values, dict) else values
-    return planned(validated(raw))
+    return planned(validated(changed(DEFAULT, sections) | {"methods": methods}))
 
 
 def refused(methods, **sections) -> list[str]:

@@ -6,17 +6,7 @@ import numpy as np
 import pytest
 
 from moesift.errors import UserError
-from moesift.methods.external import NOT_GIVEN, external
 from moesift.methods.reward import NO_TOKENS, reward
-
-
-def test_given_scores_are_taken_as_they_are_or_turned():
-    given = np.array([2.0, np.nan, -1.0])
-    values, refused = external(given)
-    assert values.tolist() == pytest.approx([2.0, np.nan, -1.0], nan_ok=True)
-    assert refused[NOT_GIVEN].tolist() == [False, True, False]
-    values, _ = external(given, better="lower")
-    assert values.tolist() == pytest.approx([-2.0, np.nan, 1.0], nan_ok=True)
 
 
 def test_the_only_label_or_the_one_that_is_named():

@@ -26,19 +26,6 @@ def test_the_quality_score_is_the_mean_over_the_chosen_layers():
         routers.router(log_odds, log_odds, layers=[2])
 
 
-def test_expert_gain_is_the_loss_that_the_experts_take_off_each_token():
-    gain = routers.expert_gain(np.array([30.0, 8.0]), np.array([20.0, 12.0]), np.array([5, 2]))
-    assert gain.tolist() == [2.0, -2.0]
-
-
-def test_reducible_is_before_minus_after_and_none_for_what_was_trained_on():
-    values, refused = routers.reducible(
-        np.array([12.0, 9.0]), np.array([9.0, 3.0]), np.array([True, False]), np.array([3, 2])
-    )
-    assert values.tolist() == [1.0, 3.0]
-    assert refused[routers.TRAINED_ON].tolist() == [True, False]
-
-
 def test_the_gain_of_the_instruction_is_what_it_takes_off_the_loss():
     gain = likelihood.instruction_gain(np.array([3.0, 5.0, 6.0]), np.array([12.0, 5.0, 4.0]))
     assert gain.tolist() == [0.75, 0.0, -0.5]
@@ -51,10 +38,6 @@ def test_likelihood_and_information_are_of_the_same_tokens():
     assert score == pytest.approx([np.log(0.125) / 2 + np.log(4) / 2])
 
 
-def test_the_likelier_response_comes_first():
-    assert likelihood.nll(np.array([6.0, 2.0]), np.array([3, 4])).tolist() == [-2.0, -0.5]
-
-
 def test_ifd_is_the_loss_with_the_instruction_over_the_loss_without():
     """s(A|Q) / s(A) of the paper, worked out by hand from the probabilities of each token."""
     given = -np.log(np.array([0.5, 0.25, 0.5]))  # after the instruction
@@ -62,10 +45,6 @@ def test_ifd_is_the_loss_with_the_instruction_over_the_loss_without():
     values, refused = likelihood.ifd(np.array([given.sum(), 3.0]), np.array([alone.sum(), 3.0]))
     assert values == pytest.approx([2 / 3, 1.0])
     assert refused[likelihood.NO_HELP].tolist() == [False, True]
-
-
-def test_length_counts_response_tokens():
-    assert baselines.length(np.array([2, 0])).tolist() == [2.0, 0.0]
 
 
 def test_random_is_uniform_and_set_by_its_seed():
@@ -99,23 +78,6 @@ def test_bottom_is_another_method_turned_round():
     assert (values.tolist(), refused[likelihood.NO_HELP].tolist()) == ([-1.0], [True])
     reads = METHODS["bottom"].columns(parameters_of(METHODS["bottom"], {"of": "ifd"}))
     assert reads == {"nll": Column("likelihood", "nll"), "nll_unconditional": Column("likelihood", "nll_unconditional")}
-
-
-def test_full_keeps_the_whole_pool():
-    assert METHODS["full"].keeps == "pool"
-    assert set(baselines.full(np.arange(3)).tolist()) == {0.0}
-
-
-def test_parameters_are_typed_and_have_defaults():
-    assert parameters_of(METHODS["router"], {}).model_dump() == {"layers": "all", "tokens": "response"}
-    assert parameters_of(METHODS["router"], {"layers": [2, 3]}).layers == [2, 3]
-    for given, message in (
-        ({"layer": 2}, r"methods.router: layer: unknown parameter \(its parameters: layers, tokens\)"),
-        ({"tokens": "some"}, r"methods.router: tokens: input should be 'response' or 'all'"),
-        ({"layers": [-1]}, r"methods.router: layers.*greater than or equal to 0"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            parameters_of(METHODS["router"], given)
 
 
 def test_a_declaration_names_what_the_function_takes():

@@ -3,6 +3,7 @@ import pytest
 from scipy.stats import zscore
 
 from moesift.errors import UserError
+from moesift.methods import METHODS, N_TOKENS, Column, parameters_of
 from moesift.methods.typicality import LEAST, typical_inputs, typical_pmi
 
 
@@ -114,3 +115,12 @@ def test_what_a_router_reads_tells_what_the_losses_do_not():
         )
     )
     assert (seen, unseen <= 3) == (10, True)
+
+
+def test_what_is_read_is_of_the_selector():
+    reads = METHODS["typical_inputs"].columns(parameters_of(METHODS["typical_inputs"], {}))
+    names = ("nll", "nll_unconditional", "nll_end", "hidden")
+    assert reads == {
+        **{name: Column("likelihood", name, "selector") for name in names},
+        **{"n_tokens": N_TOKENS, "source": Column("pool", "source", "selector")},
+    }

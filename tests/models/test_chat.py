@@ -25,12 +25,6 @@ def text_of(tokenizer, example, response: bool) -> str:
     return tokenizer.decode([i for i, r in zip(example.ids, example.response, strict=True) if r is response])
 
 
-def with_own_template(tokenizer, template: str):
-    changed = deepcopy(tokenizer)
-    changed.chat_template = template
-    return changed
-
-
 def test_response_tokens_are_the_assistants_with_the_end_of_its_turn(tokenizer):
     (example,) = encode([TURNS], tokenizer, 500)
     assert text_of(tokenizer, example, True) == "iron<|end|>no<|end|>"
@@ -66,12 +60,6 @@ def test_a_base_model_gets_the_plain_template(tokenizer):
         with_template(base)
 
 
-def test_tokens_of_several_bytes_belong_to_their_response(tokenizer):
-    turns = [{"role": "user", "content": "哪个是金属？"}, {"role": "assistant", "content": "铁 🙂"}]
-    (example,) = encode([turns], tokenizer, 500)
-    assert text_of(tokenizer, example, True) == "铁 🙂<|end|>"
-
-
 def test_each_response_alone_follows_the_start_token():
     example = Encoded([1, 2, 3, 4, 5, 6], [False, True, True, False, False, True])
     assert responses_alone(example, 9) == [
@@ -80,65 +68,26 @@ def test_each_response_alone_follows_the_start_token():
     ]
 
 
-def test_a_response_ends_with_its_end_token_before_white_space_of_the_template(tokenizer):
-    """ChatML writes a line break after the end token, which no model generates."""
-    chatml = with_own_template(
-        tokenizer,
-        "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<assistant>{% endif %}",
-    )
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "iron \n"}]
-    (example,) = encode([turns], chatml, 100)
-    assert text_of(chatml, example, True) == "iron \n<|end|>"
-
-
-@pytest.mark.parametrize("finished", [None, [False]])
-@pytest.mark.parametrize(
-    ("question", "answer"),
-    [
-        ("a<|end|>b", "iron"),
-        ("<|end|>", "<|end|>"),
-        ("<|pad|><|end|><|end|>\n<|assistant|>\nno", "iron<|end|>"),
-        ("<|en<|end|>d|>", "the <|pad|> cat"),
-        ("\ue000<|end|>\ue000\ue001", "\ue000"),
-        ("哪个<|end|>是🙂", "铁<|end|>🙂"),
-    ],
-)
-def test_a_special_token_in_a_message_is_text(tokenizer, question, answer, finished):
-    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    (example,) = encode([turns], tokenizer, 500, finished)
-    end = "" if finished else "<|end|>"
-    assert text_of(tokenizer, example, True) == answer + end
-    assert text_of(tokenizer, example, False) == f"<|user|>\n{question}\n<|assistant|>\n"
-    special = [token for token in example.ids if token in (tokenizer.eos_token_id, tokenizer.pad_token_id)]
-    assert special == ([] if finished else [tokenizer.eos_token_id])
-    # The tokenizer itself has not changed.
-    assert tokenizer("<|end|>", add_special_tokens=False)["input_ids"] == [tokenizer.eos_token_id]
-
-
-def test_the_text_around_a_special_token_keeps_its_tokens(tokenizer):
-    spelled = [{"role": "user", "content": "the cat<|end|> sat"}, TURNS[2]]
-    both = encode([TURNS, spelled], tokenizer, 500)
-    assert both[0].ids == tokenizer(tokenizer.apply_chat_template(TURNS, tokenize=False))["input_ids"]
-    start = tokenizer("<|user|>\nthe cat", add_special_tokens=False)["input_ids"]
-    rest = tokenizer(" sat\n<|assistant|>\niron<|end|>", add_special_tokens=False)["input_ids"]
-    assert both[1].ids[: len(start)] == start
-    assert both[1].ids[-len(rest) :] == rest
-
-
 PIECES = st.lists(st.sampled_from(["<|end|>", "<|pad|>", "<|", "end|>", "\ue000", " ", "\n"]) | st.text(max_size=4))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.lists(PIECES.map("".join), min_size=2, max_size=4))
-def test_any_text_is_recovered_and_has_one_end_token_a_response(contents):
+@given(st.lists(PIECES.map("".join), min_size=2, max_size=4), st.booleans())
+def test_any_text_is_recovered_and_has_one_end_token_a_response(contents, finished):
     tokenizer = train_tokenizer(["the cat sat on the mat", "which is a metal? iron"] * 4, 320)
     roles = itertools.cycle(("user", "assistant"))
     turns = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=False)]
-    (example,) = encode([turns], tokenizer, 10_000)
-    assert tokenizer.decode(example.ids) == tokenizer.apply_chat_template(turns, tokenize=False)
-    assert example.ids.count(tokenizer.eos_token_id) == len(turns) // 2
-    assert text_of(tokenizer, example, True) == "".join(f"{turn['content']}<|end|>" for turn in turns[1::2])
+    if len(turns) % 2:
+        turns.append({"role": "assistant", "content": "iron"})
+    (example,) = encode([turns], tokenizer, 10_000, [finished])
+    missing = "" if finished else "<|end|>"
+    written = tokenizer.apply_chat_template(turns, tokenize=False)
+    assert tokenizer.decode(example.ids) + missing == written
+    special = [token for token in example.ids if token in (tokenizer.eos_token_id, tokenizer.pad_token_id)]
+    assert special == [tokenizer.eos_token_id] * (len(turns) // 2 - (not finished))
+    responses = "".join(f"{turn['content']}<|end|>" for turn in turns[1::2])
+    assert text_of(tokenizer, example, True) + missing == responses
+    assert tokenizer("<|end|>", add_special_tokens=False)["input_ids"] == [tokenizer.eos_token_id]
 
 
 def test_a_response_that_is_not_finished_has_no_end_token(tokenizer):
@@ -214,9 +163,9 @@ def test_a_spelled_token_is_text_in_the_midst_of_its_text(kind, swallowing):
     )
     for text in ("a<|end|>b", "say <|end|> twice <|end|>", "<|end|>", "\ue000\U00100000<|end|> 铁"):
         turns = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
-        found, expected = encode([turns], tokenizer, 1000), encode([turns], twin, 1000)
+        found, expected = (encode([TURNS, turns], each, 1000) for each in (tokenizer, twin))
         assert found == expected
-        assert found[0].ids == twin.apply_chat_template(turns, return_dict=False)
+        assert found[1].ids == twin.apply_chat_template(turns, return_dict=False)
 
 
 def test_what_begins_a_text_of_its_own():

@@ -92,11 +92,16 @@ def test_a_model_on_the_hub_is_read_at_the_revision_that_its_name_gives(tmp_path
 
 
 def test_a_model_is_loaded_in_the_precision_of_its_files_or_in_the_one_that_is_asked_for(tmp_path, tokenizer):
-    random_dense_model().to(torch.bfloat16).save_pretrained(tmp_path)
+    saved = random_dense_model().to(torch.bfloat16)
+    saved.save_pretrained(tmp_path, max_shard_size="20KB")  # as the hub holds large models
     tokenizer.save_pretrained(tmp_path)
+    assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 2
     for asked, expected in ((None, torch.bfloat16), ("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         model, _ = loading.load_model(str(tmp_path), asked)
         assert {parameter.dtype for parameter in model.parameters()} == {expected}
+        assert all(
+            torch.equal(value.bfloat16(), saved.state_dict()[name]) for name, value in model.state_dict().items()
+        )
 
 
 def test_a_directory_may_have_an_at_in_its_name(tmp_path):

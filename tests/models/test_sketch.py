@@ -20,9 +20,9 @@ def test_it_is_a_product_with_a_matrix_of_one_sign_in_each_column(dimension):
     parts = {"a": torch.randn(3, 20), "b": torch.randn(3, 30)}
     matrices = []
     for name, values in parts.items():
-        places = np.random.default_rng(list(name.encode())).integers(2 * dimension, size=values.shape[1], dtype="int32")
+        places = sketch.places(name, values.shape[1], dimension, torch.device("cpu"))
         matrix = torch.zeros(len(places), dimension)
-        for row, place in enumerate(places):
+        for row, place in enumerate(places.tolist()):
             matrix[row, place % dimension] = 1 if place < dimension else -1
         matrices.append(matrix)
     expected = torch.cat(list(parts.values()), dim=1) @ torch.cat(matrices)

@@ -1,18 +1,12 @@
-import importlib
-
 import numpy as np
 import pytest
 import torch
 from given.models import FAMILIES, random_model
-from transformers import AutoModelForCausalLM, LlamaConfig
 
-from moesift.errors import UserError
 from moesift.models import losses
-from moesift.models.batches import collate
 from moesift.models.chat import encode
 from moesift.models.routers import TrashCan
 from moesift.passes import gates, likelihood, representation, representation_middle, router_logits, routing
-from moesift.passes.columns import NEED_ROUTERS, PASSES, UNREAD
 from moesift.passes.reader import Reader
 
 
@@ -30,14 +24,6 @@ def numbers(values):
     """Return all columns of a pass as one tensor, a row an example."""
     rows = zip(*values.values(), strict=True)
     return torch.tensor([np.hstack(row).tolist() for row in rows])
-
-
-@pytest.mark.parametrize("name", sorted({*PASSES} - {*UNREAD, "gradients", "reward"}))  # of a checkpoint, a classifier
-def test_a_pass_gives_the_columns_that_are_declared(name, reader, conversations):
-    examples = encode(conversations, reader.tokenizer, 60)
-    values = importlib.import_module(f"moesift.passes.{name}").read(reader, examples, 100)
-    assert list(values) == list(PASSES[name])
-    assert {len(column) for column in values.values()} == {len(examples)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -90,36 +76,6 @@ def test_hidden_keeps_the_distances_of_what_the_middle_router_reads(plain, conve
     means = torch.stack(means)
     assert hidden.shape == (len(examples), likelihood.HIDDEN)
     assert torch.allclose(torch.cdist(hidden, hidden), torch.cdist(means, means), rtol=0.35)
-
-
-def test_a_dense_model_is_read_as_a_moe_is(tokenizer, conversations):
-    """Of a Llama it is what the middle layer's feed-forward block reads."""
-    torch.manual_seed(0)
-    shape = LlamaConfig(
-        vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4
-    )
-    reader = Reader(tokenizer, AutoModelForCausalLM.from_config(shape, dtype=torch.float32).eval(), None)
-    (example,) = encode(conversations[:1], tokenizer, 60)
-    hidden = likelihood.read(reader, [example], 100)["hidden"][0]
-    inputs = []
-    reader.model.model.layers[1].mlp.register_forward_pre_hook(lambda _, given: inputs.append(given[0][0]))
-    with torch.no_grad():
-        reader.model(torch.tensor([example.ids]))
-    mean = inputs[0][torch.tensor(example.response)].mean(dim=0)  # (D,)
-    projection = torch.randn(32, likelihood.HIDDEN, generator=torch.Generator().manual_seed(0)) / likelihood.HIDDEN**0.5
-    assert hidden == pytest.approx((mean @ projection).tolist(), abs=1e-5)
-
-
-def test_a_model_without_a_known_feed_forward_block_is_refused(plain, conversations):
-    class Unknown(torch.nn.Module):
-        pass
-
-    dense = AutoModelForCausalLM.from_config(
-        LlamaConfig(vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4)
-    )
-    dense.model.layers[0] = Unknown()
-    with pytest.raises(UserError, match="no feed-forward block was found in the middle of its 1 layers"):
-        likelihood.read(plain._replace(model=dense), [], 100)
 
 
 def test_gates_open_and_shut_whatever_the_routers_learnt(reader, plain, conversations):
@@ -193,18 +149,3 @@ def test_router_logits_are_those_of_transformers(plain, conversations):
         places = torch.arange(1.0, len(each) + 1)
         assert values["weighted"][row] == pytest.approx((places @ each / places.sum()).tolist(), abs=1e-5)
         assert values["last_token"][row] == pytest.approx(each[-1].tolist(), abs=1e-5)
-
-
-def test_padding_never_reaches_the_log_odds(selector, conversations):
-    """The padded rows of a batch give the log odds of the examples alone."""
-    short, long = sorted(encode(conversations, selector.tokenizer, 60), key=lambda e: len(e.ids))[::5]
-    batch = collate([long, short], selector.tokenizer.pad_token_id)
-    with torch.no_grad():
-        selector.model(batch.ids)  # without a mask, as all passes run
-        together = selector.trash_can.log_odds(batch.ids.shape)[:, 1, : len(short.ids)]
-        selector.model(torch.tensor([short.ids]))
-    assert torch.allclose(together, selector.trash_can.log_odds((1, len(short.ids)))[:, 0], atol=1e-5)
-
-
-def test_passes_that_need_routers_are_declared():
-    assert set(NEED_ROUTERS) <= set(PASSES)

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 from given.models import SMALL
@@ -17,13 +16,11 @@ from transformers import (
     Qwen2Config,
 )
 
-from moesift.data.pool import MESSAGES
 from moesift.errors import UserError
 from moesift.models.chat import encode
 from moesift.models.loading import load_classifier
-from moesift.passes import reader, reward, shards
-from moesift.passes.columns import PASSES, schema
-from moesift.stages import run_pass
+from moesift.passes import reader, reward
+from moesift.passes.columns import PASSES
 
 TEMPLATE = (
     "{% for message in messages %}[{{ message.role }}] {{ message.content }}"
@@ -104,34 +101,6 @@ def test_scores_are_those_of_transformers_one_example_at_a_time(tmp_path, tokeni
     names = ["bad", "good", "best"] if case == "labels" else [f"LABEL_{n}" for n in range(len(expected[0]))]
     assert [json.loads(labels) for labels in values["labels"]] == [names] * len(conversations)
     assert reads.model.config.pad_token_id == CASES[case].pad_token_id
-
-
-def test_one_and_seven_shards_give_identical_numbers(tmp_path, monkeypatch, tokenizer, conversations):
-    folder = saved(tmp_path / "model", CASES["no padding"], tokenizer)
-    long = [{"role": "user", "content": "the cat " * 60}, {"role": "assistant", "content": "no"}]
-    turns = [conversations[0], long, *(conversations[n % 6] for n in range(28))]
-    frame = pl.DataFrame({"id": [f"{n:02}" for n in range(30)], "messages": turns, "finished": [True] * 30})
-    frame.with_columns(pl.col("messages").cast(MESSAGES)).write_parquet(tmp_path / "pool.parquet")
-    monkeypatch.setattr(shards, "FEWEST", 5)
-
-    def read(number, of):
-        run_pass.main(
-            pass_name="reward",
-            model=str(folder),
-            is_epoch=False,
-            pool=tmp_path / "pool.parquet",
-            out=tmp_path / "shard.parquet",
-            shard=f"{number}-of-{of}",
-            max_length=60,
-            threads=1,
-            token_budget=200,
-        )
-        return pl.read_parquet(tmp_path / "shard.parquet")
-
-    whole = read(1, 1)
-    assert whole.schema == {"id": pl.String, **schema("reward")}
-    assert whole["scores"].is_null().to_list() == [n == 1 for n in range(30)]  # without a response within max_length
-    assert pl.concat(read(number, 7) for number in range(1, 8)).sort("id").equals(whole)
 
 
 def test_a_model_without_a_trained_head_is_refused(tmp_path, tokenizer):

@@ -4,7 +4,6 @@ from functools import partial
 import polars as pl
 import pytest
 
-from moesift.methods import METHODS
 from moesift.methods.likelihood import NO_HELP
 from moesift.methods.routers import TRAINED_ON
 from moesift.report.health import Health, findings, health
@@ -119,8 +118,3 @@ def test_a_template_that_the_model_does_not_know_is_named_in_the_log_of_the_scor
     for method in ("length", "random"):  # the length is the length, and nothing is nothing
         run(method=method)
         assert "look at this" not in capsys.readouterr().out
-
-
-def test_what_measures_nothing_is_not_looked_at():
-    unmeasured = {name for name, declared in METHODS.items() if not declared.measures}
-    assert unmeasured == {"random", "length", "full", "queries_only"}

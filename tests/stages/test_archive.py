@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import yaml
 
-from moesift import flags, provenance
+from moesift import provenance
 from moesift.stages import archive
 from moesift.stages.archive import pack
 
@@ -21,18 +21,15 @@ def test_texts_are_left_out_and_all_else_is_packed(tmp_path, monkeypatch):
     (results / "results.json").write_text("{}\n")
     (results / "tables").mkdir()
     (results / "tables/runs.parquet").write_bytes(b"rows")
-    words = [
-        "--results",
-        str(results),
-        "--selections",
-        str(folder / "seed-0.parquet"),
-        "--out",
-        str(tmp_path / "x.zip"),
-    ]
-    words += ["--files", str(results / "results.json"), "--tables", str(results / "tables")]
-    words += ["--config", json.dumps({"experiment": "x", "seeds": [0]})]
     monkeypatch.setattr(archive, "commit", lambda: "abc1234+")
-    archive.main(**flags.parsed(archive.main, words))
+    archive.main(
+        results,
+        files=[results / "results.json"],
+        selections=[folder / "seed-0.parquet"],
+        tables=results / "tables",
+        config=json.dumps({"experiment": "x", "seeds": [0]}),
+        out=tmp_path / "x.zip",
+    )
     with zipfile.ZipFile(tmp_path / "x.zip") as packed:
         found = {name.removeprefix("x/"): packed.read(name) for name in packed.namelist()}
     assert set(found) == {

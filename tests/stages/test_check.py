@@ -1,3 +1,4 @@
+import copy
 import json
 import re
 import shutil
@@ -5,9 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
-from given.costs import ROOT
 from given.models import random_model
+from given.plans import DEFAULT, ROOT, changed
 from transformers import LlamaConfig
 
 from moesift import flags
@@ -45,14 +45,12 @@ def checked(models, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def run(*words, gpus=1, **sections) -> None:
-        raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+        raw = copy.deepcopy(DEFAULT)
         raw["data"] |= {"sources": [{"name": "own", "path": str(models / "own.jsonl")}], "heldout": 5, "max_length": 64}
         raw["evaluate"]["tasks"] = [{"name": "arc_easy", "limit": 4}]
         raw["methods"] = ["router", "router_untrained", "expert_gain", "nll", "typical_inputs", "random"]
         raw["selector"]["model"], raw["target"]["model"] = str(models / "moe"), str(models / "dense")
-        for name, values in sections.items():
-            raw[name] = raw[name] | values if isinstance(values, dict) else values
-        config = validated(raw)
+        config = validated(changed(raw, sections))
         given = ["--config", config.model_dump_json(), "--results", str(models / "results")]
         given += ["--selector", config.selector.model, "--target", config.target.model]
         trainings = {"warmup_epoch": config.warmup.accelerate, "train_adapter": config.train.accelerate}
@@ -155,7 +153,7 @@ def test_a_dense_selector_counts_as_it_will_be_upcycled_and_needs_no_routers_for
 
 def test_a_model_counts_in_the_precision_that_it_is_loaded_in(models):
     asked = {"model": str(models / "dense"), "dtype": "bfloat16"}
-    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    raw = copy.deepcopy(DEFAULT)
     config = validated(raw | {"selector": asked | {"upcycle": None}, "target": asked | {"dtype": None}})
     found = [outline(config, role, asked["model"], None).shape.dtype for role in ("selector", "target")]
     assert found == [torch.bfloat16, torch.float32]

@@ -5,38 +5,19 @@ from copy import deepcopy
 
 import polars as pl
 import pytest
+from given import chats
 from given.models import random_dense_model
 from given.tools import BRACKETS, TAGGED
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from moesift import config, flags
+from moesift import config
 from moesift.data.turns import handed
 from moesift.models.chat import PLAIN_TEMPLATE
 from moesift.select.table import NO_RESPONSE
 from moesift.stages import export, prepare, run_pass, score, select
 
-# In the manner of ChatML, Llama 3, Mistral, Zephyr, Gemma (no system, roles that alternate) and Qwen3 (thoughts go).
-WITH_ROLE = "{{% for m in messages %}}{}{{% endfor %}}{{{{ '{}' if add_generation_prompt else '' }}}}"
-ALTERNATES = (
-    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('order') }}{% endif %}"
-)
-THOUGHT = "{% set at = m.content.rfind('</think>') %}{{ m.content[at + 8 if at > 0 else 0:] | trim + eos_token }}"
-MISTRAL = "{{ m.content + eos_token if m.role == 'assistant' else '[INST] ' + m.content + '[/INST]' }}"
-TEMPLATES = {
-    "plain": PLAIN_TEMPLATE,
-    "chatml": WITH_ROLE.format(
-        "{{ '<|im_start|>' + m.role + '\n' + m.content + eos_token + '\n' }}", "<|im_start|>assistant\n"
-    ),
-    "llama": WITH_ROLE.format("{{ '<|' + m.role + '|>\n\n' + m.content | trim + eos_token }}", "<|assistant|>\n\n"),
-    "mistral": WITH_ROLE.format(MISTRAL, ""),
-    "zephyr": WITH_ROLE.format("{{ '<|' + m.role + '|>\n' + m.content + eos_token + '\n' }}", "<|assistant|>\n"),
-    "gemma": ALTERNATES + "{{ '<|' + m.role + '|>' + m.content + eos_token }}{% endfor %}",
-    "tags": TAGGED,
-    "brackets": BRACKETS,
-    "qwen3": "{% for m in messages %}{{ '<|' + m.role + '|>' }}" + THOUGHT + "{% endfor %}",
-}
+TEMPLATES = {"plain": PLAIN_TEMPLATE, "tags": TAGGED, "brackets": BRACKETS} | chats.TEMPLATES
 
 
 def rarely(usual, odd):
@@ -46,19 +27,8 @@ def rarely(usual, odd):
 WORDS = st.lists(
     st.sampled_from(["which", "metal", "is", "the", "cat", "on", "?", "鉄", "🙂", "<|im_end|>"]), min_size=2
 )
-ODD = [
-    "",
-    " \n",
-    "\u200b",
-    "\0",
-    "\ud800",
-    "a\0b\x1b[2J",
-    "<|im_start|>",
-    "so</think> yes",
-    "\u202eא",
-    "e\u0301",
-    "x" * 20_000,
-]
+ODD = ["", " \n", "\u200b", "\0", "\ud800", "a\0b\x1b[2J", "<|im_start|>", "so</think> yes", "\u202eא", "e\u0301"]
+ODD += ["x" * 20_000]
 ODD_TEXTS = st.sampled_from(ODD) | st.text(max_size=20)
 TEXTS = rarely(WORDS.map(" ".join), ODD_TEXTS)
 NUMBERS = st.booleans() | st.integers() | st.floats()
@@ -160,10 +130,9 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
     files = {name: tmp_path / f"{name}.parquet" for name in ("pool", "heldout", "rejected")}
     data = {
         "sources": [{"name": "odd", "path": str(tmp_path / "odd.jsonl")}], "heldout": count // 40, "corrupt": 0.05,
-        "corruptions": ["swapped_response", "shuffled_words"], "seed": 0,
+        "corruptions": ["swapped_response", "shuffled_words"], "seed": 0, "max_length": 120,
     }  # fmt: skip
-    words = ["--data", json.dumps(data), *(word for name, path in files.items() for word in (f"--{name}", str(path)))]
-    prepare.main(**flags.parsed(prepare.main, words))
+    prepare.main(config.Data.model_validate(data), **files)
     pool, heldout, rejected = (pl.read_parquet(path) for path in files.values())
     places = [*pool["source_index"], *heldout["source_index"], *rejected["row"]]
     assert sorted(places) == list(range(count))

@@ -6,7 +6,7 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from moesift import flags
+from moesift import config, flags
 from moesift.data.pool import content_id
 from moesift.stages import prepare
 
@@ -81,10 +81,9 @@ def test_scores_of_rows_are_columns_of_the_pool(tmp_path):
     )
     own = {"name": "own", "path": str(tmp_path / "own.jsonl"), "scores": ["quality", "label"]}
     data = {"sources": [own, {"name": "other", "path": str(tmp_path / "other.jsonl")}], "heldout": 1, "corrupt": 0}
-    data |= {"corruptions": [], "seed": 0}
+    data |= {"corruptions": [], "seed": 0, "max_length": 64}
     files = {name: tmp_path / f"{name}.parquet" for name in NAMES}
-    words = ["--data", json.dumps(data), *(word for name, path in files.items() for word in (f"--{name}", str(path)))]
-    prepare.main(**flags.parsed(prepare.main, words))
+    prepare.main(config.Data.model_validate(data), **files)
     pool, heldout, rejected = (pl.read_parquet(path) for path in files.values())
     assert pool.columns == [*COLUMNS, "score:quality", "score:label"]
     assert heldout.columns == COLUMNS

@@ -4,8 +4,6 @@ import polars as pl
 import pytest
 from given.comparison import made
 
-from moesift.report.headline import ONE_SEED
-
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
@@ -36,7 +34,7 @@ def test_results_json_has_the_rows_of_every_table(small):
     names = {path.stem for path in (folder / "tables").iterdir()}
     assert names == {"outcomes", "summary", "differences", "runs", "auroc", "costs", "health", "kept", "overlap"}
     for name in names:
-        assert len(numbers[name]) == pl.read_parquet(folder / f"tables/{name}.parquet").height > 0
+        assert numbers[name] == pl.read_parquet(folder / f"tables/{name}.parquet").to_dicts() != []
 
 
 def test_what_made_the_numbers_and_what_was_left_out_is_named(small):
@@ -69,26 +67,12 @@ def test_the_difference_is_paired_by_question_too(small):
     assert rows["router", "heldout"]["high_questions"] < 0
 
 
-def test_how_sound_the_scores_are_is_a_row_of_each_method_that_measures(small, targeted):
+def test_how_sound_the_scores_are_is_a_row_of_each_method_that_measures(small):
     """Of 20 examples, of which the longest comes last; the router has no score for one, which is too few to look at."""
     rows = small[0]["health"]
     assert [(row["method"], row["seed"]) for row in rows] == [("router", 0), ("router", 7)]
     expected = {"examples": 20, "missing": pytest.approx(0.05), "distinct": 19, "length": None, "source": None}
     assert rows[0] == {"method": "router", "seed": 0, **expected, "reason": "too long", "finding": None}
-    found = {row["method"]: row for row in targeted[0]["health"]}
-    assert (found["rds"]["length"], found["rds"]["source"]) == (pytest.approx(-1), pytest.approx(1))
-    assert found["rds"]["finding"].startswith("It is nearly the length of the response, shortest first (rank corr")
-    assert " It is nearly the source, which explains 100% of what it could" in found["rds"]["finding"]
-
-
-def test_a_run_that_diverged_is_listed_and_gets_no_verdict(tmp_path):
-    losses = {("router", 1): float("nan")}
-    numbers = json.loads((made(tmp_path / "a", seeds=(0, 1, 2), losses=losses) / "results.json").read_text())
-    assert numbers["missing"] == [{"method": "router", "budget": "ratio-0.5", "seeds": [1]}]
-    (loss,) = [row for row in numbers["differences"] if row["outcome"] == "heldout" and row["method"] == "router"]
-    assert (loss["seeds"], loss["verdict"]) == (2, None)
-    assert (numbers["headline"][0]).startswith("Held-out loss against random: 0 of 1 selections significantly better")
-    assert ONE_SEED not in numbers["headline"]
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +126,6 @@ def test_the_most_frequent_shared_runs_are_on_the_page_by_source_and_question_se
     hits += [("01", "mmlu_law", 7, DEED), ("15", "mmlu_law", 8, ASKING)]
     found = pl.DataFrame(hits, ["id", "task", "question", "run"], orient="row")
     folder = made(tmp_path / "a", contaminated=found)
-    runs = pl.read_parquet(folder / "tables/shared_runs.parquet")
-    assert runs.columns == ["run", "total", "source", "task", "examples", "questions"]
-    assert runs.rows()[:3] == [
-        (ASKING, 5, "$b$ <&", "mmlu_law", 3, 3),
-        (ASKING, 5, "$b$ <&", "mmlu_art", 2, 1),
-        (ASKING, 5, "$b$ <&", "mmlu_bio", 2, 1),
-    ]
-    assert runs.rows()[-1] == (DEED, 1, "a", "mmlu_law", 1, 1)
-    numbers = json.loads((folder / "results.json").read_text())
-    assert numbers["shared_runs"] == runs.to_dicts()
     page = (folder / "page.html").read_text()
     assert (
         "$b$ &lt;&amp;, mmlu_law: examples 3, questions 3; $b$ &lt;&amp;, mmlu_art: examples 2, questions 1; " in page

@@ -2,18 +2,17 @@ import threading
 
 import polars as pl
 import pytest
-from given.models import random_model
 
 from moesift.data.pool import MESSAGES
 from moesift.errors import UserError
 from moesift.models import checkpoints
 from moesift.models.templates import PLAIN_TEMPLATE
 from moesift.passes import gates, likelihood, shards
-from moesift.passes.columns import PASSES, schema
+from moesift.passes.columns import PASSES, UNREAD, schema
 from moesift.passes.shards import merged
 from moesift.stages import merge_pass, run_pass
 
-PASS_NAMES = ("tokens", "likelihood", "routing", "gates", "representation", "router_logits")
+PASS_NAMES = sorted({*PASSES} - {*UNREAD, "gradients", "reward"})  # which read a checkpoint and a classifier
 
 
 @pytest.fixture
@@ -166,18 +165,3 @@ def test_the_next_is_made_while_one_is_in_use():
     assert found == [(1, 10), (2, 20), (3, 30)]
     assert made == [1, 2, 3]
     assert list(run_pass.prefetch(make, [])) == []
-
-
-def test_a_dense_model_is_read_to_scores(tmp_path, pool, tokenizer):
-    """`typical_inputs` needs no router: see tests/passes for the numbers."""
-    import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig
-
-    shape = LlamaConfig(
-        vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
-    )
-    AutoModelForCausalLM.from_config(shape, dtype=torch.float32).save_pretrained(tmp_path / "dense")
-    tokenizer.save_pretrained(tmp_path / "dense")
-    values = read(tmp_path, tmp_path / "dense", "likelihood", is_epoch=False)
-    assert values["hidden"].drop_nulls().list.len().unique().to_list() == [128]
-    assert random_model("Olmoe").config.num_hidden_layers == 2

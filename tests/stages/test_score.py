@@ -10,7 +10,6 @@ from moesift.methods.external import NOT_GIVEN
 from moesift.methods.likelihood import NO_HELP
 from moesift.methods.reward import NO_TOKENS
 from moesift.methods.routers import TRAINED_ON
-from moesift.methods.typicality import LEAST, typical_inputs
 from moesift.select.table import NO_RESPONSE, NOT_FINITE
 from moesift.stages import score
 
@@ -91,25 +90,6 @@ def test_reducible_has_no_score_for_what_the_warm_up_trained_on(tmp_path):
     }
     found = scored(tmp_path, "reducible", **columns)
     assert found == {"a": (None, TRAINED_ON), "b": (1.0, None), "c": (None, NO_RESPONSE)}
-
-
-def test_typical_inputs_reads_losses_and_hidden_states_by_example(tmp_path):
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(5, 50, LEAST)
-    nll, unconditional, end = (rng.uniform(1, 3, LEAST) for _ in range(3))
-    hidden = rng.normal(size=(LEAST, 8)).astype(np.float32)
-    columns = {"nll": nll, "nll_unconditional": unconditional, "nll_end": end, "hidden": hidden}
-    ids = [f"{n:03}" for n in range(LEAST + 1)]
-    found = scored(
-        tmp_path,
-        "typical_inputs",
-        ids,
-        [*tokens.tolist(), 0],
-        **{"likelihood/selector": {name: [*values.tolist(), None] for name, values in columns.items()}},
-    )
-    expected = typical_inputs(nll, unconditional, end, hidden, tokens, np.array(["s"] * LEAST))
-    assert [found[id][0] for id in ids[:-1]] == pytest.approx(expected.tolist(), abs=1e-5)
-    assert found[ids[-1]] == (None, NO_RESPONSE)
 
 
 def test_methods_without_a_model(tmp_path):

@@ -6,6 +6,7 @@ from moesift import config
 from moesift.errors import UserError
 from moesift.stages import (
     contaminated,
+    instructions,
     near_duplicates,
     select,
     select_queries,
@@ -13,8 +14,8 @@ from moesift.stages import (
 )
 
 
-def talk(text):
-    return [{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}]
+def talk(text, answer="yes"):
+    return [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def selected(folder, budget="ratio-0.3", reject=None, seed=0, whole=False, **giv
         **{name: folder / path if isinstance(path, str) else path for name, path in given.items()},
     )
     best, dropped = pl.read_parquet(folder / "best.parquet"), pl.read_parquet(folder / "dropped.parquet")
-    assert best.columns == ["id", "rank", "score", "source", "source_index", "messages", "finished"]
+    assert best.columns[:7] == ["id", "rank", "score", "source", "source_index", "messages", "finished"]
     assert best["finished"].to_list() == (best["source_index"] != 1).to_list()
     assert best["rank"].to_list() == list(range(1, best.height + 1))
     return best["id"].to_list(), dict(dropped.select("id", "reason").iter_rows())
@@ -190,9 +191,10 @@ def test_near_duplicates_by_what_the_selector_makes_of_them(folder):
 @pytest.fixture
 def answers(folder):
     """00, 01 and 02 answer one instruction, 04 and 05 another one, and each of the others one of its own."""
-    asked = ["A", "A", "A", "D", "B", "B", *"EFGH"]
-    frame = pl.DataFrame({"id": [f"{n:02}" for n in range(10)], "instruction": asked})
-    frame.write_parquet(folder / "asked.parquet")
+    talks = [talk(asked, f"answer {n}") for n, asked in enumerate("AAADBBEFGH")]
+    pool = pl.read_parquet(folder / "pool.parquet").with_columns(messages=pl.Series(talks))
+    pool.write_parquet(folder / "pool.parquet")
+    instructions.main(folder / "pool.parquet", folder / "asked.parquet")
     return lambda *words, **given: selected(folder, *words, instructions="asked.parquet", **given)
 
 
@@ -280,18 +282,7 @@ def test_what_queries_took_is_kept_in_their_order_with_the_query_that_brought_it
         pl.Series(name, of) for name, of in brought.items()
     )
     scores.sort("turn", nulls_last=True).write_parquet(folder / "scores.parquet")
-    select.main(
-        scores=folder / "scores.parquet",
-        pool=folder / "pool.parquet",
-        budget="ratio-0.3",
-        whole=False,
-        reject=None,
-        select=config.Select.model_construct(drop_top=0, quota=None, diversity=None),
-        out=folder / "best.parquet",
-        dropped=folder / "dropped.parquet",
-        seed=0,
-        queries=[],
-    )
+    selected(folder)
     best = pl.read_parquet(folder / "best.parquet")
     assert best.select("id", "rank", "target", "query").rows() == [
         ("02", 1, "x", "q2"),

@@ -32,18 +32,6 @@ def test_the_table_the_headline_and_where_the_page_is(tmp_path, capsys, corrupte
     assert lines[-1] == f"report: {folder}/report/index.html"
 
 
-def test_with_targets_their_mean_is_first(tmp_path, capsys):
-    folder = made(tmp_path / "a", seeds=(0, 1, 2), methods=("rds", "random", "queries_only"), targets=("a", "b"))
-    capsys.readouterr()
-    table.main(folder / "results.json")
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[:5]]
-    assert rows[0][:6] == ["method", "budget", "targets", "stderr", "difference", "verdict"]
-    assert rows[0][6:] == ["corrupted", "heldout:a", "heldout:b", "heldout", "mmlu"]
-    assert rows[1][:6] == ["rds", "ratio-0.5", "1.984", "0.009", "-0.516", "better"]
-    assert rows[3] == ["queries_only", "queries", "2.500", "0.000", "2.000", "3.000", "4.300", "0.250"]
-    assert rows[4][0] == "base"
-
-
 @pytest.mark.parametrize("argument", ["none.json", "."])
 def test_a_missing_file_is_one_message(argument):
     command = [sys.executable, "-m", "moesift.stages.table", "--results", argument]

@@ -94,26 +94,3 @@ def test_a_second_process_on_the_same_training_is_refused(tmp_path):
             States(tmp_path, JOB)
         other.stdin.close()
     States(tmp_path, JOB)  # free again
-
-
-def test_an_optimizer_resumes_to_the_same_bits(states):
-    def training(values=(1.0, -2.0)):
-        trained = {"w": torch.nn.Parameter(torch.tensor(values))}
-        return trained, torch.optim.AdamW(trained.values(), lr=0.1)
-
-    def steps(trained, optimizer, count):
-        for _ in range(count):
-            (trained["w"] ** 2).sum().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-    trained, optimizer = training()
-    steps(trained, optimizer, 3)
-    states.save(State(3, state.values(trained) | state.moments(optimizer, trained), None))
-    steps(trained, optimizer, 4)
-    again, fresh = training((0.0, 0.0))
-    tensors = states.newest().tensors
-    state.set_values(tensors, again)
-    state.set_moments(tensors, fresh, again)
-    steps(again, fresh, 4)
-    assert torch.equal(again["w"], trained["w"])

@@ -130,26 +130,6 @@ def test_the_plan_does_not_depend_on_what_lies_in_results(checkout):
         folder.rmdir()
 
 
-def test_a_plan_grows_by_shards_passes_and_seeds_and_not_by_methods(checkout):
-    methods = ["router", "router_untrained", "expert_gain", "reducible", "nll", "ifd", "length", "random"]
-    large = {"methods": methods, "seeds": [0, 1, 2], "throughput": {"shards": 50}}
-    jobs = checkout.planned("score", "--configfile", checkout.configured("large", **large))
-    # Of the selector tokens and likelihood; of each seed likelihood and routing at two epochs, and the gates.
-    assert jobs["run_pass"] == (2 + 3 * 5) * 50
-    assert jobs["merge_pass"] == 2 + 3 * 5
-
-
-def test_methods_of_the_selector_alone_need_no_warm_up(checkout):
-    changed = checkout.configured("no_warm_up", methods=["ifd", "random"])
-    assert not any("warmup" in rule for rule in checkout.planned("train", "--configfile", changed))
-
-
-def test_the_whole_pool_has_one_budget(checkout):
-    changed = checkout.configured("whole", methods=["random", "full"], select={"ratio": [0.1, 0.2]})
-    jobs = checkout.planned("train", "--configfile", changed)
-    assert (jobs["select_run"], jobs["train_adapter"]) == (3, 3)
-
-
 @pytest.mark.parametrize(
     ("select", "more"),
     [

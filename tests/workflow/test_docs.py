@@ -29,9 +29,10 @@ def shell(checkout) -> dict[str, str]:
     return checkout.environment | {"PATH": path}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", *PAGES])
 def test_links_exist(name):
     assert [link for link in links(name) if not (ROOT / link).exists()] == []
+    assert len(links(name)) > 10 or name in PAGES
 
 
 @pytest.mark.slow

