@@ -39,6 +39,7 @@ RAW = FULL | {
     "pairs": [("rds", "full")],
 }
 STUDY = read_study(RAW)
+EVIDENCE = ("fifth", "targets")
 # By pool, target and method, of each seed.
 NLL = {
     ("whole", "arc_easy"): {"random": (5.0, 6.0), "random_1": (5.2, 6.2), "rds": (4.1, 5.0), "full": (4.0, 5.2)},
@@ -233,26 +234,42 @@ def test_budgets_in_examples_and_in_tokens_stand_beside_each_other():
 @pytest.mark.parametrize(
     ("name", "file"),
     [
-        ("README.md", "targets.csv"),
-        ("README.zh-CN.md", "targets.csv"),
-        ("docs/results.md", "targets.csv"),
-        ("docs/results.md", "choices.csv"),
+        ("README.md", "targets"),
+        ("README.zh-CN.md", "targets"),
+        ("docs/results.md", "targets"),
+        ("docs/results.md", "smollm2"),
+        ("docs/results.md", "fifth"),
     ],
 )
-def test_the_evidence_that_is_quoted_is_that_of_the_study(name, file):
-    """These files are the `differences.csv` that the studies wrote."""
-    assert rows_of(pl.read_csv(f"docs/evidence/{file}")) in Path(name).read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("name", "overlays"),
-    [("smollm2", [SMOLLM2]), ("fifth", [FIFTH])],
-)
-def test_the_evidence_that_is_quoted_is_that_of_its_seeds(name, overlays):
+def test_the_evidence_that_is_quoted_is_that_of_its_seeds(name, file):
     """These files are the `by_seed.csv` that the studies wrote."""
-    study = read_study(merged(FULL, *overlays))
-    numbers = pl.read_csv(f"docs/evidence/{name}.csv", schema_overrides={"budget": pl.String})
-    assert rows_of(compared(numbers, study)["differences"]) in Path("docs/results.md").read_text(encoding="utf-8")
+    study = read_study(merged(FULL, {"targets": {}, "smollm2": SMOLLM2, "fifth": FIFTH}[file]))
+    numbers = pl.read_csv(f"docs/evidence/{file}.csv", schema_overrides={"budget": pl.String})
+    assert rows_of(compared(numbers, study)["differences"]) in Path(name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/results.md"])
+def test_what_is_quoted_of_training_on_the_queries_too_is_that_of_the_seeds(name):
+    text = Path(name).read_text(encoding="utf-8")
+    fifth, whole = (
+        pl.read_csv(f"docs/evidence/{file}.csv", schema_overrides={"budget": pl.String}) for file in EVIDENCE
+    )
+    to_full = compared(fifth, read_study(merged(FULL, FIFTH)))["to_full"].filter(target=MEAN, method="and_queries")
+    ((value, low, high),) = to_full.select("value", "low", "high").rows()
+    assert f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" in text
+    for setting, numbers in (("present", whole), ("absent", whole.filter(pl.col("target") != "mmlu"))):
+        pairs = compared(numbers, read_study(FULL))["pairs"].filter(setting=setting, target=MEAN)
+        for other in ("queries_only", "random_and_queries"):
+            ((value, low, high),) = (
+                pairs.filter(method=f"and_queries minus {other}").select("value", "low", "high").rows()
+            )
+            shown = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", f"{-value:.3f} [{-high:.3f}, {-low:.3f}]"
+            assert any(form in text for form in shown)
+
+
+def test_the_evidence_on_what_decides_is_that_of_the_study():
+    """This file is the `differences.csv` that the study wrote."""
+    assert rows_of(pl.read_csv("docs/evidence/choices.csv")) in Path("docs/results.md").read_text(encoding="utf-8")
 
 
 def rows_of(differences):
