@@ -39,7 +39,6 @@ RAW = FULL | {
     "pairs": [("rds", "full")],
 }
 STUDY = read_study(RAW)
-EVIDENCE = ("fifth", "targets")
 # By pool, target and method, of each seed.
 NLL = {
     ("whole", "arc_easy"): {"random": (5.0, 6.0), "random_1": (5.2, 6.2), "rds": (4.1, 5.0), "full": (4.0, 5.2)},
@@ -242,19 +241,17 @@ def test_budgets_in_examples_and_in_tokens_stand_beside_each_other():
     ],
 )
 def test_the_evidence_that_is_quoted_is_that_of_its_seeds(name, file):
-    """These files are the `by_seed.csv` that the studies wrote."""
     study = read_study(merged(FULL, {"targets": {}, "smollm2": SMOLLM2, "fifth": FIFTH}[file]))
-    numbers = pl.read_csv(f"docs/evidence/{file}.csv", schema_overrides={"budget": pl.String})
-    assert rows_of(compared(numbers, study)["differences"]) in Path(name).read_text(encoding="utf-8")
+    assert rows_of(compared(by_seed(file), study)["differences"]) in Path(name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/results.md"])
 def test_what_is_quoted_of_training_on_the_queries_too_is_that_of_the_seeds(name):
     text = Path(name).read_text(encoding="utf-8")
-    fifth, whole = (
-        pl.read_csv(f"docs/evidence/{file}.csv", schema_overrides={"budget": pl.String}) for file in EVIDENCE
+    whole = by_seed("targets")
+    to_full = compared(by_seed("fifth"), read_study(merged(FULL, FIFTH)))["to_full"].filter(
+        target=MEAN, method="and_queries"
     )
-    to_full = compared(fifth, read_study(merged(FULL, FIFTH)))["to_full"].filter(target=MEAN, method="and_queries")
     ((value, low, high),) = to_full.select("value", "low", "high").rows()
     assert f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" in text
     for setting, numbers in (("present", whole), ("absent", whole.filter(pl.col("target") != "mmlu"))):
@@ -270,6 +267,11 @@ def test_what_is_quoted_of_training_on_the_queries_too_is_that_of_the_seeds(name
 def test_the_evidence_on_what_decides_is_that_of_the_study():
     """This file is the `differences.csv` that the study wrote."""
     assert rows_of(pl.read_csv("docs/evidence/choices.csv")) in Path("docs/results.md").read_text(encoding="utf-8")
+
+
+def by_seed(name):
+    """Read the `by_seed.csv` that a study wrote."""
+    return pl.read_csv(f"docs/evidence/{name}.csv", schema_overrides={"budget": pl.String})
 
 
 def rows_of(differences):
