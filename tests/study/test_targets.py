@@ -237,11 +237,13 @@ def test_budgets_in_examples_and_in_tokens_stand_beside_each_other():
         ("README.zh-CN.md", "targets"),
         ("docs/results.md", "targets"),
         ("docs/results.md", "smollm2"),
+        ("docs/results.md", "smollm2_examples"),
         ("docs/results.md", "fifth"),
     ],
 )
 def test_the_evidence_that_is_quoted_is_that_of_its_seeds(name, file):
-    study = read_study(merged(FULL, {"targets": {}, "smollm2": SMOLLM2, "fifth": FIFTH}[file]))
+    overlays = {"targets": [], "smollm2": [SMOLLM2], "smollm2_examples": [SMOLLM2, EXAMPLES], "fifth": [FIFTH]}
+    study = read_study(merged(FULL, *overlays[file]))
     assert rows_of(compared(by_seed(file), study)["differences"]) in Path(name).read_text(encoding="utf-8")
 
 
