@@ -42,10 +42,10 @@ def test_a_shard_may_have_had_nothing_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ([*THREE[:2], ["04", "05"]], "2.parquet: has other examples than 10 to 12 of .*pool.parquet"),
-        ([*THREE[:2], ["04", "05", "10", "10"]], "2.parquet: has other examples than 10 to 12"),
-        ([*THREE[:2], ["04", "05", "99"]], "2.parquet: has other examples than 10 to 12"),
-        ([THREE[0], THREE[2], THREE[1]], "1.parquet: has other examples than 2 to 4"),
+        ([*THREE[:2], ["04", "05"]], "2.parquet: has other examples than rows 10 to 10 of .*pool.parquet"),
+        ([*THREE[:2], ["04", "05", "10", "10"]], "2.parquet: has other examples than rows 10 to 10"),
+        ([*THREE[:2], ["04", "05", "99"]], "2.parquet: has other examples than rows 10 to 10"),
+        ([THREE[0], THREE[2], THREE[1]], "1.parquet: has other examples than rows 2 to 3"),
         ([[*THREE[0], "11"], *THREE[1:]], "the shards have more examples than the pool"),
     ],
 )

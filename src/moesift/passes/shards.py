@@ -36,17 +36,17 @@ def merged(shards: Sequence[Path], pool: Path) -> Iterator[pl.DataFrame]:
     Raises:
         UserError: names a shard that has other examples than those of its chunks.
     """
-    ids = pl.scan_parquet(pool).select("id")
-    height = ids.select(pl.len()).collect().item()
-    chunk = chunk_of(height)
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(pq.ParquetFile(shard)) for shard in shards]
-        for number, start in enumerate(range(0, max(1, height), chunk)):
+        whole, *files = [stack.enter_context(pq.ParquetFile(path)) for path in (pool, *shards)]
+        height = whole.metadata.num_rows
+        chunk = chunk_of(height)
+        for number, ids in enumerate(whole.iter_batches(chunk, columns=["id"])):
             group, place = divmod(number, len(files))
             shard, file = shards[place], files[place]
             found = pl.DataFrame(file.read_row_group(group)) if group < file.num_row_groups else None
-            if found is None or not found["id"].equals(ids.slice(start, chunk).collect()["id"]):
-                raise UserError(f"{shard}: has other examples than {start} to {start + chunk} of {pool}; {MADE_AGAIN}")
+            if found is None or not found["id"].equals(pl.DataFrame(ids)["id"]):
+                rows = f"{number * chunk} to {number * chunk + len(ids) - 1}"
+                raise UserError(f"{shard}: has other examples than rows {rows} of {pool}; {MADE_AGAIN}")
             yield found
         if sum(file.metadata.num_rows for file in files) > height:
             raise UserError(f"{shards[0].parent}: the shards have more examples than the pool; {MADE_AGAIN}")
