@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks import record
-from moesift.data.blocks import write_blocks
+from moesift.data.blocks import blocks_of, write_blocks
 from moesift.data.pool import MESSAGES, ROW_GROUP
 from moesift.passes.shards import chunk_of
 
@@ -55,7 +55,7 @@ def write_shards(folder: Path, shards: int, seed: int) -> None:
         nll = np.where(tokens > 0, tokens * rng.lognormal(0.5, 0.5, part.height), np.nan)
         refused = pl.lit(None, pl.String)
         part = part.with_columns(n_tokens=pl.Series(tokens), refused=refused, nll=pl.Series(nll).fill_nan(None))
-        part.write_parquet(folder / f"{shard + 1}-of-{shards}.parquet")
+        write_blocks(blocks_of(part, chunk), folder / f"{shard + 1}-of-{shards}.parquet")
 
 
 def write_scores(folder: Path, seed: int) -> None:
