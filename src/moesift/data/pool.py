@@ -163,8 +163,7 @@ def with_ids(examples: pl.DataFrame) -> pl.DataFrame:
 def refused(examples: pl.DataFrame, reason: pl.Expr) -> pl.DataFrame:
     """Return examples as rejected rows, columns of REJECTED."""
     contents = [_as_text({"messages": _without_nulls(messages)}) for messages in conversations(examples)]
-    content = pl.Series("content", contents, dtype=pl.String)
-    return examples.select("source", row="source_index", reason=reason).with_columns(content)
+    return examples.select("source", row="source_index", reason=reason, content=pl.Series(contents, dtype=pl.String))
 
 
 def split(examples: pl.DataFrame, heldout: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:

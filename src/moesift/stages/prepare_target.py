@@ -46,12 +46,11 @@ def main(
     """
     try:
         if target.task is not None:
-            rows = iter(examples_of(target.task, target.split, own_folder))
+            rows = examples_of(target.task, target.split, own_folder)
         else:
             rows = read_source(target, seed, default_cache())
-        examples, unusable = to_examples(
-            {target.name: rows}, {target.name: target.format}, {target.name: target.ignore}
-        )
+        own = target.name
+        examples, unusable = to_examples({own: rows}, {own: target.format}, {own: target.ignore})
         examples, duplicates = deduplicated(examples)
         others = conversations(pl.read_parquet(pool, columns=["messages"]))
         questions = read_questions(tasks, tasks_folder)

@@ -30,6 +30,7 @@ from moesift.select.ranking import (
     ties,
     without,
 )
+from moesift.stages.score import as_array
 
 BLOCK = 500_000  # rows of the pool, and of what was left out, that are in memory at once with their text
 
@@ -155,10 +156,10 @@ def main(
 
 
 def _vectors(pool: pl.LazyFrame, examples: pl.Series) -> np.ndarray:
-    """Return the vectors of some examples of the pool, (examples, D) float32; of the others none is in memory."""
+    """Return the vectors of some examples of the pool, (examples, D) float16; of the others none is in memory."""
     wanted = ids.digits(examples).to_frame().lazy()
     found = wanted.join(pool, on="id", how="left", maintain_order="left").collect(engine="streaming")["weighted"]
-    return found.cast(pl.List(pl.Float32)).list.to_array(len(found[0])).to_numpy()
+    return as_array(found)
 
 
 def _rows_of(pool: pl.LazyFrame, examples: pl.Series, size: int) -> pl.DataFrame:
