@@ -12,12 +12,13 @@ from moesift.validation import validated
 from study.experiments import merged, read_study
 from study.targets import MEAN, compared, costs, evidence, losses, main, overlap, own_share
 
-DEFAULTS, FULL, VALIDATION, SMOLLM2, EXAMPLES, CHOICES, FIFTH, SELECTOR, GPU = (
+DEFAULTS, FULL, VALIDATION, VALIDATION_SMOLLM2, SMOLLM2, EXAMPLES, CHOICES, FIFTH, SELECTOR, GPU = (
     yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for path in (
         "config/config.yaml",
         "study/targets.yaml",
         "study/targets_validation.yaml",
+        "study/targets_validation_smollm2.yaml",
         "study/targets_smollm2.yaml",
         "study/targets_smollm2_examples.yaml",
         "study/targets_choices.yaml",
@@ -176,6 +177,7 @@ def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path, whole):
     [
         [FULL],
         [FULL, VALIDATION],
+        [FULL, SMOLLM2, VALIDATION, VALIDATION_SMOLLM2],
         [FULL, SMOLLM2],
         [FULL, SMOLLM2, EXAMPLES],
         [FULL, CHOICES],
@@ -183,7 +185,7 @@ def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path, whole):
         [FULL, SELECTOR],
         [GPU],
     ],
-    ids=["full", "validation", "smollm2", "examples", "choices", "fifth", "selector", "gpu"],
+    ids=["full", "validation", "validation_smollm2", "smollm2", "examples", "choices", "fifth", "selector", "gpu"],
 )
 def test_every_experiment_is_a_configuration_that_the_workflow_accepts(files):
     study = read_study(merged(*files))
