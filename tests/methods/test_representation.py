@@ -10,9 +10,9 @@ from moesift.models.chat import encode
 from moesift.passes import representation
 from moesift.passes.columns import schema
 from moesift.passes.reader import Reader
+from moesift.passes.stored import as_array
 from moesift.select.targeted import assign
 from moesift.stages.run_pass import columns_of
-from moesift.stages.score import as_array
 
 NAN = float("nan")
 

@@ -8,12 +8,12 @@ import polars as pl
 
 from moesift import flags
 from moesift.data.scores import read_scores
-from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
-from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, Method, parameters_of
+from moesift.methods import METHODS, N_TOKENS, REFUSED, Method, parameters_of
 from moesift.passes.columns import EXTERNAL
+from moesift.passes.stored import as_array, column_of
 from moesift.report.health import findings, health
-from moesift.select.table import NO_RESPONSE, score_table
+from moesift.select.table import score_table
 
 
 def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None:
@@ -34,7 +34,7 @@ def main(method: str, parameters: str, files: str, out: Path, seed: int) -> None
     pool = pl.read_parquet(paths["pool/selector"], columns=["id", "source"])
     wanted = {"n_tokens": N_TOKENS, "refused": REFUSED, **declared.columns(own)}
     columns = {
-        name: column_of(paths[f"{column.pass_name}/{column.state}"], column, pool["id"])
+        name: column_of(paths[f"{column.pass_name}/{column.state}"], column.name, pool["id"])
         for name, column in wanted.items()
         if column.pass_name != EXTERNAL
     }
@@ -66,37 +66,6 @@ def say(table: pl.DataFrame, declared: Method) -> None:
 
 
 main.__doc__ = (main.__doc__ or "").replace("{methods}", ", ".join(METHODS))
-
-
-def column_of(path: Path, column: Column, ids: pl.Series, start: int = 0) -> pl.Series:
-    """Return a column of a pass, of some examples of the pool in its order, from a place on.
-
-    Raises:
-        UserError: the pass is of another pool.
-    """
-    read = pl.scan_parquet(path).select("id", column.name).slice(start, len(ids)).collect()
-    if not read["id"].equals(ids):
-        raise UserError(f"{path}: its ids are not those of the pool in their order; remove it, and run again")
-    return read[column.name]
-
-
-def as_array(column: pl.Series, width: int | None = None) -> np.ndarray:
-    """Return a column as an array, (N,), or of lists of equally many numbers (N, D), nan where there is none.
-
-    Conversations are (N,) lists of turns, {"role", "content", …} each.
-
-    Args:
-        width: D, where it is known: in a part of the pool no example may have any.
-    """
-    if not isinstance(column.dtype, pl.List):
-        return column.to_numpy()
-    if not column.dtype.inner.is_numeric():
-        return np.fromiter(column.to_list(), dtype=object, count=len(column))
-    found = column.list.len().max() if width is None else width
-    if not isinstance(found, int):
-        raise UserError(f"data.max_length: {NO_RESPONSE} in any example")
-    nothing = [float("nan")] * found
-    return column.fill_null(pl.lit(nothing, column.dtype)).list.to_array(found).to_numpy()
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from moesift.errors import UserError
 from moesift.files import atomic_write, require_parquet
 from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
 from moesift.passes.columns import POOL
+from moesift.passes.stored import as_array, column_of
 from moesift.select.table import NO_RESPONSE, NOT_FINITE
 from moesift.select.targeted import Assigned, assign
-from moesift.stages.score import as_array, column_of, say
+from moesift.stages.score import say
 
 ROWS = 8192  # of the pool that are in memory at once
 
@@ -57,7 +58,7 @@ class Pool:
         column = self.columns[name]
         given = self.files[f"{column.pass_name}/{column.state}"]
         files = given if isinstance(given, list) else [given]
-        read = (column_of(require_parquet(file), column, ids, start) for file in files)
+        read = (column_of(require_parquet(file), column.name, ids, start) for file in files)
         parts = [values_of(one, self.device, self.widths.get(name)) for one in read]
         return torch.stack(parts, dim=1) if isinstance(given, list) else parts[0]
 
@@ -91,7 +92,7 @@ def main(
     paths, by_target = json.loads(files), json.loads(queries)
     examples = pl.read_parquet(require_parquet(paths[f"{POOL}/selector"]), columns=["id", "source"])
     tokens = {
-        column.name: column_of(require_parquet(paths["tokens/selector"]), column, examples["id"])
+        column.name: column_of(require_parquet(paths["tokens/selector"]), column.name, examples["id"])
         for column in (N_TOKENS, REFUSED)
     }
     owners, ids, asked = queries_of(by_target, declared.query_columns(own), device, most)
@@ -137,7 +138,7 @@ def queries_of(
     for number, files in enumerate(by_target.values()):
         own = pl.read_parquet(require_parquet(files[f"{POOL}/selector"]), columns=["id"])["id"]
         own_columns = {
-            name: column_of(require_parquet(files[f"{column.pass_name}/{column.state}"]), column, own)
+            name: column_of(require_parquet(files[f"{column.pass_name}/{column.state}"]), column.name, own)
             for name, column in columns.items()
         }
         rows = spaced(len(own), most)

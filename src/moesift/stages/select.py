@@ -13,6 +13,7 @@ from moesift import config, flags
 from moesift.data.blocks import blocks_of, write_blocks
 from moesift.data.targets import selected
 from moesift.files import atomic_write
+from moesift.passes.stored import as_array
 from moesift.select import ids
 from moesift.select.diversity import k_centre
 from moesift.select.ranking import (
@@ -30,7 +31,6 @@ from moesift.select.ranking import (
     ties,
     without,
 )
-from moesift.stages.score import as_array
 
 BLOCK = 500_000  # rows of the pool, and of what was left out, that are in memory at once with their text
 

@@ -10,10 +10,9 @@ import torch
 from moesift import flags
 from moesift.data.semantic_duplicates import similar_pairs
 from moesift.files import atomic_write
-from moesift.methods import Column
-from moesift.stages.score import as_array, column_of
+from moesift.passes.stored import as_array, column_of
 
-COMPARED = Column("representation", "weighted")
+COMPARED = "weighted"
 ROWS = 4096  # of the pool that are compared at once
 
 
