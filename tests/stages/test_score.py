@@ -137,5 +137,5 @@ def test_a_pass_of_another_pool_is_refused(tmp_path):
 
 def test_a_pool_without_any_response_is_refused(tmp_path):
     nothing = pl.Series([None] * 3, dtype=pl.List(pl.Float64))
-    with pytest.raises(UserError, match=r"data.max_length: no response token"):
+    with pytest.raises(UserError, match=r"data.max_length: no example has a response token"):
         scored(tmp_path, "router", **{"routing/warmed": {"log_odds": nothing, "log_odds_all": nothing}})
