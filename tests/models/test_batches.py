@@ -1,6 +1,8 @@
 import pytest
 import torch
+from given.models import random_dense_model
 
+from moesift.errors import UserError
 from moesift.models.batches import (
     by_token_budget,
     collate,
@@ -8,6 +10,7 @@ from moesift.models.batches import (
     micro_batches,
     micro_batches_by_tokens,
     per_example,
+    require_positions,
     shuffled_batches,
 )
 from moesift.models.chat import Encoded
@@ -90,6 +93,17 @@ def test_a_batch_that_does_not_fit_is_halved():
     assert sorted(sizes) == [1, 2, 2, 2]
     with pytest.raises(torch.OutOfMemoryError):
         per_example(first_ids(0, sizes), examples, 0, 100, torch.device("cpu"), "test")
+
+
+@pytest.mark.parametrize("family", ["Llama", "GPT2"])  # rotary positions, and learned ones under another name
+def test_an_example_beyond_the_positions_is_refused(family):
+    model = random_dense_model(family)
+    fits, too_long = (Encoded([5] * length, [False] + [True] * (length - 1)) for length in (64, 65))
+    require_positions(model, [fits])
+    with pytest.raises(
+        UserError, match=r"data.max_length: an example has 65 tokens, and .* has 64 positions; set it to 64"
+    ):
+        require_positions(model, [fits, too_long])
 
 
 def test_the_default_budget_is_that_of_the_device():

@@ -117,12 +117,3 @@ def test_a_model_without_a_trained_head_is_refused(tmp_path, tokenizer):
     (tmp_path / "causal/config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match=r"its files lack 1 of its weights, such as score.weight"):
         load_classifier(str(tmp_path / "causal"))
-
-
-def test_an_example_beyond_the_positions_is_refused(tmp_path, tokenizer, conversations):
-    reads = reader.load(str(saved(tmp_path / "model", CASES["encoder"], tokenizer)), "reward", is_epoch=False)
-    long = [[{"role": "user", "content": "the cat " * 60}, {"role": "assistant", "content": "no"}]]
-    with pytest.raises(
-        UserError, match=r"reward.model: .*model has 64 positions, and an example has 1\d\d tokens; set"
-    ):
-        reward.read(reads, encode(long, reads.tokenizer, 200), 100)

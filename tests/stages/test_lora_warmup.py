@@ -101,6 +101,13 @@ def test_a_checkpoint_is_loaded_with_the_moments_of_its_matrices(warm_up):
         load_checkpoint(random_dense_model(), folder)
 
 
+def test_examples_beyond_the_positions_are_refused_before_the_training(warm_up, tmp_path):
+    file = tmp_path / "model/config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_position_embeddings": 8}))
+    with pytest.raises(UserError, match=r"data.max_length: an example has \d+ tokens, and .*model has 8 positions"):
+        warm_up("refused")
+
+
 @pytest.mark.parametrize(
     ("targets", "message"),
     [

@@ -1,3 +1,4 @@
+import json
 import threading
 
 import polars as pl
@@ -106,6 +107,16 @@ def test_a_selector_is_read_without_trash_cans(tmp_path, pool, epoch):
     held_open = read(tmp_path, epoch, "gates")["nll_open"].drop_nulls().to_list()
     assert plain == pytest.approx(held_open)
     assert plain != pytest.approx(learned)
+
+
+def test_a_pool_with_more_tokens_than_the_model_has_positions_is_refused(tmp_path, pool, epoch):
+    config = epoch / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 8}))
+    with pytest.raises(
+        UserError, match=r"rows 0 to 29 of .*: data.max_length: an example has \d+ tokens, and .* has 8"
+    ):
+        read(tmp_path, epoch, "likelihood")
+    assert read(tmp_path, epoch, "tokens", is_epoch=False)["n_tokens"].max() > 8  # which no model reads
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, UserError])

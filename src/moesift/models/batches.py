@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from moesift import progress
+from moesift.errors import UserError
 from moesift.models.chat import Encoded
 
 # Default number of tokens in a batch of a forward pass without gradients: what fits a processor's cache (1,024 were 2.5
@@ -73,6 +75,23 @@ def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
         real[row, :length] = 1
         response[row, :length] = torch.tensor(example.response, dtype=torch.bool)
     return Batch(ids, real, response)
+
+
+def require_positions(model: PreTrainedModel, examples: Iterable[Encoded]) -> None:
+    """Check that a model has a position for each token.
+
+    Rotary positions compute beyond what a model was trained for, and mean little there; learned ones do not exist.
+
+    Raises:
+        UserError: an example has more tokens than the configuration of the model has positions.
+    """
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max((len(example.ids) for example in examples), default=0)
+    if positions is not None and longest > positions:
+        raise UserError(
+            f"data.max_length: an example has {longest:,} tokens, and {model.name_or_path} has {positions:,} "
+            f"positions; set it to {positions} or less, or take another model"
+        )
 
 
 def by_token_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:

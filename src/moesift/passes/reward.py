@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from moesift.errors import UserError
 from moesift.models.batches import Batch, per_example
 from moesift.models.chat import Encoded
 from moesift.passes.reader import Reader, Values
@@ -18,14 +17,9 @@ from moesift.passes.reader import Reader, Values
 
 @torch.inference_mode()
 def read(reader: Reader, examples: Sequence[Encoded], token_budget: int) -> Values:
-    """Return the columns of the pass, from one forward pass.
-
-    Raises:
-        UserError: an example has more tokens than the model has positions.
-    """
+    """Return the columns of the pass, from one forward pass."""
     model = reader.model
     config: Any = model.config
-    _require_positions(model, examples)
     with padding(model, examples) as pad_id:
 
         def measure(batch: Batch) -> list[list[float]]:
@@ -59,13 +53,3 @@ def padding(model: PreTrainedModel, examples: Sequence[Encoded]) -> Generator[in
         yield pad_id
     finally:
         config.pad_token_id = own
-
-
-def _require_positions(model: PreTrainedModel, examples: Sequence[Encoded]) -> None:
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max((len(example.ids) for example in examples), default=0)
-    if positions is not None and longest > positions:
-        raise UserError(
-            f"reward.model: {model.name_or_path} has {positions:,} positions, and an example has {longest:,} tokens; "
-            f"set data.max_length to {positions} or less, or take another model"
-        )

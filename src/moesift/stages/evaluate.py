@@ -13,6 +13,7 @@ from moesift.errors import UserError
 from moesift.evaluation.heldout import heldout_loss, heldout_losses
 from moesift.evaluation.tasks import QUESTIONS, run_tasks
 from moesift.files import atomic_write
+from moesift.models.batches import require_positions
 from moesift.models.chat import encode_responses
 from moesift.models.loading import load_model
 from moesift.models.tuning import load_tuned
@@ -121,6 +122,7 @@ def losses_by_example(
     except UserError as error:
         raise UserError(f"{heldout}: {error}") from error
     usable = [example for example in encoded if example is not None]
+    require_positions(model, usable)
     losses = heldout_losses(model, usable, tokenizer.pad_token_id, token_budget)
     has_response = pl.Series([example is not None for example in encoded])
     return examples.filter(has_response).select("doc_id", doc_hash="id").hstack(losses)

@@ -13,7 +13,7 @@ from moesift.files import atomic_write
 from moesift.launch import files_of_launch
 from moesift.live import view
 from moesift.models.adapters import add_lora
-from moesift.models.batches import shuffled_batches
+from moesift.models.batches import require_positions, shuffled_batches
 from moesift.models.chat import encode_responses
 from moesift.models.gradients import lora_matrices
 from moesift.models.loading import checkpoint_activations, load_model
@@ -76,6 +76,7 @@ def main(
     encoded = encode_responses(rows["messages"].to_list(), tokenizer, max_length, rows["finished"].to_list())
     usable = {id: example for id, example in zip(rows["id"], encoded, strict=True) if example is not None}
     ids, responses = list(usable), list(usable.values())
+    require_positions(selector, responses)
     epochs = [shuffled_batches(len(responses), train.batch_size, seed, epoch) for epoch in range(train.epochs)]
     batches = [batch for epoch in epochs for batch in epoch]
     rates = [train.learning_rate * rise_and_cosine(n, len(batches), train.warmup_ratio) for n in range(len(batches))]

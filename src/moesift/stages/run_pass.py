@@ -14,6 +14,7 @@ from moesift import config, flags, progress
 from moesift.data.blocks import write_blocks
 from moesift.errors import UserError
 from moesift.files import atomic_write
+from moesift.models.batches import require_positions
 from moesift.models.chat import Encoded, encode
 from moesift.passes import reader
 from moesift.passes.columns import schema
@@ -67,6 +68,11 @@ def main(
         rows = examples.slice(start, chunk).collect()
         return rows["id"], encode(rows["messages"].to_list(), reads.tokenizer, max_length, rows["finished"].to_list())
 
+    def measured(some: Sequence[Encoded]) -> reader.Values:
+        if isinstance(reads, reader.Reader):
+            require_positions(reads.model, some)
+        return read_pass(reads, some, token_budget)
+
     def rate() -> str:
         return f"{tokens / (time.monotonic() - started):,.0f} tokens/s"
 
@@ -78,7 +84,7 @@ def main(
         for start, made in progress.steps(coming, sizes, pass_name, unit="examples", status=rate):
             try:
                 ids, encoded = made.result()
-                block = columns_of(pass_name, ids, encoded, lambda some: read_pass(reads, some, token_budget))
+                block = columns_of(pass_name, ids, encoded, measured)
             except Exception as error:
                 ids = examples.slice(start, chunk).select("id").collect()["id"]
                 where = f"rows {start} to {start + len(ids) - 1} of {pool} (ids {ids[0]} to {ids[-1]})"

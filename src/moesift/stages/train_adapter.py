@@ -11,7 +11,7 @@ from moesift import config, flags
 from moesift.files import atomic_write
 from moesift.launch import files_of_launch
 from moesift.live import view
-from moesift.models.batches import shuffled_batches
+from moesift.models.batches import require_positions, shuffled_batches
 from moesift.models.chat import encode_responses
 from moesift.models.loading import checkpoint_activations, load_model
 from moesift.models.tuning import TUNINGS
@@ -66,6 +66,7 @@ def main(
     encoded = encode_responses(rows["messages"].to_list(), tokenizer, max_length, rows["finished"].to_list())
     usable = {id: example for id, example in zip(rows["id"], encoded, strict=True) if example is not None}
     examples = list(usable.values())
+    require_positions(target, examples)
     epochs = (shuffled_batches(len(examples), train.batch_size, seed, epoch) for epoch in range(train.epochs))
     batches = [batch for epoch in epochs for batch in epoch]
 

@@ -21,7 +21,7 @@ from moesift.files import atomic_write
 from moesift.launch import files_of_launch
 from moesift.live import view
 from moesift.models import checkpoints
-from moesift.models.batches import micro_batches_by_tokens, shuffled_batches
+from moesift.models.batches import micro_batches_by_tokens, require_positions, shuffled_batches
 from moesift.models.chat import Encoded, encode, encode_responses
 from moesift.models.loading import checkpoint_activations
 from moesift.models.routers import freeze_all_but
@@ -90,6 +90,8 @@ def main(
     rows = warmup_rows(pool, examples)
     usable = samples_of(rows, selector.tokenizer, max_length, warmup, f"{seed}-{epoch}")
     ids, samples = list(usable), list(usable.values())
+    read = [each for sample in samples for each in (sample if isinstance(sample, Pair) else (sample,))]
+    require_positions(selector.model, read)
     lengths = [len(sample.example.ids if isinstance(sample, Pair) else sample.ids) for sample in samples]
     batches = shuffled_batches(len(samples), warmup.batch_size, seed, epoch)
     sizes = [sum(lengths[index] for index in batch) * (2 if contrastive else 1) for batch in batches]
