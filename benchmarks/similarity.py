@@ -55,7 +55,7 @@ def main() -> None:
                 yield torch.from_numpy(pool[start : start + ROWS]).float() @ wanted.T  # (B, V)
 
         started = time.perf_counter()
-        found = assign(similarities, np.zeros(asked.queries, dtype=int), "round_robin", asked.pool)
+        found = assign(similarities, np.zeros(asked.queries, dtype=int), "round_robin", np.arange(asked.pool))
         seconds = time.perf_counter() - started
         started = time.perf_counter()
         pool[:ROWS].astype(np.float32) @ wanted.numpy().T

@@ -30,7 +30,11 @@ def test_every_method_is_planned_by_name_and_by_label():
         "each": None,
         "queries": None,
         "add": None,
-        "jobs": ["passes/seed-{seed}/epoch-2/routing/", "scores/middle/seed-{seed}", "warmup/seed-{seed}/epoch-"],
+        "jobs": [
+            "passes/seed-{seed}/epoch-2/routing/",
+            "scores/middle/seed-{seed}",
+            *(f"warmup/seed-{{seed}}/epoch-{epoch}" for epoch in (1, 2)),
+        ],
         "parameters": {"layers": [1, 2], "tokens": "response"},
     }
 
@@ -245,7 +249,9 @@ def test_the_jobs_of_a_method_are_its_passes_their_warm_ups_and_its_scores():
     entries = ["router_untrained", "moore_lewis", {"gist": {"targets": ["mine"]}}]
     untrained, mooring, gist = (jobs_of(chosen, 2) for chosen in plan_of(entries, targets=TARGETS).methods.values())
     assert untrained == ["passes/seed-{seed}/epoch-0/routing/", "scores/router_untrained/seed-{seed}"]
-    assert set(mooring) >= {"warmup/seed-{seed}/on-mine/epoch-", "warmup/seed-{seed}/epoch-"}
+    assert {job for job in mooring if job.startswith("warmup")} == {
+        f"warmup/seed-{{seed}}/{on}epoch-{epoch}" for on in ("", "on-mine/") for epoch in (1, 2)
+    }
     assert set(mooring) >= {f"passes/seed-{{seed}}/{on}epoch-2/likelihood/" for on in ("", "on-mine/")}
     assert {"gradients/seed-{seed}", "passes/seed-{seed}/lora-1/gradients/"} <= set(gist)
 

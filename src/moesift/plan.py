@@ -289,7 +289,9 @@ def _is_dense(model: str) -> bool:
 
 
 def jobs_of(chosen: Chosen, epochs: int) -> list[str]:
-    """Return the jobs that the scores of a method wait for: beginnings of the paths of their records in `benchmarks`.
+    """Return the jobs that the scores of a method wait for: the paths of their records in `benchmarks`.
+
+    Of a pass it is the folder of the records of its shards, and ends with a slash.
 
     Args:
         epochs: of the warm-up.
@@ -304,7 +306,8 @@ def jobs_of(chosen: Chosen, epochs: int) -> list[str]:
             if "/lora-" in state:
                 jobs.add("gradients/seed-{seed}")
             elif "/epoch-" in state and not state.endswith("/epoch-0"):
-                jobs.add(f"warmup/{state.rpartition('-')[0]}-")
+                warmup = f"warmup/{state.rpartition('-')[0]}"
+                jobs |= {f"{warmup}-{epoch}" for epoch in range(1, epochs + 1)}
     return sorted(jobs)
 
 

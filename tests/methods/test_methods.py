@@ -57,11 +57,17 @@ def test_random_is_uniform_and_set_by_its_seed():
 
 def test_balanced_takes_as_many_of_each_source_until_it_has_no_more():
     source = np.array(["a"] * 50 + ["b"] * 10 + ["c"] * 40)
-    order = np.argsort(-baselines.balanced(source, seed=0))
+    tokens = np.ones(100, dtype=int)
+    order = np.argsort(-baselines.balanced(source, tokens, seed=0))
     for count, expected in ((9, (3, 3, 3)), (30, (10, 10, 10)), (50, (20, 10, 20))):
         kept = source[order[:count]].tolist()
         assert (kept.count("a"), kept.count("b"), kept.count("c")) == expected
-    assert not np.array_equal(order, np.argsort(-baselines.balanced(source, seed=1)))
+    assert not np.array_equal(order, np.argsort(-baselines.balanced(source, tokens, seed=1)))
+    tokens[:25] = 0  # of a half have no response
+    scores = baselines.balanced(source, tokens, seed=0)
+    assert np.isnan(scores[:25]).all()
+    kept = source[np.argsort(-np.nan_to_num(scores, nan=-np.inf))[:30]].tolist()
+    assert (kept.count("a"), kept.count("b"), kept.count("c")) == (10, 10, 10)
 
 
 def test_the_oracle_draws_what_is_clean_before_all_else():

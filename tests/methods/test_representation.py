@@ -114,4 +114,4 @@ def test_rds_is_as_published(tokenizer, conversations):
     found = lambda: rds([{"hidden": vectors[:5]}, {"hidden": vectors[5:]}], queries)  # noqa: E731
     similar, order = published(model, tokenizer, pool, wanted)
     assert (together(found()) - similar).abs().max() < 1e-4
-    assert assign(found, np.zeros(2, dtype=int), "round_robin", len(pool)).rows.tolist() == order
+    assert assign(found, np.zeros(2, dtype=int), "round_robin", np.arange(len(pool))).rows.tolist() == order

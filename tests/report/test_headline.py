@@ -81,9 +81,9 @@ def test_the_whole_pool_and_the_cost_are_said_where_they_are_known():
     rows = [summary.row(0, named=True) | one for one in whole]
     summary = pl.concat([summary, pl.DataFrame(rows, schema=summary.schema)])
     costs = [
-        ("rds", "ratio-0.1", 0, 62.5, 9.2),
-        ("random", "ratio-0.1", 0, 1.0, 9.0),
-        ("full", "ratio-1", 0, 1.0, 85.4),
+        ("rds", "ratio-0.1", 0, 62.5, 9.2, 1),
+        ("random", "ratio-0.1", 0, 1.0, 9.0, 1),
+        ("full", "ratio-1", 0, 1.0, 85.4, 1),
     ]
     costs = pl.DataFrame(costs, schema=SCHEMA, orient="row")
     assert headline(summary, differences, ["base", "full"], costs)[1:-1] == [
@@ -91,3 +91,6 @@ def test_the_whole_pool_and_the_cost_are_said_where_they_are_known():
         "To select by rds: 62 s; to train on that: 9 s; on the pool: 85 s.",
     ]
     assert len(headline(summary, differences, ["base", "full"], costs.head(2))) == 3
+    each = costs.with_columns(adapters=pl.when(pl.col("method") == "rds").then(4).otherwise(1))
+    said = headline(summary, differences, ["base", "full"], each)[-2]
+    assert said == "To select by rds: 62 s; to train on one of its 4 parts: 9 s; on the pool: 85 s."

@@ -170,6 +170,7 @@ def test_quotas_take_the_best_of_each_source():
     kept, dropped = keep(ranked(SCORES), 2, {"s": 1, "t": 1})
     assert kept["id"].to_list() == ["a", "b"]
     assert dropped["id"].to_list() == ["c"]  # d is below the last that is kept
+    assert keep(ranked(SCORES), 2, {"t": 2}).dropped["id"].to_list() == ["c", "a", "d"]  # s has no share at all
 
 
 def test_diversity_chooses_among_the_candidates():
@@ -218,6 +219,9 @@ def test_a_budget_in_tokens_keeps_the_best_that_it_holds():
     ranking = ranked(SCORES)  # a, b, d, e: 10, 30, 35, 75 tokens together
     for budget, count in ((29, 1), (30, 2), (74, 3), (75, 4), (0.3, 2), (0.7, 3)):  # of 105 in all
         assert count_within(ranking, tokens, budget) == count
+    hundred = pl.DataFrame({"id": [f"{n:02}" for n in range(100)], "score": 1.0, "source": "s"})
+    whole = ranked(hundred.with_columns(reason=pl.lit(None, pl.String)))
+    assert count_within(whole, hundred.select("id", n_tokens=1), 0.29) == 29  # as a float 0.29 * 100 is less
     with pytest.raises(UserError, match=r"76 response tokens are to be kept, of 75 that are left$"):
         count_within(ranking, tokens, 76)
     with pytest.raises(UserError, match=r"5 response tokens .* the best example alone has 10"):

@@ -2,6 +2,7 @@ import json
 
 import polars as pl
 import pytest
+import torch
 
 from moesift.errors import UserError
 from moesift.methods import N_TOKENS, Column, declaration, method
@@ -53,6 +54,11 @@ def methods(monkeypatch):
             assert len(block["text"]) == len(block["n"])
             yield block["target_nll"] / block["n"][:, None]
 
+    @method(targeted=True, by_target=True, reads={"text": Column("pool", "messages")}, caption="", source="")
+    def of_words(pool, queries, *, known: bool = True):
+        for block in pool:
+            yield torch.tensor([[1.0, 1.0 if known else torch.nan]] * len(block["text"]))
+
 
 @pytest.fixture
 def scored(tmp_path):
@@ -82,7 +88,13 @@ def scored(tmp_path):
         for name, own, hidden in (("x", ["q0", "q1"], [[1.0, 0.0], [0.0, 1.0]]), ("y", ["q2"], [[0.5, 0.5]]))
     }
 
-    def run(name, most=None, **parameters):
+    def run(name, most=None, unread=(), **parameters):
+        for target in unread:
+            hidden = pl.read_parquet(tmp_path / f"h-{target}.parquet").with_columns(
+                hidden=pl.when(pl.int_range(pl.len()) < pl.len() - 1).then("hidden")
+            )
+            hidden.write_parquet(tmp_path / f"h-{target}.parquet")
+
         out = tmp_path / "scores.parquet"
         score_targeted.main(name, json.dumps(parameters), json.dumps(files), json.dumps(queries), out, 0, 1, most)
         return pl.read_parquet(out)
@@ -136,6 +148,36 @@ def test_a_number_for_each_target_brings_no_query(scored):
         ("c", 1.0, "x", None),
         ("a", None, None, None),
     ]
+
+
+def test_what_has_no_tokens_gets_no_score_whatever_the_method_gives(scored):
+    """And of what is equally similar the smallest id comes first, not what is first in the pool."""
+    table = scored("of_words")
+    assert table.select("id", "score", "target").rows() == [
+        ("b", 1.0, "x"),
+        ("c", 1.0, "y"),
+        ("d", 1.0, "x"),
+        ("a", None, None),
+    ]
+    assert table["reason"].to_list() == [None, None, None, NO_RESPONSE]
+    tokens = pl.read_parquet(scored.files["tokens/selector"])
+    refused = tokens.with_columns(n_tokens=1, refused=pl.when(pl.col("id") == "c").then(pl.lit("odd turns")))
+    refused.write_parquet(scored.files["tokens/selector"])
+    assert scored("of_words").select("id", "reason").rows()[-1] == ("c", "odd turns")
+
+
+@pytest.mark.parametrize("aggregate", ["round_robin", "max", "mean"])
+def test_a_query_without_a_response_takes_no_turn(scored, capsys, aggregate):
+    table = scored("product", unread=["x"], aggregate=aggregate)
+    assert table.select("id", "target", "query").rows()[:3] == [("d", "x", "q0"), ("c", "y", "q2"), ("b", "x", "q0")]
+    assert "x: 1 of 2 queries left out, without a response" in capsys.readouterr().out
+
+
+def test_a_target_that_nothing_is_found_for_is_named(scored):
+    with pytest.raises(UserError, match=r"targets: y: no query has a response token within data.max_length"):
+        scored("product", unread=["x", "y"])
+    with pytest.raises(UserError, match=r"targets: y: of_words finds no example for it; look at its queries"):
+        scored("of_words", known=False)
 
 
 def test_a_pass_over_another_pool_is_refused(scored):

@@ -112,9 +112,9 @@ def test_the_share_of_the_own_source_is_of_pools_that_have_it():
 
 def test_costs_are_means_over_seeds_and_draws_in_the_largest_pool():
     rows = [
-        ("whole", "random", "tokens-0.05", 1, 1.0, 6.0), ("whole", "random_1", "tokens-0.05", 1, 3.0, 8.0),
-        ("whole", "rds", "tokens-0.05", 1, 42.0, 7.0), ("whole", "rds", "tokens-0.05", 2, 44.0, 7.0),
-        ("whole", "full", "ratio-1", 1, 1.0, 100.0), ("half", "rds", "tokens-0.05", 1, 999.0, 999.0),
+        ("whole", "random", "tokens-0.05", 1, 1.0, 6.0, 1), ("whole", "random_1", "tokens-0.05", 1, 3.0, 8.0, 1),
+        ("whole", "rds", "tokens-0.05", 1, 42.0, 7.0, 1), ("whole", "rds", "tokens-0.05", 2, 44.0, 7.0, 1),
+        ("whole", "full", "ratio-1", 1, 1.0, 100.0, 1), ("half", "rds", "tokens-0.05", 1, 999.0, 999.0, 1),
     ]  # fmt: skip
     frame = pl.DataFrame(rows, schema=["pool", *SCHEMA], orient="row")
     assert costs(frame, STUDY).rows() == [
@@ -150,7 +150,7 @@ def folders(tmp_path):
             outcomes.write_parquet(tables / "outcomes.parquet")
             taken = {"method": "rds.arc_easy", "budget": "tokens-0.05", "target": "arc_easy", "source": "piqa"}
             pl.DataFrame([taken | {"seed": seed, "examples": 2}]).write_parquet(tables / "taken.parquet")
-            took = [("rds", "tokens-0.05", seed, 42.0, 7.0), ("full", "ratio-1", seed, 1.0, 100.0)]
+            took = [("rds", "tokens-0.05", seed, 42.0, 7.0, 1), ("full", "ratio-1", seed, 1.0, 100.0, 1)]
             pl.DataFrame(took, schema=SCHEMA, orient="row").write_parquet(tables / "costs.parquet")
             shared = [("rds", "random", "tokens-0.05", 0.25), ("random_1", "random", "tokens-0.05", 0.1)]
             schema = ["method", "other", "budget", "shared"]

@@ -133,7 +133,7 @@ IGNORED = json.dumps(CONFIG.select.decontaminate.ignore if CONFIG.select.deconta
 rule prepare_target:
     input:
         lambda wildcards: files_of_source(TARGETS[wildcards.target]),
-        pool=f"{RESULTS}/data/pool.parquet",
+        pool=[f"{RESULTS}/data/pool.parquet", f"{RESULTS}/data/heldout.parquet"],
         tasks=EVALUATION_DATA,
         own=own_task,
     output:

@@ -21,17 +21,20 @@ def random(n_tokens: np.ndarray, *, draw: int = 0, seed: int) -> np.ndarray:
 
 
 @method(
-    reads={"source": SOURCE},
+    reads={"source": SOURCE, "n_tokens": N_TOKENS},
     caption="nothing: a seeded draw with as many examples of each source",
     source="baseline",
     ranks=True,
 )
-def balanced(source: np.ndarray, *, draw: int = 0, seed: int) -> np.ndarray:
-    """Return scores by which each source has as many among the best, (N,), until it has no more."""
+def balanced(source: np.ndarray, n_tokens: np.ndarray, *, draw: int = 0, seed: int) -> np.ndarray:
+    """Return scores by which each source has as many among the best, (N,), until it has no more.
+
+    What has no response token, and so no score, takes the place of none.
+    """
     drawn = _drawn(seed, draw).permutation(len(source))
-    place = np.empty(len(source))
+    place = np.full(len(source), np.nan)
     for name in np.unique(source):
-        rows = np.flatnonzero(source == name)
+        rows = np.flatnonzero((source == name) & (n_tokens > 0))
         place[rows] = drawn[rows].argsort().argsort()  # the place in its source's own order
     return -(place + drawn / len(source))  # of equal places the draw decides
 

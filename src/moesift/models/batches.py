@@ -86,6 +86,9 @@ def require_positions(model: PreTrainedModel, examples: Iterable[Encoded]) -> No
         UserError: an example has more tokens than the configuration of the model has positions.
     """
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            positions = module.num_embeddings - module.padding_idx - 1  # RoBERTa's first are of no token
     longest = max((len(example.ids) for example in examples), default=0)
     if positions is not None and longest > positions:
         raise UserError(

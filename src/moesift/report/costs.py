@@ -5,7 +5,11 @@ from typing import Any
 
 import polars as pl
 
-SCHEMA = {"method": pl.String, "budget": pl.String, "seed": pl.Int64, "select": pl.Float64, "train": pl.Float64}
+SCHEMA = {"method": pl.String, "budget": pl.String, "seed": pl.Int64} | {
+    "select": pl.Float64,
+    "train": pl.Float64,
+    "adapters": pl.Int64,
+}
 
 
 def costs_of(seconds: Mapping[str, float], methods: Sequence[Mapping[str, Any]], runs: Iterable[tuple]) -> pl.DataFrame:
@@ -16,12 +20,13 @@ def costs_of(seconds: Mapping[str, float], methods: Sequence[Mapping[str, Any]],
 
     Args:
         seconds: of each job, by the path of its record below `benchmarks`, without its ending.
-        methods: what is said of each, with `jobs`: the jobs that its scores wait for, beginnings of these paths.
+        methods: what is said of each, with `jobs`: the jobs that its scores wait for, these paths, or folders of them.
         runs: method, budget, seed.
 
     Returns:
         Columns method, budget, seed, select (seconds of all jobs that the scores wait for, as if no other method had
-        read the same) and train (of one adapter); null where a job left no record.
+        read the same), train (of one adapter) and adapters (how many there are); seconds are null where a job left no
+        record.
     """
     about = {method["label"]: method for method in methods}
     grouped: dict[tuple[str, str, int], list[str]] = {}
@@ -32,11 +37,15 @@ def costs_of(seconds: Mapping[str, float], methods: Sequence[Mapping[str, Any]],
         jobs = {job.format(seed=seed) for label in labels for job in about[label]["jobs"]}
         trained = [seconds.get(f"adapters/{label}/{budget}/seed-{seed}") for label in labels]
         known = [one for one in trained if one is not None]
-        rows.append((name, budget, seed, _total(seconds, jobs), sum(known) / len(known) if known else None))
+        rows.append(
+            (name, budget, seed, _total(seconds, jobs), sum(known) / len(known) if known else None, len(labels))
+        )
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
 def _total(seconds: Mapping[str, float], jobs: Iterable[str]) -> float | None:
-    found = {job: [path for path in seconds if path.startswith(job)] for job in jobs}
+    found = {
+        job: [path for path in seconds if path == job or (job[-1] == "/" and path.startswith(job))] for job in jobs
+    }
     paths = {path for of_job in found.values() for path in of_job}
     return sum(seconds[path] for path in paths) if all(found.values()) else None

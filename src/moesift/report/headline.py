@@ -71,12 +71,14 @@ def _whole(losses: pl.DataFrame) -> list[str]:
 
 def _cost(costs: pl.DataFrame, method: str, budget: str) -> list[str]:
     """Return the seconds of a selection and its training beside those of training on the whole pool."""
-    part = costs.filter(method=method, budget=budget).select(pl.mean("select", "train")).row(0)
+    part = costs.filter(method=method, budget=budget).select(pl.mean("select", "train"), pl.max("adapters")).row(0)
     (whole,) = costs.filter(budget=WHOLE).select(pl.mean("train")).row(0)
     if None in (*part, whole):
         return []
+    select, train, adapters = part
+    parts = "that" if adapters == 1 else f"one of its {adapters} parts"
     return [
-        f"To select by {method}: {part[0]:,.0f} s; to train on that: {part[1]:,.0f} s; on the pool: {whole:,.0f} s."
+        f"To select by {method}: {select:,.0f} s; to train on {parts}: {train:,.0f} s; on the pool: {whole:,.0f} s."
     ]
 
 

@@ -15,7 +15,12 @@ def k_centre(embeddings: np.ndarray, count: int) -> list[int]:
     Args:
         embeddings: (N, D), compared by Euclidean distance.
         count: at least one, at most N.
+
+    Raises:
+        ValueError: a point is not finite.
     """
+    if not np.isfinite(embeddings).all():
+        raise ValueError("a point with a number that is not finite is at no distance from any other")
     embeddings = embeddings.astype(np.float64)  # once: `cdist` would do it in each pass
     chosen = [0]
     nearest = cdist(embeddings, embeddings[:1])[:, 0]  # (N,) distance to the nearest chosen point

@@ -180,7 +180,7 @@ def count_within(ranking: Ranking, tokens: pl.DataFrame, budget: float) -> int:
     Raises:
         UserError: what is left has fewer tokens than the budget, or the best example alone has more.
     """
-    limit = budget if budget >= 1 else budget * int(tokens["n_tokens"].sum())
+    limit = budget if budget >= 1 else round(budget * int(tokens["n_tokens"].sum()), 6)  # 0.29 * 100 is below 29
     each = ranking.left.select("id").join(tokens, on="id", how="left", maintain_order="left")["n_tokens"]
     count = int((each.cum_sum() <= limit).sum())
     if not count or (count == len(each) and each.sum() < limit):
@@ -214,7 +214,9 @@ def keep(
     """
     require(ranking, count)
     placed = ranking.left.with_row_index("place")
-    parts = [(None, count)] if quotas is None else list(quotas.items())
+    parts: list[tuple[str | None, int]] = [(None, count)]
+    if quotas is not None:
+        parts = [(source, quotas.get(source, 0)) for source in sorted(placed["source"].cast(pl.String).unique())]
     kept, left_out = [], []
     for source, number in parts:
         of_source = placed if source is None else placed.filter(pl.col("source") == source)

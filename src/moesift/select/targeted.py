@@ -10,6 +10,7 @@ from torch import Tensor
 from moesift.methods.declaration import Aggregate
 
 HELD = 2**25  # similarities that are held from one reading of the pool, 8 bytes each, and thrice as many meanwhile
+LOWER = 2**31 - 1  # the lower bits of an int32, all but its sign
 AHEAD = 256  # places that are looked at at once for one that is still there
 
 Blocks = Callable[[], Iterator[Tensor]]  # of the pool, (B, columns) each, from its start whenever it is called
@@ -24,7 +25,7 @@ class Assigned(NamedTuple):
     similarities: np.ndarray  # (M,) to that query; of `mean` the mean over the target's, by target its number
 
 
-def assign(similarities: Blocks, owners: np.ndarray, aggregate: Aggregate | None, size: int) -> Assigned:
+def assign(similarities: Blocks, owners: np.ndarray, aggregate: Aggregate | None, ranks: np.ndarray) -> Assigned:
     """Return the order in which the examples of a pool are taken, by round-robin over queries and targets.
 
     The targets take turns. With `round_robin` the next query of the target takes its most similar example that is
@@ -35,7 +36,7 @@ def assign(similarities: Blocks, owners: np.ndarray, aggregate: Aggregate | None
         similarities: of the pool with the V queries, (B, V) a block; nan for what has none.
         owners: the target, from 0, that each query belongs to, (V,).
         aggregate: None where the columns are the T targets instead of queries.
-        size: N, of the pool.
+        ranks: of equally similar examples that of the smallest rank is taken first, a permutation of N.
     """
     own = [np.flatnonzero(owners == target) for target in range(owners.max() + 1)]  # T times the queries of a target
     count = len(own)
@@ -45,14 +46,14 @@ def assign(similarities: Blocks, owners: np.ndarray, aggregate: Aggregate | None
         return of_target[turn // count % len(of_target)]
 
     if aggregate == "round_robin":
-        rows, queries, values = round_robin(similarities, query_of, len(owners), size)
+        rows, queries, values = round_robin(similarities, query_of, len(owners), ranks)
         return Assigned(rows, owners[queries], queries, values)
-    nearest = np.full((size, count), -1, dtype=np.int32)  # the most similar query of each target
+    nearest = np.full((len(ranks), count), -1, dtype=np.int32)  # the most similar query of each target
 
     def by_target() -> Iterator[Tensor]:
         return similarities() if aggregate is None else _of_targets(similarities(), own, aggregate, nearest)
 
-    rows, targets, values = round_robin(by_target, lambda turn: turn % count, count, size)
+    rows, targets, values = round_robin(by_target, lambda turn: turn % count, count, ranks)
     return Assigned(rows, targets, nearest[rows, targets].astype(np.int64), values)
 
 
@@ -79,7 +80,7 @@ def _of_targets(
 
 
 def round_robin(
-    blocks: Blocks, turns: Callable[[int], int], columns: int, size: int
+    blocks: Blocks, turns: Callable[[int], int], columns: int, ranks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rows in the order in which the columns take them, by turns their largest number that is still there.
 
@@ -87,12 +88,14 @@ def round_robin(
     is left. What is nan or infinite is never taken.
 
     Args:
-        blocks: (B, columns) each, `size` rows in all.
+        blocks: (B, columns) each, N rows in all.
         turns: which column takes the n-th row.
+        ranks: of equal numbers the row of the smallest rank comes first, a permutation of N.
 
     Returns:
         The rows, the columns that took them, and the numbers there, (M,) each.
     """
+    size = len(ranks)
     gone = np.zeros(size, dtype=bool)
     rows, takers, numbers = (np.empty(size, dtype=kind) for kind in (np.int64, np.int64, np.float32))
     taken = turn = 0
@@ -100,7 +103,7 @@ def round_robin(
     while has_more.any():
         left = size - taken
         most = min(left, max(1, HELD // columns))
-        values, places = largest(blocks, gone, most)  # (columns, most)
+        values, places = largest(blocks, gone, most, ranks)  # (columns, most)
         lengths = np.isfinite(values).sum(axis=1)
         at = np.zeros(columns, dtype=np.int64)
         while has_more.any():
@@ -119,33 +122,47 @@ def round_robin(
     return rows[:taken], takers[:taken], numbers[:taken]
 
 
-def largest(blocks: Blocks, gone: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def largest(blocks: Blocks, gone: np.ndarray, most: int, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest finite numbers of each column and their rows, (columns, most), the largest first.
 
-    Rows that are gone are left out; of equal numbers that of the smaller row comes first. -inf fills up.
+    Rows that are gone are left out; of equal numbers the row of the smallest rank comes first. -inf fills up.
     """
-    kept: list[tuple[Tensor, Tensor]] = []
+    kept: list[Tensor] = []
     start = waiting = 0
     for block in blocks():
+        end = start + len(block)
         numbers = block.T.float().nan_to_num(-torch.inf, -torch.inf, -torch.inf)  # (columns, B)
-        numbers[:, torch.from_numpy(gone[start : start + len(block)]).to(block.device)] = -torch.inf
-        rows = torch.arange(start, start + len(block), dtype=torch.int32, device=block.device)
-        kept.append((numbers, rows.expand_as(numbers)))
-        start, waiting = start + len(block), waiting + len(block)
+        numbers[:, torch.from_numpy(gone[start:end]).to(block.device)] = -torch.inf
+        kept.append(_keys(numbers, torch.from_numpy(ranks[start:end]).to(block.device)))
+        start, waiting = end, waiting + len(block)
         if waiting >= 2 * most:  # not at every block: each time all that is held is looked through
             kept, waiting = [_top(kept, most)], most
-    values, places = _top(kept, most)
-    places, order = places.sort(dim=1)
-    values, by_value = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return values.cpu().numpy(), places.gather(1, by_value).cpu().numpy()
+    values, rank = _of_keys(_top(kept, most).sort(dim=1, descending=True).values)
+    rows = np.empty_like(ranks)
+    rows[ranks] = np.arange(len(ranks))
+    return values.cpu().numpy(), rows[rank.cpu().numpy()]
 
 
-def _top(kept: Sequence[tuple[Tensor, Tensor]], most: int) -> tuple[Tensor, Tensor]:
-    values, places = (torch.cat(parts, dim=1) for parts in zip(*kept, strict=True))
-    if values.shape[1] <= most:
-        return values, places
-    values, order = values.topk(most, dim=1, sorted=False)
-    return values, places.gather(1, order)
+def _keys(numbers: Tensor, ranks: Tensor) -> Tensor:
+    """Return integers in the order of the numbers, of equal ones in that of the ranks downwards: (columns, B) int64.
+
+    The bits of a float32 that is not negative are in its order as an int32; of a negative one all but the sign are
+    reversed.
+    """
+    bits = (numbers + 0.0).view(torch.int32)  # the sum, because -0.0 is 0.0
+    ordered = torch.where(bits < 0, bits ^ LOWER, bits)
+    return ordered.long() << 32 | (LOWER - ranks)
+
+
+def _of_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the numbers and the ranks that keys were made of."""
+    ordered = (keys >> 32).int()
+    return torch.where(ordered < 0, ordered ^ LOWER, ordered).view(torch.float32), LOWER - (keys & LOWER)
+
+
+def _top(kept: Sequence[Tensor], most: int) -> Tensor:
+    keys = torch.cat(list(kept), dim=1)
+    return keys if keys.shape[1] <= most else keys.topk(most, dim=1, sorted=False).values
 
 
 def _first_left(rows: np.ndarray, gone: np.ndarray, start: int) -> int:

@@ -7,6 +7,7 @@ import polars as pl
 from moesift import config, flags
 from moesift.data.pool import (
     COLUMNS,
+    concatenated,
     conversations,
     deduplicated,
     frequent_reasons,
@@ -22,7 +23,7 @@ from moesift.files import atomic_write
 
 def main(
     target: config.TargetTask,
-    pool: flags.Parquet,
+    pool: list[flags.Parquet],
     tasks: list[str],
     words: int | None,
     seed: int,
@@ -35,7 +36,8 @@ def main(
 
     Args:
         target: an entry of `targets`.
-        pool: parquet of the pool, with which no query and no held-out example shares a question or an exchange.
+        pool: parquet of the pool, and of what was held out of it, with which no query and no held-out example of the
+            target shares a question or an exchange.
         tasks: lm-eval's names of the tasks that are evaluated, whose questions are none of them either.
         words: consecutive words that an example may not share with a question; null: it may not contain a whole one.
         seed: of the draw.
@@ -52,7 +54,7 @@ def main(
         own = target.name
         examples, unusable = to_examples({own: rows}, {own: target.format}, {own: target.ignore})
         examples, duplicates = deduplicated(examples)
-        others = conversations(pl.read_parquet(pool, columns=["messages"]))
+        others = conversations(concatenated(pl.read_parquet(path, columns=["messages"]) for path in pool))
         questions = read_questions(tasks, tasks_folder)
         parts = divided(examples, others, questions, words, target.queries, target.heldout, seed, ignore or ())
     except UserError as error:

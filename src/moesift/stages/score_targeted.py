@@ -99,8 +99,12 @@ def main(
 
     more: dict[str, Any] = dict(own) | ({"seed": seed} if declared.needs_seed else {})
     pool = Pool(declared.columns(own), paths, examples["id"], asked, device)
+    without = ((tokens["n_tokens"] == 0) | tokens["refused"].is_not_null()).to_torch().to(device)  # (N,)
+    ranks = (
+        examples["id"].arg_sort().arg_sort().cast(pl.Int64).to_numpy(writable=True)
+    )  # of equally similar ones the id decides
 
-    columns = np.arange(len(by_target)) if declared.by_target else owners.numpy()
+    columns = np.arange(len(by_target)) if declared.by_target else owners.numpy(force=True)
     aggregate = more.pop("aggregate", None)  # a method by target has none
 
     def similarities() -> Iterator[torch.Tensor]:
@@ -111,15 +115,18 @@ def main(
                 raise TypeError(
                     f"{method} yields {tuple(block.shape)} instead of a row for each example and {expected}"
                 )
+            yield block.to(device).masked_fill(without[rows : rows + len(block), None], torch.nan)
             rows += len(block)
-            yield block
         if rows != examples.height:
             raise TypeError(f"{method} yields {rows} rows in all, of {examples.height} examples")
 
     with torch.inference_mode():
-        found = assign(similarities, columns, aggregate, examples.height)
+        found = assign(similarities, columns, aggregate, ranks)
     if not len(found.rows):
         raise UserError(f"{method}: no example of the pool, or no query, has what it compares")
+    if len(found.rows) >= len(by_target) and (nothing := set(range(len(by_target))) - set(found.targets.tolist())):
+        names = ", ".join(name for number, name in enumerate(by_target) if number in nothing)
+        raise UserError(f"targets: {names}: {method} finds no example for it; look at its queries")
     table = order_table(examples.with_columns(**tokens), found, list(by_target), ids)
     with atomic_write(out) as part:
         table.write_parquet(part)
@@ -133,20 +140,31 @@ def queries_of(
     device: torch.device,
     most: int | None,
 ) -> tuple[torch.Tensor, list[str], dict[str, Any]]:
-    """Return the number of the target of each query, (V,), the queries' ids, and their columns; `most` of a target."""
+    """Return the number of the target of each query, (V,), the queries' ids, and their columns; `most` of a target.
+
+    Queries without a response token within `data.max_length`, which passes give nothing of, are left out.
+
+    Raises:
+        UserError: a target has no other.
+    """
     owners, ids, parts = [], [], []
-    for number, files in enumerate(by_target.values()):
+    for number, (name, files) in enumerate(by_target.items()):
         own = pl.read_parquet(require_parquet(files[f"{POOL}/selector"]), columns=["id"])["id"]
         own_columns = {
-            name: column_of(require_parquet(files[f"{column.pass_name}/{column.state}"]), column.name, own)
-            for name, column in columns.items()
+            column_name: column_of(require_parquet(files[f"{column.pass_name}/{column.state}"]), column.name, own)
+            for column_name, column in columns.items()
         }
-        rows = spaced(len(own), most)
-        parts.append(pl.DataFrame(own_columns)[rows])
-        ids += own[rows].to_list()
-        owners += [number] * len(rows)
+        chosen = pl.DataFrame({"id": own} | own_columns)[spaced(len(own), most)]
+        usable = chosen.drop_nulls(list(own_columns))
+        if usable.is_empty():
+            raise UserError(f"targets: {name}: no query has a response token within data.max_length")
+        if usable.height < chosen.height:
+            print(f"{name}: {chosen.height - usable.height} of {chosen.height} queries left out, without a response")
+        parts.append(usable.drop("id"))
+        ids += usable["id"].to_list()
+        owners += [number] * usable.height
     together = concatenated(parts)
-    return torch.tensor(owners), ids, {name: values_of(together[name], device) for name in columns}
+    return torch.tensor(owners, device=device), ids, {name: values_of(together[name], device) for name in columns}
 
 
 def values_of(column: pl.Series, device: torch.device, width: int | None = None) -> Any:
