@@ -1,8 +1,9 @@
 """Numbers of several experiments, compared over seeds. Pure functions of tidy frames; every study uses them.
 
 The frames hold one number a row, `value`, with the column `seed` and columns that say what the number is of. A seed is
-another pool, other models and another warm-up, so the numbers of two seeds are independent, and intervals are
-Student's t over seeds at 95%. What two methods reached on one seed is paired: differences are taken before the mean.
+another draw of pool, queries and held-out examples, and another training (of corruptions other models too). Numbers of
+two seeds count as independent, and intervals are Student's t over seeds at 95%. What two methods reached on one seed is
+paired: differences are taken before the mean.
 """
 
 from collections.abc import Mapping, Sequence
