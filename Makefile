@@ -44,7 +44,7 @@ bench: .venv/installed
 bench-gpu: .venv/installed
 	$(BIN)/python -m benchmarks.gpu --out results/benchmarks-gpu.json
 
-# Whether targeted selection beats random: an hour on two cores. `make study STUDY=study/corruption.yaml` is the other study.
+# Whether targeted selection beats random: 45 minutes on two cores. `make study STUDY=study/corruption.yaml` is the other study.
 # With its default of 100 jobs a second, Snakemake looks at all open jobs again and again: once more in each second with
 # every job that has finished, which takes half a core where there are hundreds.
 STUDY = study/targets.yaml
