@@ -142,7 +142,7 @@ def test_every_odd_row_is_in_the_pool_or_rejected_and_every_example_is_scored_or
     assert all(more.str.contains(f'"{key}": ').sum() > count // 50 for key in ("tools", "tool_calls", "train"))
     assert rejected["reason"].str.len_chars().min() > 0
 
-    random_dense_model().save_pretrained(tmp_path / "tags")
+    random_dense_model(max_position_embeddings=120).save_pretrained(tmp_path / "tags")
     passes = {}
     for name, template in TEMPLATES.items():
         theirs = deepcopy(tokenizer)  # the fixture is of the session
