@@ -258,19 +258,19 @@ def test_the_evidence_that_is_quoted_is_that_of_its_seeds(name, file):
 def test_what_is_quoted_of_training_on_the_queries_too_is_that_of_the_seeds(name):
     text = Path(name).read_text(encoding="utf-8")
     whole = by_seed("targets")
-    to_full = compared(by_seed("fifth"), read_study(merged(FULL, FIFTH)))["to_full"].filter(
-        target=MEAN, method="and_queries"
-    )
-    ((value, low, high),) = to_full.select("value", "low", "high").rows()
-    assert f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" in text
-    for setting, numbers in (("present", whole), ("absent", whole.filter(pl.col("target") != "mmlu"))):
+    to_full = compared(by_seed("fifth"), read_study(merged(FULL, FIFTH)))["to_full"]
+    to_full = to_full.filter(target=MEAN, method="dsir_and_queries")
+    quoted = to_full.select("value", "low", "high").rows()
+    without, alone = whole.filter(pl.col("target") != "mmlu"), whole.filter(target="mmlu")
+    both = ("queries_only", "random_and_queries")
+    for setting, numbers, others in (("present", whole, both), ("absent", without, both), ("absent", alone, both[:1])):
         pairs = compared(numbers, read_study(FULL))["pairs"].filter(setting=setting, target=MEAN)
-        for other in ("queries_only", "random_and_queries"):
-            ((value, low, high),) = (
-                pairs.filter(method=f"and_queries minus {other}").select("value", "low", "high").rows()
-            )
-            shown = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", f"{-value:.3f} [{-high:.3f}, {-low:.3f}]"
-            assert any(form in text for form in shown)
+        wanted = [f"dsir_and_queries minus {other}" for other in others]
+        quoted += pairs.filter(pl.col("method").is_in(wanted)).select("value", "low", "high").rows()
+    assert len(quoted) == 6
+    for value, low, high in quoted:
+        above, below = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", f"{-value:.3f} [{-high:.3f}, {-low:.3f}]"
+        assert any(form in text for form in (above, below, above.replace("+", "")))
 
 
 def test_the_evidence_on_what_decides_is_that_of_the_study():
