@@ -12,7 +12,7 @@ from moesift.validation import validated
 from study.experiments import merged, read_study
 from study.targets import MEAN, compared, costs, evidence, losses, main, overlap, own_share
 
-DEFAULTS, FULL, VALIDATION, VALIDATION_SMOLLM2, SMOLLM2, EXAMPLES, CHOICES, FIFTH, SELECTOR, GPU = (
+DEFAULTS, FULL, VALIDATION, VALIDATION_SMOLLM2, SMOLLM2, EXAMPLES, CHOICES, FIFTH, SELECTOR, GRADIENTS, GPU = (
     yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for path in (
         "config/config.yaml",
@@ -24,6 +24,7 @@ DEFAULTS, FULL, VALIDATION, VALIDATION_SMOLLM2, SMOLLM2, EXAMPLES, CHOICES, FIFT
         "study/targets_choices.yaml",
         "study/targets_fifth.yaml",
         "study/targets_selector.yaml",
+        "study/targets_gradients.yaml",
         "study/targets_gpu.yaml",
     )
 )
@@ -183,9 +184,21 @@ def test_the_comparison_is_a_page_with_its_tables(folders, tmp_path, whole):
         [FULL, CHOICES],
         [FULL, FIFTH],
         [FULL, SELECTOR],
+        [FULL, GRADIENTS],
         [GPU],
     ],
-    ids=["full", "validation", "validation_smollm2", "smollm2", "examples", "choices", "fifth", "selector", "gpu"],
+    ids=[
+        "full",
+        "validation",
+        "validation_smollm2",
+        "smollm2",
+        "examples",
+        "choices",
+        "fifth",
+        "selector",
+        "gradients",
+        "gpu",
+    ],
 )
 def test_every_experiment_is_a_configuration_that_the_workflow_accepts(files):
     study = read_study(merged(*files))
