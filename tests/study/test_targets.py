@@ -256,12 +256,14 @@ def test_budgets_in_examples_and_in_tokens_stand_beside_each_other():
         ("docs/results.md", "fifth"),
         ("docs/results.md", "selector"),
         ("docs/results.md", "validation"),
+        ("docs/results.md", "gradients"),
     ],
 )
 def test_the_evidence_that_is_quoted_is_that_of_its_seeds(name, file):
     overlays = {"targets": [], "smollm2": [SMOLLM2], "smollm2_examples": [SMOLLM2, EXAMPLES], "fifth": [FIFTH]} | {
         "selector": [SELECTOR],
         "validation": [VALIDATION],
+        "gradients": [GRADIENTS],
     }
     study = read_study(merged(FULL, *overlays[file]))
     assert rows_of(compared(by_seed(file), study)["differences"]) in Path(name).read_text(encoding="utf-8")
