@@ -58,9 +58,8 @@ def test_dsir_is_as_published(smoothing):
         order.append(max(left, key=lambda row: expected[row, len(order) % 2]))
         left.remove(order[-1])
 
-    assert (
-        assign(lambda: map(torch.from_numpy, found()), np.array([0, 0, 1]), None, np.arange(8)).rows.tolist() == order
-    )
+    taken = assign(lambda: map(torch.from_numpy, found()), np.array([0, 0, 1]), None, np.arange(8))
+    assert taken.rows.tolist() == order
 
 
 def test_a_script_without_spaces_is_counted_by_character():

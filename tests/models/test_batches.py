@@ -95,14 +95,15 @@ def test_a_batch_that_does_not_fit_is_halved():
         per_example(first_ids(0, sizes), examples, 0, 100, torch.device("cpu"), "test")
 
 
-@pytest.mark.parametrize("family", ["Llama", "GPT2"])  # rotary positions, and learned ones under another name
-def test_an_example_beyond_the_positions_is_refused(family):
+# Rotary positions; learned ones under another name; and learned ones of which the first two are of no token.
+@pytest.mark.parametrize(("family", "positions"), [("Llama", 64), ("GPT2", 64), ("Roberta", 62)])
+def test_an_example_beyond_the_positions_is_refused(family, positions):
     model = random_dense_model(family)
-    fits, too_long = (Encoded([5] * length, [False] + [True] * (length - 1)) for length in (64, 65))
+    fits, too_long = (Encoded([5] * length, [False] + [True] * (length - 1)) for length in (positions, positions + 1))
+    model(torch.tensor([fits.ids]))
     require_positions(model, [fits])
-    with pytest.raises(
-        UserError, match=r"data.max_length: an example has 65 tokens, and .* has 64 positions; set it to 64"
-    ):
+    message = rf"data.max_length: an example has {positions + 1} tokens, and .* has {positions} positions; set it to "
+    with pytest.raises(UserError, match=f"{message}{positions}"):
         require_positions(model, [fits, too_long])
 
 

@@ -260,7 +260,11 @@ def test_budgets_in_examples_and_in_tokens_stand_beside_each_other():
     ],
 )
 def test_the_evidence_that_is_quoted_is_that_of_its_seeds(name, file):
-    overlays = {"targets": [], "smollm2": [SMOLLM2], "smollm2_examples": [SMOLLM2, EXAMPLES], "fifth": [FIFTH]} | {
+    overlays = {
+        "targets": [],
+        "smollm2": [SMOLLM2],
+        "smollm2_examples": [SMOLLM2, EXAMPLES],
+        "fifth": [FIFTH],
         "selector": [SELECTOR],
         "validation": [VALIDATION],
         "gradients": [GRADIENTS],

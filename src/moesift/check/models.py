@@ -11,6 +11,7 @@ from transformers.quantizers import AutoHfQuantizer
 from moesift.config import EMBEDDED, SMOLLM2, Config, Train
 from moesift.demo import embedded
 from moesift.errors import UserError
+from moesift.models.batches import positions_of
 from moesift.models.chat import require_embeddings
 from moesift.models.loading import (
     commit_of,
@@ -40,7 +41,7 @@ class Outline(NamedTuple):
     empty: PreTrainedModel  # on the meta device
     shape: Shape
     tokenizer: PreTrainedTokenizerFast
-    positions: int | None  # that it was made for; None where its configuration does not say
+    positions: int | None  # see `positions_of`
 
 
 def described(key: str, model: str) -> dict[str, str | bool | None]:
@@ -117,8 +118,7 @@ def outline(config: Config, role: str, model: str, tokenizer: str | None) -> Out
     if role == "selector" and upcycle is not None:
         shape = upcycled_config(shape, upcycle.experts, upcycle.experts_per_token)
     empty = _empty(shape, dtype or torch.float32)  # weights without a dtype are float32
-    positions = getattr(shape.get_text_config(), "max_position_embeddings", None)
-    return Outline(empty, shape_of(empty), words, positions)
+    return Outline(empty, shape_of(empty), words, positions_of(empty))
 
 
 def require_tuning(model: str, train: Train) -> None:

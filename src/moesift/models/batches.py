@@ -77,18 +77,23 @@ def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
     return Batch(ids, real, response)
 
 
+def positions_of(model: PreTrainedModel) -> int | None:
+    """Return how many tokens a model was made for; None where its configuration does not say."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return module.num_embeddings - module.padding_idx - 1  # RoBERTa's first are of no token
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
 def require_positions(model: PreTrainedModel, examples: Iterable[Encoded]) -> None:
     """Check that a model has a position for each token.
 
     Rotary positions compute beyond what a model was trained for, and mean little there; learned ones do not exist.
 
     Raises:
-        UserError: an example has more tokens than the configuration of the model has positions.
+        UserError: an example has more tokens than the model has positions.
     """
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            positions = module.num_embeddings - module.padding_idx - 1  # RoBERTa's first are of no token
+    positions = positions_of(model)
     longest = max((len(example.ids) for example in examples), default=0)
     if positions is not None and longest > positions:
         raise UserError(

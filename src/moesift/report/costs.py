@@ -5,7 +5,10 @@ from typing import Any
 
 import polars as pl
 
-SCHEMA = {"method": pl.String, "budget": pl.String, "seed": pl.Int64} | {
+SCHEMA = {
+    "method": pl.String,
+    "budget": pl.String,
+    "seed": pl.Int64,
     "select": pl.Float64,
     "train": pl.Float64,
     "adapters": pl.Int64,

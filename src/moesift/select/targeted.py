@@ -160,8 +160,8 @@ def _of_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(ordered < 0, ordered ^ LOWER, ordered).view(torch.float32), LOWER - (keys & LOWER)
 
 
-def _top(kept: Sequence[Tensor], most: int) -> Tensor:
-    keys = torch.cat(list(kept), dim=1)
+def _top(kept: list[Tensor], most: int) -> Tensor:
+    keys = torch.cat(kept, dim=1)
     return keys if keys.shape[1] <= most else keys.topk(most, dim=1, sorted=False).values
 
 

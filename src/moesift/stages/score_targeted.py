@@ -100,9 +100,8 @@ def main(
     more: dict[str, Any] = dict(own) | ({"seed": seed} if declared.needs_seed else {})
     pool = Pool(declared.columns(own), paths, examples["id"], asked, device)
     without = ((tokens["n_tokens"] == 0) | tokens["refused"].is_not_null()).to_torch().to(device)  # (N,)
-    ranks = (
-        examples["id"].arg_sort().arg_sort().cast(pl.Int64).to_numpy(writable=True)
-    )  # of equally similar ones the id decides
+    # Of equally similar ones the id decides.
+    ranks = examples["id"].arg_sort().arg_sort().cast(pl.Int64).to_numpy(writable=True)
 
     columns = np.arange(len(by_target)) if declared.by_target else owners.numpy(force=True)
     aggregate = more.pop("aggregate", None)  # a method by target has none

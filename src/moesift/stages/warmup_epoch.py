@@ -4,6 +4,7 @@ The losses are in `moesift.training.warmup`. Started by `accelerate launch`: eve
 because only the routers are trained, and computes its part of each step.
 """
 
+import itertools
 import json
 import math
 import time
@@ -90,9 +91,9 @@ def main(
     rows = warmup_rows(pool, examples)
     usable = samples_of(rows, selector.tokenizer, max_length, warmup, f"{seed}-{epoch}")
     ids, samples = list(usable), list(usable.values())
-    read = [each for sample in samples for each in (sample if isinstance(sample, Pair) else (sample,))]
-    require_positions(selector.model, read)
-    lengths = [len(sample.example.ids if isinstance(sample, Pair) else sample.ids) for sample in samples]
+    read = [sample if isinstance(sample, Pair) else (sample,) for sample in samples]
+    require_positions(selector.model, itertools.chain.from_iterable(read))
+    lengths = [len(example.ids) for example, *_ in read]
     batches = shuffled_batches(len(samples), warmup.batch_size, seed, epoch)
     sizes = [sum(lengths[index] for index in batch) * (2 if contrastive else 1) for batch in batches]
 
