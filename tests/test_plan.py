@@ -138,9 +138,7 @@ def test_gradients_are_read_of_epochs_that_are_trained():
     (said,) = refused(
         ["less", "gist"], targets=TARGETS, gradients={"train": DEFAULT["gradients"]["train"] | {"epochs": 2}}
     )
-    assert said.startswith(
-        "methods: less reads the gradients of lora-3, lora-4, but gradients.train.epochs is 2: train"
-    )
+    assert said.startswith("methods: less reads lora-3, lora-4, but gradients.train.epochs is 2: train")
     assert plan_of([{"less": {"epochs": [4]}}, {"gist": {"epoch": 4}}], targets=TARGETS).routed == []
     (said,) = refused([{"less": {"epochs": [1, 1]}}], targets=TARGETS)
     assert said.startswith("methods.less: epochs: ")
@@ -227,19 +225,24 @@ def test_where_passes_are_stored():
 
 def test_where_passes_over_queries_and_by_models_of_targets_are_stored():
     columns = [
-        Column("likelihood", "nll", "on_target"),
+        Column("likelihood", "nll", "warmed_on_target"),
+        Column("likelihood", "nll", "lora-2_on_target"),
         Column("likelihood", "nll", "lora-2"),
         Column("pool", "messages"),
     ]
     assert files_of(columns, "results/x", seed=3, epochs=2, targets=["a", "b"]) == {
-        "likelihood/on_target": [
+        "likelihood/warmed_on_target": [
             "results/x/passes/seed-3/on-a/epoch-2/likelihood.parquet",
             "results/x/passes/seed-3/on-b/epoch-2/likelihood.parquet",
+        ],
+        "likelihood/lora-2_on_target": [
+            "results/x/passes/seed-3/on-a/lora-2/likelihood.parquet",
+            "results/x/passes/seed-3/on-b/lora-2/likelihood.parquet",
         ],
         "likelihood/lora-2": "results/x/passes/seed-3/lora-2/likelihood.parquet",
         "pool/selector": "results/x/data/pool.parquet",
     }
-    assert files_of(columns[1:], "results/x", seed=3, epochs=2, targets=["a", "b"], of="b") == {
+    assert files_of(columns[2:], "results/x", seed=3, epochs=2, targets=["a", "b"], of="b") == {
         "likelihood/lora-2": "results/x/targets/b/passes/seed-3/lora-2/likelihood.parquet",
         "pool/selector": "results/x/targets/b/queries.parquet",
     }
@@ -247,13 +250,20 @@ def test_where_passes_over_queries_and_by_models_of_targets_are_stored():
 
 def test_the_jobs_of_a_method_are_its_passes_their_warm_ups_and_its_scores():
     entries = ["router_untrained", "moore_lewis", {"gist": {"targets": ["mine"]}}]
-    untrained, mooring, gist = (jobs_of(chosen, 2) for chosen in plan_of(entries, targets=TARGETS).methods.values())
+    entries += [{"by_lora": {"method": "moore_lewis", "weights": "lora"}}]
+    plan = plan_of(entries, targets=TARGETS)
+    untrained, mooring, gist, by_lora = (jobs_of(chosen, 2) for chosen in plan.methods.values())
     assert untrained == ["passes/seed-{seed}/epoch-0/routing/", "scores/router_untrained/seed-{seed}"]
     assert {job for job in mooring if job.startswith("warmup")} == {
         f"warmup/seed-{{seed}}/{on}epoch-{epoch}" for on in ("", "on-mine/") for epoch in (1, 2)
     }
     assert set(mooring) >= {f"passes/seed-{{seed}}/{on}epoch-2/likelihood/" for on in ("", "on-mine/")}
-    assert {"gradients/seed-{seed}", "passes/seed-{seed}/lora-1/gradients/"} <= set(gist)
+    assert {"gradients/seed-{seed}/lora", "passes/seed-{seed}/lora-1/gradients/"} <= set(gist)
+    assert by_lora == [
+        *("gradients/seed-{seed}/lora", "gradients/seed-{seed}/on-mine/lora"),
+        *("passes/seed-{seed}/lora-4/likelihood/", "passes/seed-{seed}/on-mine/lora-4/likelihood/"),
+        *("passes/selector/tokens/", "scores/by_lora/seed-{seed}"),
+    ]
 
 
 def test_a_file_of_scores_is_read_by_no_job(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from moesift.config import EMBEDDED, SMOLLM2, Config, MethodEntry
 from moesift.fields import ConfigError, Section
 from moesift.methods import METHODS, N_TOKENS, Column, Method, parameters_of
-from moesift.passes.columns import BROUGHT, EXTERNAL, NEED_ROUTERS, POOL, UNREAD, WARMUP
+from moesift.passes.columns import BROUGHT, EXTERNAL, NEED_ROUTERS, ON_TARGET, POOL, UNREAD, WARMUP
 
 REPRESENTATION = Column("representation", "weighted")  # read by `select.diversity` and `near_duplicates.cosine`
 TARGET_TOKENS = Column("tokens", "n_tokens", "target")  # read by budgets in tokens
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
     @property
     def warmed(self) -> bool:
         """Whether the routers are trained."""
-        return any(column.state in ("warmed", "on_target") for column in self.columns)
+        return any(column.state.startswith("warmed") for column in self.columns)
 
     @property
     def rewards(self) -> bool:
@@ -77,7 +77,7 @@ class Plan(NamedTuple):
 
     @property
     def tunes_selector(self) -> bool:
-        """Whether LoRA matrices of the selector are trained, for their gradients."""
+        """Whether LoRA matrices of the selector are trained."""
         return any(column.state.startswith("lora-") for column in self.columns)
 
 
@@ -141,7 +141,7 @@ def files_of(
 ) -> dict[str, str | list[str]]:
     """Return the parquet file of each pass that columns come from, by `{pass}/{state}`: where the passes are stored.
 
-    Of the state `on_target` these are as many as there are targets.
+    Of a state on a target these are as many as there are targets.
 
     Args:
         results: the folder of the experiment.
@@ -155,14 +155,15 @@ def files_of(
     pool = f"{results}/data/pool.parquet" if of is None else f"{folder}/queries.parquet"
     own = {POOL: pool, WARMUP: f"{results}/warmup/seed-{seed}/examples.parquet", EXTERNAL: external}
 
-    def file(pass_name: str, state: str) -> str:
-        return own.get(pass_name) or f"{folder}/passes/{state}/{pass_name}.parquet"
+    def file(pass_name: str, state: str, on: str = "") -> str:
+        state = {"untrained": "epoch-0", "warmed": f"epoch-{epochs}"}.get(state, state)
+        trained = f"seed-{seed}/{on}" if state.startswith(("epoch-", "lora-")) else ""
+        return own.get(pass_name) or f"{folder}/passes/{trained}{state}/{pass_name}.parquet"
 
-    states = {"untrained": f"seed-{seed}/epoch-0", "warmed": f"seed-{seed}/epoch-{epochs}"}
     return {
-        f"{name}/{state}": [file(name, f"seed-{seed}/on-{target}/epoch-{epochs}") for target in targets]
-        if state == "on_target"
-        else file(name, f"seed-{seed}/{state}" if state.startswith("lora-") else states.get(state, state))
+        f"{name}/{state}": [file(name, state.removesuffix(ON_TARGET), f"on-{target}/") for target in targets]
+        if state.endswith(ON_TARGET)
+        else file(name, state)
         for name, state in sorted({(column.pass_name, column.state) for column in columns})
     }
 
@@ -206,7 +207,7 @@ def _targets_of(entry: MethodEntry, declared: Method, columns: Iterable[Column],
             f"{entry_name}: {entry.method} selects for tasks, and `targets` names none; give some, such as "
             "targets: [{name: mine, path: examples.jsonl, queries: 32, heldout: 100}], or remove it"
         )
-    if entry.queries and any(column.state == "on_target" for column in columns):
+    if entry.queries and any(column.state.endswith(ON_TARGET) for column in columns):
         raise ConfigError(
             f"{entry_name}: queries does not apply to {entry.method}, whose warm-up trains on all queries; set "
             "`queries` of the target instead"
@@ -255,10 +256,11 @@ def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
                 f"change; use another objective, or remove {label}"
             )
         epochs = config.gradients.train.epochs
-        if late := [state for _, state in passes if state.startswith("lora-") and int(state[5:]) > epochs]:
+        tuned = {state.removesuffix(ON_TARGET) for _, state in passes if state.startswith("lora-")}
+        if late := [state for state in tuned if int(state.removeprefix("lora-")) > epochs]:
             problems.append(
-                f"methods: {label} reads the gradients of {', '.join(sorted(late))}, but gradients.train.epochs is "
-                f"{epochs}: train more epochs, or name earlier ones in its parameters"
+                f"methods: {label} reads {', '.join(sorted(late))}, but gradients.train.epochs is {epochs}: train more "
+                "epochs, or name earlier ones in its parameters"
             )
         if ("reward", "reward") in passes and config.reward.model in (None, EMBEDDED, SMOLLM2):
             problems.append(
@@ -274,7 +276,7 @@ def _conflicts(config: Config, methods: Mapping[str, Chosen]) -> list[str]:
 
 
 def _by_routers(column: Column) -> bool:
-    return column.pass_name in NEED_ROUTERS or column.state in ("untrained", "warmed", "on_target")
+    return column.pass_name in NEED_ROUTERS or column.state.removesuffix(ON_TARGET) in ("untrained", "warmed")
 
 
 def _is_dense(model: str) -> bool:
@@ -304,7 +306,7 @@ def jobs_of(chosen: Chosen, epochs: int) -> list[str]:
             state = name.removeprefix("passes/").rpartition("/")[0]
             jobs.add(f"{name}/")
             if "/lora-" in state:
-                jobs.add("gradients/seed-{seed}")
+                jobs.add(f"gradients/{state.rpartition('-')[0]}")
             elif "/epoch-" in state and not state.endswith("/epoch-0"):
                 warmup = f"warmup/{state.rpartition('-')[0]}"
                 jobs |= {f"{warmup}-{epoch}" for epoch in range(1, epochs + 1)}

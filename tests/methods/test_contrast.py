@@ -1,6 +1,6 @@
 import torch
 
-from moesift.methods import METHODS
+from moesift.methods import METHODS, Column
 from moesift.methods.contrast import moore_lewis
 
 
@@ -14,3 +14,12 @@ def test_it_is_the_difference_of_two_losses_per_token():
     declared = METHODS["moore_lewis"]
     assert declared.by_target
     assert not declared.query_columns(declared.parameters())
+
+
+def test_the_warm_ups_train_routers_or_lora_matrices():
+    declared = METHODS["moore_lewis"]
+    routers, lora = (declared.columns(declared.parameters(**given)) for given in ({}, {"weights": "lora", "epoch": 2}))
+    assert routers["nll"] == Column("likelihood", "nll", "warmed")
+    assert routers["nll_target"] == Column("likelihood", "nll", "warmed_on_target")
+    assert lora["nll"] == Column("likelihood", "nll", "lora-2")
+    assert lora["nll_target"] == Column("likelihood", "nll", "lora-2_on_target")

@@ -41,7 +41,7 @@ def methods(monkeypatch):
         by_target=True,
         reads={
             "text": Column("pool", "messages"),
-            "target_nll": Column("likelihood", "nll", "on_target"),
+            "target_nll": Column("likelihood", "nll", "warmed_on_target"),
             "n": N_TOKENS,
         },
         caption="",
@@ -75,7 +75,7 @@ def scored(tmp_path):
         "pool/selector": write("pool", id=ids, source=["s", "s", "t", "t"], messages=turns),
         "tokens/selector": write("tokens", id=ids, n_tokens=[1, 2, 4, 0], refused=[None] * 4),
         "likelihood/selector": write("hidden", id=ids, hidden=[[1.0, 0.0], [0.5, 1.0], [0.0, 2.0], None]),
-        "likelihood/on_target": [
+        "likelihood/warmed_on_target": [
             write("one", id=ids, nll=[1.0, 8.0, 4.0, None]),
             write("two", id=ids, nll=[3.0, 2.0, 4.0, None]),
         ],

@@ -5,7 +5,7 @@ PASS = f"{RESULTS}/passes/{{state}}/{{pass_name}}"
 
 
 wildcard_constraints:
-    state="selector|target|reward|seed-[0-9]+/((on-[^/]+/)?epoch|lora)-[0-9]+",
+    state="selector|target|reward|seed-[0-9]+/(on-[^/]+/)?(epoch|lora)-[0-9]+",
     pass_name="[a-z_]+",
 
 

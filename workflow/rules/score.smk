@@ -18,7 +18,7 @@ def queries_read(wildcards):
 
 
 def paths_in(*read):
-    """Return all paths; of the state `on_target` there is one for each target."""
+    """Return all paths; of a state on a target there is one for each."""
     values = [value for files in read for value in files.values()]
     return [path for value in values for path in ([value] if isinstance(value, str) else value)]
 

@@ -22,6 +22,7 @@ import torch
 from moesift.config import Config, Train
 from moesift.models.routers import expert_roles
 from moesift.models.shapes import Shape
+from moesift.passes.columns import ON_TARGET
 from moesift.plan import Plan, passes_of
 from moesift.training.accelerate_file import WHOLE, Held
 
@@ -209,7 +210,7 @@ def readings(state: str, config: Config) -> int:
     """Return by how many models of a state the pool is read."""
     if state in ("selector", "target", "reward"):
         return 1
-    return len(config.seeds) * (len(config.targets) if state == "on_target" else 1)
+    return len(config.seeds) * (len(config.targets) if state.endswith(ON_TARGET) else 1)
 
 
 def share_of(budget: str, pool: Pool) -> float:

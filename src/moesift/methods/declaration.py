@@ -43,13 +43,13 @@ import numpy as np
 from pydantic import ValidationError, create_model
 
 from moesift.fields import ConfigError, Section
-from moesift.passes.columns import BROUGHT, PASSES, POOL
+from moesift.passes.columns import BROUGHT, ON_TARGET, PASSES, POOL
 
 # `selector` and `target` are the models as they came. `untrained` and `warmed` are the selector with trash-can experts,
-# before the warm-up and after its last epoch. `on_target` is the same after a warm-up on the queries of one target: as
-# many models as targets, so that a column has T numbers for each example. `lora-1` is the selector with its first LoRA
-# checkpoint, and `reward` the sequence classifier of the section `reward`.
-STATES = ("selector", "target", "reward", "untrained", "warmed", "on_target")
+# before the warm-up and after its last epoch; `lora-1` is the selector with its first LoRA checkpoint, and `reward` the
+# sequence classifier of the section `reward`. `warmed_on_target` and `lora-1_on_target` are the same after a warm-up on
+# the queries of one target: as many models as targets, so that a column has T numbers for each example.
+STATES = ("selector", "target", "reward", "untrained", "warmed", "warmed_on_target")
 Scores = np.ndarray | tuple[np.ndarray, Mapping[str, np.ndarray]]
 Block = Mapping[str, Any]  # what a targeted method reads, of some examples of the pool or of all queries
 Blocks = Iterable[Block]
@@ -74,7 +74,7 @@ class Column:
             columns = ", ".join(PASSES.get(self.pass_name, {}))
             known = f"its columns: {columns}" if columns else f"the passes: {', '.join(PASSES)}"
             raise ValueError(f"{self.pass_name} is no pass with a column {self.name} ({known})")
-        if self.state not in STATES and not re.fullmatch("lora-[1-9][0-9]*", self.state):
+        if self.state not in STATES and not re.fullmatch(f"lora-[1-9][0-9]*({ON_TARGET})?", self.state):
             raise ValueError(f"{self.state} is no state of a model ({', '.join(STATES)}, lora-1, lora-2, …)")
 
 

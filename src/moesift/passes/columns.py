@@ -11,6 +11,8 @@ POOL, WARMUP = "pool", "warmup"
 # A file of scores, which a method names as its `path`; and how the names of scores that rows bring begin in the pool.
 EXTERNAL, BROUGHT = "external", "score:"
 UNREAD = (POOL, WARMUP, EXTERNAL)
+# How the state of a model ends that was warmed up on the queries of a target, not on the pool.
+ON_TARGET = "_on_target"
 
 # Each column with the name of its type in polars, which takes a third of a second to import.
 PASSES: dict[str, dict[str, str]] = {

@@ -78,7 +78,7 @@ def main(
     Args:
         method: one of the declared methods that are targeted.
         parameters: JSON object of the parameters of the method.
-        files: JSON: the parquet of each pass over the pool by `pass/state`; of `on_target` a list, one for each target.
+        files: JSON: the parquet of each pass over the pool by `pass/state`; of a state on a target a list.
         queries: JSON: by the name of each target the same of its queries.
         out: parquet of the scores to write, with the target and the query that brought each example.
         seed: random seed, for methods that draw.
