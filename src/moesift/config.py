@@ -188,7 +188,7 @@ class Train(LoraTrain):
 
 
 class Gradients(Section):
-    """What `less` and `gist` read: gradients of the selector after a short LoRA warm-up. `moore_lewis` may read losses."""
+    """What `less`, `gist` and, if asked, `moore_lewis` read: the selector after a short LoRA warm-up."""
 
     share: Ratio = Field(description="share of the pool that the warm-up trains on, drawn by the seed")
     dimension: Count = Field(description="numbers that each gradient is projected to")
