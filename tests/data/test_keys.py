@@ -26,7 +26,7 @@ HARMLESS = {
     "num_turns": 2, "embedding": [0.1, 0.2],
     "scores": {"helpful": 4}, "score": -1.5, "rating": 1, "tags": ["two words"], "categories": ["two words"],
     "openai_moderation": [{"categories": {"hate": False}}], "redacted": True, "license": "cc by", "quality": 0.1,
-    "label": {"skills": ["two words"]}, "is_correct": True, "is_bad": False, "weight": 1.0, "train": True,
+    "skill_label": {"skills": ["two words"]}, "class_label": 0, "label": -1, "tag": 0, "is_correct": True, "is_bad": False, "weight": 1.0, "train": True,
     "language": "the French one", "difficulty": "very hard", "images": [], "num_images": 0, "tools": "[]",
     "views": None,
     "history": [], "thinking": "\u200b", "functions": "null", "extra": {"a": [{"b": ""}]},

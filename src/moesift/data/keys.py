@@ -42,6 +42,7 @@ BAD = {
     "bad", "wrong", "incorrect", "invalid", "rejected", "undesirable", "failed", "error", "truncated", "deleted",
     "skip", "ignore", "ignored", "exclude", "excluded",
 }  # fmt: skip
+CLASSES = {"label", "tag"}  # a number of these may be that of a class; true and false are none
 IN_WORDS = {"quality", "rating", "feedback", "verdict"}  # a number of these is of an unknown scale
 BAD_WORDS = {"bad", "poor", "low", "wrong", "incorrect", "invalid", "rejected", "undesirable", "failed", "false"}
 # The last word of names under which some sets keep the whole conversation a second time, as a template wrote it.
@@ -171,6 +172,8 @@ def _renders(value: Any, texts: Sequence[str]) -> bool:
 def _is_bad(name: str, value: Any) -> bool:
     if isinstance(value, str):
         return name in GOOD | IN_WORDS and value.strip().lower() in BAD_WORDS
+    if name in CLASSES and not isinstance(value, bool):
+        return False
     return isinstance(value, int | float) and ((name in GOOD and value <= 0) or (name in BAD and value > 0))
 
 
