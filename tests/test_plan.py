@@ -20,7 +20,7 @@ def test_every_method_is_planned_by_name_and_by_label():
     assert (plain.label, plain.method.name, plain.reject) == ("nll", "nll", 0.5)
     assert changed.parameters.model_dump() == {"layers": [2], "tokens": "response"}
     assert (labelled.label, labelled.method.name, labelled.reject) == ("middle", "router", None)
-    assert describe(labelled, 2) == {
+    assert describe(labelled, 2, 4) == {
         "label": "middle",
         "method": "router",
         "caption": METHODS["router"].caption,
@@ -31,7 +31,7 @@ def test_every_method_is_planned_by_name_and_by_label():
         "queries": None,
         "add": None,
         "jobs": [
-            "passes/seed-{seed}/epoch-2/routing/",
+            "passes/seed-{seed}/epoch-2/routing/*-of-4",
             "scores/middle/seed-{seed}",
             *(f"warmup/seed-{{seed}}/epoch-{epoch}" for epoch in (1, 2)),
         ],
@@ -252,17 +252,17 @@ def test_the_jobs_of_a_method_are_its_passes_their_warm_ups_and_its_scores():
     entries = ["router_untrained", "moore_lewis", {"gist": {"targets": ["mine"]}}]
     entries += [{"by_lora": {"method": "moore_lewis", "weights": "lora"}}]
     plan = plan_of(entries, targets=TARGETS)
-    untrained, mooring, gist, by_lora = (jobs_of(chosen, 2) for chosen in plan.methods.values())
-    assert untrained == ["passes/seed-{seed}/epoch-0/routing/", "scores/router_untrained/seed-{seed}"]
+    untrained, mooring, gist, by_lora = (jobs_of(chosen, 2, 4) for chosen in plan.methods.values())
+    assert untrained == ["passes/seed-{seed}/epoch-0/routing/*-of-4", "scores/router_untrained/seed-{seed}"]
     assert {job for job in mooring if job.startswith("warmup")} == {
         f"warmup/seed-{{seed}}/{on}epoch-{epoch}" for on in ("", "on-mine/") for epoch in (1, 2)
     }
-    assert set(mooring) >= {f"passes/seed-{{seed}}/{on}epoch-2/likelihood/" for on in ("", "on-mine/")}
-    assert {"gradients/seed-{seed}/lora", "passes/seed-{seed}/lora-1/gradients/"} <= set(gist)
+    assert set(mooring) >= {f"passes/seed-{{seed}}/{on}epoch-2/likelihood/*-of-4" for on in ("", "on-mine/")}
+    assert {"gradients/seed-{seed}/lora", "passes/seed-{seed}/lora-1/gradients/*-of-4"} <= set(gist)
     assert by_lora == [
         *("gradients/seed-{seed}/lora", "gradients/seed-{seed}/on-mine/lora"),
-        *("passes/seed-{seed}/lora-4/likelihood/", "passes/seed-{seed}/on-mine/lora-4/likelihood/"),
-        *("passes/selector/tokens/", "scores/by_lora/seed-{seed}"),
+        *("passes/seed-{seed}/lora-4/likelihood/*-of-4", "passes/seed-{seed}/on-mine/lora-4/likelihood/*-of-4"),
+        *("passes/selector/tokens/*-of-4", "scores/by_lora/seed-{seed}"),
     ]
 
 
@@ -270,7 +270,7 @@ def test_a_file_of_scores_is_read_by_no_job(tmp_path):
     file = tmp_path / "scores.csv"
     file.write_text("id,score\n")
     (chosen,) = plan_of([{"external": {"path": str(file)}}]).methods.values()
-    assert jobs_of(chosen, 2) == ["scores/external/seed-{seed}"]
+    assert jobs_of(chosen, 2, 4) == ["scores/external/seed-{seed}"]
 
 
 def test_the_queries_alone_are_one_run_and_need_targets():

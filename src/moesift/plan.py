@@ -290,13 +290,14 @@ def _is_dense(model: str) -> bool:
         return False
 
 
-def jobs_of(chosen: Chosen, epochs: int) -> list[str]:
+def jobs_of(chosen: Chosen, epochs: int, shards: int) -> list[str]:
     """Return the jobs that the scores of a method wait for: the paths of their records in `benchmarks`.
 
-    Of a pass it is the folder of the records of its shards, and ends with a slash.
+    Of a pass it is a pattern, for the records of its shards: those of this number, and none that an earlier run left.
 
     Args:
         epochs: of the warm-up.
+        shards: of a pass over the pool.
     """
     jobs = {f"scores/{chosen.label}/seed-{{seed}}"}
     read = [column for column in chosen.columns.values() if column.pass_name not in UNREAD]
@@ -304,7 +305,7 @@ def jobs_of(chosen: Chosen, epochs: int) -> list[str]:
         for path in [paths] if isinstance(paths, str) else paths:
             name = path.removeprefix("/").removesuffix(".parquet")
             state = name.removeprefix("passes/").rpartition("/")[0]
-            jobs.add(f"{name}/")
+            jobs.add(f"{name}/*-of-{shards}")
             if "/lora-" in state:
                 jobs.add(f"gradients/{state.rpartition('-')[0]}")
             elif "/epoch-" in state and not state.endswith("/epoch-0"):
@@ -313,7 +314,7 @@ def jobs_of(chosen: Chosen, epochs: int) -> list[str]:
     return sorted(jobs)
 
 
-def describe(chosen: Chosen, epochs: int) -> dict[str, Any]:
+def describe(chosen: Chosen, epochs: int, shards: int) -> dict[str, Any]:
     """Return what the report shows of a method: label, declared name, caption, source, parameters, and its jobs."""
     declared = chosen.method
     return {
@@ -326,6 +327,6 @@ def describe(chosen: Chosen, epochs: int) -> dict[str, Any]:
         "each": chosen.each,
         "queries": chosen.queries,
         "add": chosen.add,
-        "jobs": jobs_of(chosen, epochs),
+        "jobs": jobs_of(chosen, epochs, shards),
         "parameters": chosen.parameters.model_dump(mode="json"),
     }

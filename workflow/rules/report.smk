@@ -41,7 +41,9 @@ rule report:
         config=CONFIG_JSON,
         benchmarks=f"{RESULTS}/benchmarks",
         # A function, because {seed} in it is no wildcard.
-        methods=lambda _: json.dumps([describe(chosen, CONFIG.warmup.epochs) for chosen in PLAN.methods.values()]),
+        methods=lambda _: json.dumps(
+            [describe(chosen, CONFIG.warmup.epochs, CONFIG.throughput.shards) for chosen in PLAN.methods.values()]
+        ),
         code=digest("stages.report", "report.health"),
     shell:
         "{PYTHON} -m moesift.stages.report --evaluations {input.evaluations} --pool {input.pool}"

@@ -1,6 +1,8 @@
 """What a selection cost beside the training: seconds of jobs, as Snakemake recorded them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import filter as matching
+from math import fsum
 from typing import Any
 
 import polars as pl
@@ -23,7 +25,7 @@ def costs_of(seconds: Mapping[str, float], methods: Sequence[Mapping[str, Any]],
 
     Args:
         seconds: of each job, by the path of its record below `benchmarks`, without its ending.
-        methods: what is said of each, with `jobs`: the jobs that its scores wait for, these paths, or folders of them.
+        methods: what is said of each, with `jobs`: the jobs that its scores wait for, these paths, or patterns of them.
         runs: method, budget, seed.
 
     Returns:
@@ -47,8 +49,6 @@ def costs_of(seconds: Mapping[str, float], methods: Sequence[Mapping[str, Any]],
 
 
 def _total(seconds: Mapping[str, float], jobs: Iterable[str]) -> float | None:
-    found = {
-        job: [path for path in seconds if path == job or (job[-1] == "/" and path.startswith(job))] for job in jobs
-    }
-    paths = {path for of_job in found.values() for path in of_job}
-    return sum(seconds[path] for path in paths) if all(found.values()) else None
+    found = [matching(seconds, job) for job in jobs]
+    # Whatever the order of a set, the same to the last bit.
+    return fsum(seconds[path] for of_job in found for path in of_job) if all(found) else None
