@@ -24,10 +24,7 @@ def score_table(examples: pl.DataFrame, values: np.ndarray, refused: Mapping[str
         Columns id, source, score (null where there is none), n_tokens (of the response) and reason (why there is no
         score).
     """
-    without_response = (examples["n_tokens"] == 0).to_numpy()
-    reasons = {NO_RESPONSE: without_response, **refused, NOT_FINITE: ~np.isfinite(values)}
-    found = (pl.when(pl.Series(which)).then(pl.lit(why)) for why, which in reasons.items())
-    reason = examples.select(pl.coalesce("refused", *found)).to_series()
+    reason = why_not(examples, refused, pl.Series(~np.isfinite(values)))
     scored = examples.select(
         "id",
         "source",
@@ -36,3 +33,17 @@ def score_table(examples: pl.DataFrame, values: np.ndarray, refused: Mapping[str
         reason=reason,
     )
     return scored.sort("score", "id", descending=[True, False], nulls_last=True)
+
+
+def why_not(examples: pl.DataFrame, refused: Mapping[str, np.ndarray], without_number: pl.Series) -> pl.Series:
+    """Return why each of N examples has no score; null for one that has.
+
+    Args:
+        examples: columns n_tokens and refused (why it has no tokens).
+        refused: which examples the method refuses, (N,) bool, by its reason.
+        without_number: of which examples the method gives no finite number, (N,) bool.
+    """
+    found = {**{why: pl.Series(which) for why, which in refused.items()}, NOT_FINITE: without_number}
+    reasons = (pl.when(which).then(pl.lit(why)) for why, which in found.items())
+    no_response = pl.when(pl.col("n_tokens") == 0).then(pl.lit(NO_RESPONSE))
+    return examples.select(pl.coalesce("refused", no_response, *reasons)).to_series()

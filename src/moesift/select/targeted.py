@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
 from moesift.methods.declaration import Aggregate
+from moesift.select.table import why_not
 
 HELD = 2**25  # similarities that are held from one reading of the pool, 8 bytes each, and thrice as many meanwhile
 LOWER = 2**31 - 1  # the lower bits of an int32, all but its sign
@@ -172,3 +174,32 @@ def _first_left(rows: np.ndarray, gone: np.ndarray, start: int) -> int:
         if left.any():
             return place + int(left.argmax())
     return len(rows)
+
+
+def order_table(examples: pl.DataFrame, found: Assigned, targets: list[str], queries: list[str]) -> pl.DataFrame:
+    """Return the scores of N examples in the order in which they were taken, those without a score last, by id.
+
+    Args:
+        examples: columns id, source, n_tokens and refused (why it has no tokens).
+        found: what `select.targeted.assign` returns.
+        targets: names.
+        queries: ids.
+
+    Returns:
+        Columns id, source, score (the similarity), n_tokens, reason (why there is no score), turn (from 0), target and
+        query (its id).
+    """
+    taken = pl.DataFrame(
+        {
+            "row": found.rows,
+            "score": found.similarities.astype(np.float64),
+            "turn": np.arange(len(found.rows)),
+            "target": [targets[target] for target in found.targets.tolist()],
+            "query": [None if query < 0 else queries[query] for query in found.queries.tolist()],
+        },
+        {"row": pl.Int64, "score": pl.Float64, "turn": pl.Int64, "target": pl.String, "query": pl.String},
+    )
+    table = examples.with_columns(row=pl.int_range(pl.len())).join(taken, on="row", how="left")
+    table = table.with_columns(reason=why_not(table, {}, table["score"].is_null()))
+    columns = ("id", "source", "score", "n_tokens", "reason", "turn", "target", "query")
+    return table.select(columns).sort("turn", "id", nulls_last=True)

@@ -18,8 +18,7 @@ from moesift.files import atomic_write, require_parquet
 from moesift.methods import METHODS, N_TOKENS, REFUSED, Column, parameters_of
 from moesift.passes.columns import POOL
 from moesift.passes.stored import as_array, column_of
-from moesift.select.table import NO_RESPONSE, NOT_FINITE
-from moesift.select.targeted import Assigned, assign
+from moesift.select.targeted import assign, order_table
 from moesift.stages.score import say
 
 ROWS = 8192  # of the pool that are in memory at once
@@ -172,36 +171,6 @@ def values_of(column: pl.Series, device: torch.device, width: int | None = None)
     if not kind.is_numeric():
         return column.to_list()
     return torch.tensor(as_array(column, width), dtype=torch.float32, device=device)
-
-
-def order_table(examples: pl.DataFrame, found: Assigned, targets: list[str], queries: list[str]) -> pl.DataFrame:
-    """Return the scores of N examples in the order in which they were taken, those without a score last, by id.
-
-    Args:
-        examples: columns id, source, n_tokens and refused (why it has no tokens).
-        found: what `select.targeted.assign` returns.
-        targets: names.
-        queries: ids.
-
-    Returns:
-        Columns id, source, score (the similarity), n_tokens, reason (why there is no score), turn (from 0), target and
-        query (its id).
-    """
-    taken = pl.DataFrame(
-        {
-            "row": found.rows,
-            "score": found.similarities.astype(np.float64),
-            "turn": np.arange(len(found.rows)),
-            "target": [targets[target] for target in found.targets.tolist()],
-            "query": [None if query < 0 else queries[query] for query in found.queries.tolist()],
-        },
-        {"row": pl.Int64, "score": pl.Float64, "turn": pl.Int64, "target": pl.String, "query": pl.String},
-    )
-    table = examples.with_columns(row=pl.int_range(pl.len())).join(taken, on="row", how="left")
-    no_response = pl.when(pl.col("n_tokens") == 0).then(pl.lit(NO_RESPONSE)).otherwise(pl.lit(NOT_FINITE))
-    reason = pl.when(pl.col("score").is_null()).then(pl.coalesce("refused", no_response))
-    columns = ("id", "source", "score", "n_tokens", "reason", "turn", "target", "query")
-    return table.with_columns(reason=reason).select(columns).sort("turn", "id", nulls_last=True)
 
 
 if __name__ == "__main__":
