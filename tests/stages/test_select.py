@@ -275,6 +275,15 @@ def test_budgets_in_tokens_and_the_whole_pool(folder):
     assert selected(folder, "ratio-1", whole=True)[0] == [f"{n:02}" for n in range(10) if n != 3]
 
 
+def test_what_costs_no_token_is_not_kept(folder):
+    """Of the response of 01 the target reads nothing; its place goes to the next one that has tokens."""
+    tokens = pl.DataFrame({"id": [f"{n:02}" for n in range(10)], "n_tokens": [5, 0] + [5] * 8})
+    tokens.write_parquet(folder / "tokens.parquet")
+    kept, dropped = selected(folder, "tokens-14", tokens="tokens.parquet")
+    assert kept == ["00", "02"]
+    assert dropped["01"] == "no response token of the target within data.max_length"
+
+
 def test_what_queries_took_is_kept_in_their_order_with_the_query_that_brought_it(folder):
     turns = [9, 1, 0, None, *range(2, 8)]
     brought = {"turn": turns, "target": ["x"] * 10, "query": [f"q{n}" for n in range(10)]}

@@ -118,8 +118,11 @@ def main(
     if whole:
         count = ranking.left.height
     elif kind == "tokens":
+        counted = keyed(pl.scan_parquet(str(tokens)).select("id", "n_tokens"), "id")
+        reason = pl.lit("no response token of the target within data.max_length")  # it would cost nothing
+        ranking = without(ranking, counted.filter(n_tokens=0).select("id", reason=reason))
         require(ranking, 1)
-        count = count_within(ranking, keyed(pl.scan_parquet(str(tokens)).select("id", "n_tokens"), "id"), float(amount))
+        count = count_within(ranking, counted, float(amount))
     else:
         count = max(1, round(float(amount) * size))
     require(ranking, max(1, count))
