@@ -45,5 +45,5 @@ def test_a_target_without_a_usable_row_is_one_error(prepared, monkeypatch):
     monkeypatch.setattr(prepare_target, "read_questions", lambda *_: [])
     with pytest.raises(UserError, match=r"targets: wishes: wishes: there are no rows in .*empty.jsonl"):
         prepared(path="empty.jsonl")
-    with pytest.raises(UserError, match=r"targets: wishes: of 30 examples 28 can be used"):
+    with pytest.raises(UserError, match=r"targets: wishes: of 50 rows 28 can be used"):
         prepared(heldout=40)

@@ -31,9 +31,7 @@ def stage_of(wildcards):
 def queries_flag(wildcards):
     """Return what that stage is told besides."""
     read = queries_read(wildcards)
-    if not read:
-        return ""
-    return f"--queries {shlex.quote(json.dumps(read))} --threads {CONFIG.throughput.threads} {most_queries(wildcards)}"
+    return f"--queries {shlex.quote(json.dumps(read))} {most_queries(wildcards)}" if read else ""
 
 
 def most_queries(wildcards):
@@ -55,6 +53,7 @@ rule score_method:
     resources:
         # Similarities are products of large matrices.
         gpu=lambda wildcards: CONFIG.throughput.gpus if queries_read(wildcards) else 0,
+        as_threads=lambda wildcards, threads: f"--threads {threads}" if queries_read(wildcards) else "",
     params:
         stage=stage_of,
         method=lambda wildcards: PLAN.methods[wildcards.method].method.name,
@@ -65,7 +64,7 @@ rule score_method:
     shell:
         ON_GPUS
         + "{PYTHON} -m moesift.stages.{params.stage} --method {params.method} --parameters {params.parameters:q}"
-        " --files {params.files:q} {params.queries} --out {output} --seed {wildcards.seed} > {log} 2>&1"
+        " --files {params.files:q} {params.queries} {resources.as_threads} --out {output} --seed {wildcards.seed} > {log} 2>&1"
 
 
 rule score:

@@ -52,6 +52,7 @@ def divided(
     queries: int | None,
     heldout: int,
     seed: int,
+    unusable: pl.DataFrame,
     ignore: Sequence[str] = (),
 ) -> Divided:
     """Divide the examples of a target by the seed.
@@ -61,12 +62,13 @@ def divided(
         pool: the conversations of the pool; no example may be linked to one, see `linked_groups`.
         questions: of the evaluation, none of which may be among them.
         words: of a run that an example may not share with a question; None: it may not contain a whole one.
-        queries: how many at most; None takes all that are left.
+        queries: how many; None takes all that are left.
         heldout: how many.
+        unusable: rows that are no examples, with the columns of `refused`.
         ignore: phrases that no such run touches.
 
     Raises:
-        UserError: too few examples are left, or none; the message says why the others were refused.
+        UserError: fewer examples are left than are asked for; the message says why the others were refused.
     """
     groups = linked_groups(itertools.chain(conversations(examples), pool))
     in_pool = pl.Series(np.isin(groups[: examples.height], groups[examples.height :]))
@@ -77,14 +79,16 @@ def divided(
     reasons = pl.select(pl.when(in_pool).then(pl.lit(IN_POOL)).otherwise(why["reason"]))
     examples = examples.with_columns(reasons.to_series().alias("reason"))
     left = examples.filter(pl.col("reason").is_null()).drop("reason")
-    rejected = refused(examples.drop_nulls("reason"), pl.col("reason"))
-    if left.height <= heldout:
-        counts = ", ".join(f"{number} x {kind}" for kind, number in frequent_reasons(rejected["reason"].to_list(), 5))
-        raise UserError(
-            f"of {examples.height} examples {left.height} can be used{f' ({counts})' if counts else ''}, and "
-            f"{heldout + 1} are needed: heldout: {heldout}, and at least one query"
+    rejected = pl.concat([unusable, refused(examples.drop_nulls("reason"), pl.col("reason"))])
+    least = queries or 1
+    rest, held_out, apart = split(left, heldout, seed) if left.height >= heldout + least else (left, left[:0], rejected)
+    if held_out.height < heldout or rest.height < least:
+        reasons = frequent_reasons(rejected["reason"].to_list(), 5)
+        message = (
+            f"of {examples.height + unusable.height} rows {held_out.height + rest.height} can be used, and "
+            f"{heldout + least} are needed (heldout: {heldout}, queries: {queries or 'at least one'}): lower one of "
+            "them, or give more rows"
         )
-    rest, held_out, apart = split(left, heldout, seed)
-    count = min(rest.height, queries or rest.height)
-    drawn = sorted(random.Random(f"queries-{seed}").sample(range(rest.height), count))
+        raise UserError("\n  ".join([message, *(f"rejected {number} x {kind}" for kind, number in reasons)]))
+    drawn = sorted(random.Random(f"queries-{seed}").sample(range(rest.height), queries or rest.height))
     return Divided(rest[drawn], held_out, pl.concat([rejected, apart]))

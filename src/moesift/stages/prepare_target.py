@@ -10,7 +10,6 @@ from moesift.data.pool import (
     concatenated,
     conversations,
     deduplicated,
-    frequent_reasons,
     to_examples,
 )
 from moesift.data.sources import read_source
@@ -19,6 +18,7 @@ from moesift.demo.wheel import default_cache
 from moesift.errors import UserError
 from moesift.evaluation.tasks import examples_of, read_questions
 from moesift.files import atomic_write
+from moesift.stages.prepare import say_rejected
 
 
 def main(
@@ -56,20 +56,19 @@ def main(
         examples, duplicates = deduplicated(examples)
         others = conversations(concatenated(pl.read_parquet(path, columns=["messages"]) for path in pool))
         questions = read_questions(tasks, tasks_folder)
-        parts = divided(examples, others, questions, words, target.queries, target.heldout, seed, ignore or ())
+        lost = pl.concat([unusable, duplicates])
+        parts = divided(examples, others, questions, words, target.queries, target.heldout, seed, lost, ignore or ())
     except UserError as error:
         raise UserError(f"targets: {target.name}: {error}") from error
-    rejected = pl.concat([unusable, duplicates, parts.refused])
     for name, frame in (
         ("queries", parts.queries.select(COLUMNS)),
         ("heldout", parts.heldout.select(COLUMNS)),
-        ("rejected", rejected),
+        ("rejected", parts.refused),
     ):
         with atomic_write(out / f"{name}.parquet") as part:
             frame.write_parquet(part)
-    print(f"{target.name}: {len(parts.queries)} queries, {len(parts.heldout)} held out, {len(rejected)} rejected")
-    for reason, count in frequent_reasons(rejected["reason"].to_list(), most=10):
-        print(f"rejected {count} x {reason}")
+    print(f"{target.name}: {len(parts.queries)} queries, {len(parts.heldout)} held out, {len(parts.refused)} rejected")
+    say_rejected(parts.refused["reason"])
 
 
 if __name__ == "__main__":
