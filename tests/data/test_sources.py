@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from moesift.config import Source
+from moesift.data import sources
 from moesift.data.rows import Row, SourceError
 from moesift.data.sources import read_source, sample_source
 from moesift.demo import wheel
@@ -126,7 +127,8 @@ def sampled(path, count):
     return [row.content for row in rows], height
 
 
-def test_a_sample_of_lines_is_from_all_over_the_file(tmp_path):
+def test_a_sample_of_lines_is_from_all_over_a_large_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "SMALL", 2**16)
     path = tmp_path / "long.jsonl"
     path.write_text("".join(f'{{"number": {number}}}\n' for number in range(100_000, 105_000)))
     rows, height = sampled(path, 50)
@@ -138,10 +140,17 @@ def test_a_sample_of_lines_is_from_all_over_the_file(tmp_path):
     assert numbers[-1] > 104_800
 
 
+def test_a_small_file_is_counted_however_long_its_lines_are(tmp_path):
+    path = tmp_path / "small.jsonl"
+    path.write_text("".join(f'{{"a": "{"x" * (number % 7) ** 4}"}}\n' for number in range(175)))
+    rows, height = sampled(path, 300)
+    assert (len(rows), height) == (175, 175)
+
+
 def test_a_sample_of_few_lines_is_all_of_them(tmp_path):
     path = tmp_path / "short.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\nno JSON\n{"a": 3}\n')
-    assert sampled(path, 50) == ([{"a": 1}, "no JSON\n", {"a": 3}], 3)
+    assert sampled(path, 50) == ([{"a": 1}, "no JSON", {"a": 3}], 3)
 
 
 def test_a_sample_of_a_parquet_is_from_all_its_row_groups(tmp_path):

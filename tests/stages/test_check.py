@@ -62,6 +62,9 @@ def checked(models, monkeypatch):
     return run
 
 
+SIZE = re.compile(r" ([\d.]+) (B|KiB|MiB)(?=$|;)", re.MULTILINE)
+
+
 def problems(error) -> list[str]:
     first, *lines = str(error.value).splitlines()
     assert first == f"{len(lines)} problems would stop this run:"
@@ -86,6 +89,31 @@ def test_a_run_that_nothing_stops(checked, capsys, tokenizer):
     assert "hours of one CPU at 35% of" in said
     assert re.search(r"random +0%, with training on its part +\d+%", said)
     assert said.endswith("Nothing was found that would stop this run.\n")
+
+
+def test_the_rows_of_targets_are_looked_at(checked, models, capsys):
+    own = {"path": str(models / "own.jsonl"), "queries": 20}
+    targets = [own | {"name": "fits", "heldout": 20}, own | {"name": "short", "heldout": 21}]
+    targets.append({"name": "exam", "task": "arc_easy", "queries": 4, "heldout": 5})
+    with pytest.raises(UserError) as error:
+        checked(targets=targets)
+    assert problems(error) == [
+        "targets: short: about 40 of its rows can be used, and 41 are needed (heldout: 21, queries: 20): lower one of "
+        "them, or give more rows"
+    ]
+    said = capsys.readouterr().out
+    assert "\nTargets\n  fits: about 41 rows; 41 looked at, 1 rejected, most often: line … is not JSON: " in said
+    assert "  exam: arc_easy, questions not looked at\n" in said
+
+
+def test_what_is_written_already_is_not_counted_again(checked, models, capsys):
+    for name in ("passes/selector/nll.parquet", "embedded/corpus.safetensors"):
+        (models / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        (models / "results" / name).write_bytes(bytes(2**20))
+    checked()
+    listed = capsys.readouterr().out.partition("\nDisk\n")[2].partition("free in")[0]
+    sizes = [float(size) * {"B": 2**-10, "KiB": 1, "MiB": 2**10}[unit] for size, unit in SIZE.findall(listed)]
+    assert sizes[-1] == pytest.approx(sum(sizes[:-1]) - 2**10, abs=2)
 
 
 def test_all_problems_are_listed_at_once(checked, models, monkeypatch, capsys):

@@ -8,6 +8,9 @@ from moesift.passes.likelihood import HIDDEN
 from moesift.plan import Plan, passes_of
 from moesift.training.accelerate_file import WHOLE, Held
 
+# Below the results: where the files lie that are counted here.
+FOLDERS = ("data", "passes", "warmup", "gradients", "scores", "selected", "exported", "adapters", "upcycled", "smollm2")
+FOLDERS += ("embedded/selector", "embedded/target")
 ID = 20  # bytes of an example's id in a parquet
 FLOAT = 4
 

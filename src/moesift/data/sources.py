@@ -24,6 +24,7 @@ from moesift.data.rows import (
 )
 from moesift.demo import wheel
 
+SMALL = 2**20  # bytes of a file that is read whole
 GROUPS = 8  # row groups of a parquet file that a sample is taken from
 LISTED = 20  # names of an archive that an error lists
 
@@ -54,15 +55,15 @@ def read_source(source: Source, seed: int, cache: Path) -> Iterator[Row]:
 def sample_source(source: Source, count: int, cache: Path) -> tuple[list[Row], int | None]:
     """Return up to `count` rows from all over a source, and its number of rows: exact, estimated, or None.
 
-    A large file need not be read whole: of JSON lines, lines at even distances are read; of parquet, the first rows of
-    row groups; of a data set on the hub, its first rows. Other sources are read whole. The `index` of the rows means
-    nothing.
+    A large file need not be read whole: of JSON lines above SMALL, lines at even distances are read; of parquet, the
+    first rows of row groups; of a data set on the hub, its first rows. Other sources are read whole. The `index` of the
+    rows means nothing.
 
     Raises:
         SourceError: the source cannot be read.
     """
-    if source.path is not None and source.path.endswith((".jsonl", ".parquet")):
-        path = Path(source.path)
+    path = Path(source.path or "")
+    if path.suffix == ".parquet" or (path.suffix == ".jsonl" and path.is_file() and path.stat().st_size > SMALL):
         with source_errors(f"{path} cannot be read as {path.suffix}"):
             return (_sample_lines if path.suffix == ".jsonl" else _sample_groups)(path, count)
     if source.hub is not None and source.file is None:

@@ -20,7 +20,7 @@ import torch
 from moesift import flags
 from moesift.check.costs import Cost, Pool, Selection, costs, selections
 from moesift.check.data import Lengths, Sample, length_problems, lengths, sample
-from moesift.check.disk import written
+from moesift.check.disk import FOLDERS, written
 from moesift.check.models import Outline, described_reward, outline, require_routers
 from moesift.config import EMBEDDED, HUB, SMOLLM2, Config, Task
 from moesift.data.pool import COLUMNS, concatenated, deduplicated, frequent_reasons
@@ -120,8 +120,8 @@ def main(
             f"{config.data.heldout:,}; hold out fewer or read more rows"
         )
     measured = check_lengths(samples, models, config, problems)
+    check_targets(config, problems)
 
-    print("\nEvaluation")
     tasks = check_tasks(config, models.get("target"), problems)
     check_gpus(config, trainings, rule_gpus, submitted, problems)
 
@@ -166,8 +166,28 @@ def check_lengths(
     return measured
 
 
+def check_targets(config: Config, problems: Problems) -> None:
+    """Look at rows of each target but those that are questions of a task, and whether they are enough."""
+    print("\nTargets") if config.targets else None
+    for target in config.targets:
+        if target.task is not None:
+            print(f"  {target.name}: {target.task}, questions not looked at")
+            continue
+        if (found := problems.attempt(sample, target)) is None:
+            continue
+        print(f"  {found.describe()}")
+        usable, needed = found.size(config.estimate.pool_examples), target.heldout + (target.queries or 1)
+        if usable < needed:
+            problems.append(
+                f"targets: {target.name}: about {usable:,.0f} of its rows can be used, and {needed:,} are needed "
+                f"(heldout: {target.heldout}, queries: {target.queries or 'at least one'}): lower one of them, or give "
+                "more rows"
+            )
+
+
 def check_tasks(config: Config, target: Outline | None, problems: Problems) -> dict[str, int]:
     """Return how many questions each task asks; of data on the hub, which are not read, nothing is known."""
+    print("\nEvaluation") if config.evaluate.tasks else None
     data = config.evaluate.data
     wrong = unusable([task.name for task in config.evaluate.tasks], data == HUB)
     problems += wrong.values()
@@ -241,7 +261,7 @@ def check_disk(files: Mapping[str, float], results: Path, problems: Problems) ->
     except OSError as error:
         problems.append(f"{results}: cannot be written to: {error.strerror}; the results of a run go there")
         return
-    stats = [path.stat() for path in results.rglob("*") if path.is_file()]
+    stats = [path.stat() for folder in FOLDERS for path in (results / folder).rglob("*") if path.is_file()]
     there = sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in stats}.values())  # hard links once
     missing, free = max(0.0, sum(files.values()) - there), shutil.disk_usage(results).free
     print("\nDisk", *(f"{what:52} {size(number):>10}" for what, number in files.items()), sep="\n  ")
