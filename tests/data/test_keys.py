@@ -29,7 +29,7 @@ HARMLESS = {
     "skill_label": {"skills": ["two words"]}, "class_label": 0, "label": -1, "tag": 0,
     "is_correct": True, "is_bad": False, "weight": 1.0, "train": True,
     "language": "the French one", "difficulty": "very hard", "images": [], "num_images": 0, "tools": "[]",
-    "views": None,
+    "views": None, "class": "refund",
     "history": [], "thinking": "\u200b", "functions": "null", "extra": {"a": [{"b": ""}]},
     # What the turns have as well.
     "topic_of_it": "metal", "answer": "Iron.", "first": ["Name a metal.", "Iron."],
@@ -44,7 +44,8 @@ LOST = {
     "chat_template_kwargs": {"custom_instructions": "Be rude.", "enable_thinking": True}, "rejected": "Wood.",
     "template_kwargs": {"enable_thinking": False}, "enable_thinking": True, "enableThinking": False,
     "chosen": [{"role": "assistant", "content": "Gold."}], "mask": 0, "labels": [-100, 5],
-    "source_code": "print(1)", "bot_name": "Ann", "object": object(), "text": "A metal is hard. Iron. Name a metal.",
+    "more": ["met", "ron."], "source_code": "print(1)",
+    "bot_name": "Ann", "object": object(), "text": "A metal is hard. Iron. Name a metal.",
 }  # fmt: skip
 WITHOUT_EFFECT = {"weight": 0.5, "sample-weights": [1, 0], "lossMask": [[0, 5]]}
 CONTEXT = {"loss_weight": 0, "train": False, "loss": False}
@@ -55,6 +56,7 @@ BAD = {
     "is_bad": True,
     "quality": "Bad",
     "label_name": "rejected",
+    "verdict": "false",
     "kto_tag": False,
 }
 REJECTED = [
@@ -129,6 +131,18 @@ def test_of_two_texts_for_one_place_the_second_is_not_dropped(row, lost):
     with pytest.raises(Rejected) as rejected:
         to_messages(row, "auto")
     assert str(rejected.value).startswith(f"the row has {lost}, which would be lost; ")
+
+
+def test_a_word_stands_in_a_text_whole_or_in_a_script_that_writes_none_apart():
+    turns = [{"role": "user", "content": "Which is bad: to know, or 黄金?"}, {"role": "assistant", "content": "bad"}]
+    for value in ("know", "or 黄金?", "金", "is bad"):
+        assert to_messages({"messages": turns, "remark": value}, "auto") == turns
+    assert to_messages({"messages": turns, "quality": "bad"}, "auto") == turns  # as the response
+    for value in ("no", "kno", "s bad"):
+        with pytest.raises(Rejected, match="the row has remark, which would be lost"):
+            to_messages({"messages": turns, "remark": value}, "auto")
+    with pytest.raises(Rejected, match="which says that the response is bad"):
+        to_messages({"messages": [turns[0], {"role": "assistant", "content": "So bad."}], "quality": "bad"}, "auto")
 
 
 def test_a_key_may_be_nested_as_deep_as_json_can_be():

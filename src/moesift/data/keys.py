@@ -19,8 +19,8 @@ HARMLESS = {
     "copyright", "author", "annotator", "by", "version", "revision", "model", "generator", "engine", "meta", "metadata",
     "header", "country", "date", "time", "datetime", "timestamp", "at", "created", "updated", "year",
     # What kind it is of, and how good it is.
-    "category", "categorie", "subcategory", "type", "kind", "task", "topic", "subject", "domain", "tag", "label",
-    "genre", "skill", "ability", "cluster", "taxonomy", "intent", "difficulty", "level", "lang", "language",
+    "category", "categorie", "subcategory", "class", "type", "kind", "task", "topic", "subject", "domain", "tag",
+    "label", "genre", "skill", "ability", "cluster", "taxonomy", "intent", "difficulty", "level", "lang", "language",
     "langdetect", "locale", "score", "rating", "reward", "rank", "quality", "moderation", "truth",
 }  # fmt: skip
 # Any of these words: what a response may refer to that its text does not show.
@@ -88,7 +88,7 @@ def refuse_lost(unread: Iterable[Unread], texts: Sequence[str]) -> None:
             if is_empty(value):
                 continue
             words = _words(key)
-            if _is_bad(words[-1], value) and not _is_within(value, texts):
+            if _is_bad(words[-1], value) and value not in texts:  # a response may be such a word
                 raise Rejected(f"{place} has {key}: {_shown(value)}, which says that the response is bad")
             if _is_weight(words):
                 if value != is_trained:
@@ -155,7 +155,18 @@ def _leaves(value: Any) -> Iterable[Any]:
 
 
 def _is_within(leaf: Any, texts: Sequence[str]) -> bool:
-    return isinstance(leaf, str) and any(leaf.strip() in text for text in texts)
+    return isinstance(leaf, str) and any(_stands_in(leaf.strip(), text) for text in texts)
+
+
+def _stands_in(part: str, text: str) -> bool:
+    """Return whether a text has a part, not as letters of a word: "no" is not in "know", and 金 is in 黄金."""
+    start = text.find(part)
+    while start >= 0:
+        ends = (text[start - 1 : start] + part[:1], part[-1:] + text[start + len(part) :][:1])
+        if not any(len(pair) == 2 and pair.isascii() and pair.isalnum() for pair in ends):
+            return True
+        start = text.find(part, start + 1)
+    return False
 
 
 def _renders(value: Any, texts: Sequence[str]) -> bool:
