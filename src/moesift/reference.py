@@ -20,9 +20,9 @@ differs (a list replaces the whole list):
 
     snakemake --cores all --configfile config/mine.yaml
 
-Unknown keys, wrong types and impossible values are reported before anything runs, all at once, each with its path. A
-changed key reruns what depends on it and nothing else. The keys of `throughput` and `estimate` change no result and
-rerun nothing, except `throughput.shards`. `make docs` makes this page.
+Unknown keys, wrong types and impossible values are reported before anything runs, all at once, each with its path, and
+then all that is wrong with `methods`. A changed key reruns what depends on it and nothing else. The keys of
+`throughput` and `estimate` change no result and rerun nothing, except `throughput.shards`. `make docs` makes this page.
 
 An entry of `methods` is the name of a method, or a label with settings:
 
