@@ -1,4 +1,7 @@
-"""Print what a targeted method took, by source and beside its queries: taken.py results/{experiment} {method}."""
+"""Print what a targeted method took, by source and beside its queries: taken.py results/{experiment} {method}.
+
+Of several budgets it is the first by name.
+"""
 
 import sys
 from pathlib import Path
@@ -6,9 +9,8 @@ from pathlib import Path
 import polars as pl
 
 experiment, method = sys.argv[1:]
-selections = sorted(Path(experiment).glob(f"selected/{method}/*/seed-0.parquet"))
-print(selections[0])  # the smallest budget
-taken = pl.read_parquet(selections[0])
+budgets = sorted(Path(experiment).glob(f"selected/{method}/*/seed-0.parquet"))
+taken = pl.read_parquet(budgets[0])
 print("; ".join(f"{source} {count}" for source, count in taken["source"].value_counts(sort=True).iter_rows()))
 if "query" in taken.columns and taken["query"].null_count() < taken.height:
     queries = pl.concat(pl.read_parquet(path) for path in Path(experiment).glob("targets/*/queries.parquet"))

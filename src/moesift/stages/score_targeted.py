@@ -128,7 +128,7 @@ def main(
     table = order_table(examples.with_columns(**tokens), found, list(by_target), ids)
     with atomic_write(out) as part:
         table.write_parquet(part)
-    print(f"{table.height} examples compared with {len(ids)} queries of {len(by_target)} targets by {method}")
+    print(f"{table.height} examples compared with {len(ids)} queries of {', '.join(by_target)} by {method}")
     say(table, declared)
 
 
