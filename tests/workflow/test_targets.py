@@ -44,6 +44,9 @@ def test_targets_are_compared_and_another_one_reads_the_pool_not_again(ready):
     assert compared == {"rds_middle", "both", "dsir", "queries_only", "base"}
     assert sum(row["examples"] for row in found["taken"] if row["method"] == "dsir.mine") == selection.height
 
+    threads = ready.configured("threads", methods=METHODS, targets=[MINE], throughput={"threads": 2})
+    assert ready.planned("--configfile", threads) == {}
+
     two = ready.planned("--configfile", ready.configured("two", methods=METHODS, targets=[MINE, EXAM]))
     assert not {"prepare", "run_pass", "merge_pass", "pretrain_model"} & set(two)
     assert (two["prepare_target"], two["run_query_pass"]) == (1, 1)
