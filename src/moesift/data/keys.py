@@ -162,7 +162,8 @@ def _stands_in(part: str, text: str) -> bool:
     """Return whether a text has a part, not as letters of a word: "no" is not in "know", and 金 is in 黄金."""
     start = text.find(part)
     while start >= 0:
-        ends = (text[start - 1 : start] + part[:1], part[-1:] + text[start + len(part) :][:1])
+        end = start + len(part)
+        ends = (text[start - 1 : start] + part[:1], part[-1:] + text[end : end + 1])
         if not any(len(pair) == 2 and pair.isascii() and pair.isalnum() for pair in ends):
             return True
         start = text.find(part, start + 1)

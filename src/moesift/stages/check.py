@@ -168,7 +168,8 @@ def check_lengths(
 
 def check_targets(config: Config, problems: Problems) -> None:
     """Look at rows of each target but those that are questions of a task, and whether they are enough."""
-    print("\nTargets") if config.targets else None
+    if config.targets:
+        print("\nTargets")
     for target in config.targets:
         if target.task is not None:
             print(f"  {target.name}: {target.task}, questions not looked at")
@@ -187,7 +188,8 @@ def check_targets(config: Config, problems: Problems) -> None:
 
 def check_tasks(config: Config, target: Outline | None, problems: Problems) -> dict[str, int]:
     """Return how many questions each task asks; of data on the hub, which are not read, nothing is known."""
-    print("\nEvaluation") if config.evaluate.tasks else None
+    if config.evaluate.tasks:
+        print("\nEvaluation")
     data = config.evaluate.data
     wrong = unusable([task.name for task in config.evaluate.tasks], data == HUB)
     problems += wrong.values()
