@@ -292,6 +292,22 @@ def test_what_is_quoted_of_training_on_the_queries_too_is_that_of_the_seeds(name
         assert any(form in text for form in (above, below, above.replace("+", "")))
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/results.md"])
+def test_what_is_quoted_of_a_real_model_is_that_of_its_seeds(name):
+    text = Path(name).read_text(encoding="utf-8")
+    found = compared(by_seed("smollm2"), read_study(merged(FULL, SMOLLM2)))
+    differences, pairs = (found[table].filter(target=MEAN) for table in ("differences", "pairs"))
+    quoted = differences.filter(setting="present").filter(~pl.col("method").is_in(["base", "random_and_queries"]))
+    quoted = [quoted, differences.filter(pl.col("method").is_in(["rds_middle", "queries_only"]), setting="absent")]
+    numbers = pl.concat(quoted).select("value", "low", "high").rows()
+    assert len(numbers) == 7
+    assert all(f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" in text for value, low, high in numbers)
+    claimed = pairs.filter(setting="present", method="dsir_and_queries minus random_and_queries")
+    ((value, low, high),) = claimed.select("value", "low", "high").rows()
+    assert high < 0
+    assert f"{-value:.3f} [{-high:.3f}, {-low:.3f}]" in text
+
+
 def test_the_evidence_on_what_decides_is_that_of_the_study():
     """This file is the `differences.csv` that the study wrote."""
     assert rows_of(pl.read_csv("docs/evidence/choices.csv")) in Path("docs/results.md").read_text(encoding="utf-8")
