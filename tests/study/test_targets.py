@@ -308,6 +308,20 @@ def test_what_is_quoted_of_a_real_model_is_that_of_its_seeds(name):
     assert f"{-value:.3f} [{-high:.3f}, {-low:.3f}]" in text
 
 
+def test_the_recommended_method_follows_from_its_rule():
+    """`dsir`, unless `rds_middle` is lower by an interval, with either model, in either setting at 5%."""
+    models = {"validation": [VALIDATION], "validation_smollm2": [SMOLLM2, VALIDATION, VALIDATION_SMOLLM2]}
+    text = Path("docs/results.md").read_text(encoding="utf-8")
+    for name, overlays in models.items():
+        pairs = compared(by_seed(name), read_study(merged(FULL, *overlays)))["pairs"]
+        of_rule = pairs.filter(target=MEAN, budget="tokens-0.05", method="rds_middle minus dsir")
+        assert of_rule.height == 2
+        assert of_rule["seeds"].to_list() == [3, 3]
+        for value, low, high in of_rule.select("value", "low", "high").rows():
+            assert high > 0
+            assert f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" in text
+
+
 def test_the_evidence_on_what_decides_is_that_of_the_study():
     """This file is the `differences.csv` that the study wrote."""
     assert rows_of(pl.read_csv("docs/evidence/choices.csv")) in Path("docs/results.md").read_text(encoding="utf-8")
