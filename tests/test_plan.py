@@ -32,6 +32,7 @@ def test_every_method_is_planned_by_name_and_by_label():
         "add": None,
         "jobs": [
             "passes/seed-{seed}/epoch-2/routing/*-of-4",
+            "passes/selector/tokens/*-of-4",  # which each method's scores wait for
             "scores/middle/seed-{seed}",
             *(f"warmup/seed-{{seed}}/epoch-{epoch}" for epoch in (1, 2)),
         ],
@@ -253,7 +254,10 @@ def test_the_jobs_of_a_method_are_its_passes_their_warm_ups_and_its_scores():
     entries += [{"by_lora": {"method": "moore_lewis", "weights": "lora"}}]
     plan = plan_of(entries, targets=TARGETS)
     untrained, mooring, gist, by_lora = (jobs_of(chosen, 2, 4) for chosen in plan.methods.values())
-    assert untrained == ["passes/seed-{seed}/epoch-0/routing/*-of-4", "scores/router_untrained/seed-{seed}"]
+    assert untrained == [
+        *("passes/seed-{seed}/epoch-0/routing/*-of-4", "passes/selector/tokens/*-of-4"),
+        "scores/router_untrained/seed-{seed}",
+    ]
     assert {job for job in mooring if job.startswith("warmup")} == {
         f"warmup/seed-{{seed}}/{on}epoch-{epoch}" for on in ("", "on-mine/") for epoch in (1, 2)
     }
@@ -270,7 +274,7 @@ def test_a_file_of_scores_is_read_by_no_job(tmp_path):
     file = tmp_path / "scores.csv"
     file.write_text("id,score\n")
     (chosen,) = plan_of([{"external": {"path": str(file)}}]).methods.values()
-    assert jobs_of(chosen, 2, 4) == ["scores/external/seed-{seed}"]
+    assert jobs_of(chosen, 2, 4) == ["passes/selector/tokens/*-of-4", "scores/external/seed-{seed}"]
 
 
 def test_the_queries_alone_are_one_run_and_need_targets():

@@ -300,7 +300,7 @@ def jobs_of(chosen: Chosen, epochs: int, shards: int) -> list[str]:
         shards: of a pass over the pool.
     """
     jobs = {f"scores/{chosen.label}/seed-{{seed}}"}
-    read = [column for column in chosen.columns.values() if column.pass_name not in UNREAD]
+    read = [column for column in (*chosen.columns.values(), N_TOKENS) if column.pass_name not in UNREAD]
     for paths in files_of(read, "", "{seed}", epochs, chosen.targets).values():
         for path in [paths] if isinstance(paths, str) else paths:
             name = path.removeprefix("/").removesuffix(".parquet")
