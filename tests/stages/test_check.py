@@ -106,6 +106,16 @@ def test_the_rows_of_targets_are_looked_at(checked, models, capsys):
     assert "  exam: arc_easy, questions not looked at\n" in said
 
 
+@pytest.mark.parametrize("method", ["gist", {"moore_lewis": {"weights": "lora"}}])
+def test_lora_matrices_of_the_selector_need_modules_whatever_is_read_of_them(checked, models, method):
+    targets = [{"name": "fits", "path": str(models / "own.jsonl"), "queries": 20, "heldout": 20}]
+    train = DEFAULT["gradients"]["train"] | {"lora_targets": ["query"]}
+    with pytest.raises(UserError) as error:
+        checked(methods=[method, "random"], targets=targets, gradients={"train": train})
+    (said,) = problems(error)
+    assert said.startswith("gradients.train.lora_targets: the model has no module called query")
+
+
 def test_what_is_written_already_is_not_counted_again(checked, models, capsys):
     for name in ("passes/selector/nll.parquet", "embedded/corpus.safetensors"):
         (models / "results" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -223,6 +223,14 @@ def frequent_reasons(reasons: Sequence[str], most: int) -> list[tuple[str, int]]
     return Counter(re.sub(PARTICULAR, "…", reason) for reason in reasons).most_common(most)
 
 
+def rejections(reasons: pl.Series) -> list[str]:
+    """Return a line for each of the ten most frequent kinds of reasons, and one for all others."""
+    frequent = frequent_reasons(reasons.to_list(), most=10)
+    others = len(reasons) - sum(count for _, count in frequent)
+    lines = [f"rejected {count} x {reason}" for reason, count in frequent]
+    return [*lines, f"rejected {others} x other reasons"] if others else lines
+
+
 def _without_nulls(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [{key: value for key, value in message.items() if value is not None} for message in messages]
 

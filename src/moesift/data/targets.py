@@ -10,7 +10,7 @@ import polars as pl
 
 from moesift.data.decontamination import Question, contaminated
 from moesift.data.groups import linked_groups
-from moesift.data.pool import concatenated, conversations, frequent_reasons, refused, split, texts
+from moesift.data.pool import concatenated, conversations, refused, rejections, split, texts
 from moesift.data.turns import Message
 from moesift.errors import UserError
 
@@ -42,6 +42,14 @@ def selected(targets: Iterable[pl.DataFrame], most: int | None, behind: int = 0)
     rank, score = pl.int_range(behind + 1, behind + 1 + pl.len()), pl.lit(None, pl.Float64)
     texts = ("source", "source_index", "messages", "finished")
     return rows.select("id", rank.alias("rank"), score.alias("score"), *texts)
+
+
+def rows_needed(queries: int | None, heldout: int) -> str:
+    """Return how an error about too few rows ends."""
+    return (
+        f"{heldout + (queries or 1):,} are needed (heldout: {heldout}, queries: {queries or 'at least one'}): lower "
+        "one of them, or give more rows"
+    )
 
 
 def divided(
@@ -83,12 +91,8 @@ def divided(
     least = queries or 1
     rest, held_out, apart = split(left, heldout, seed) if left.height >= heldout + least else (left, left[:0], rejected)
     if held_out.height < heldout or rest.height < least:
-        reasons = frequent_reasons(rejected["reason"].to_list(), 5)
-        message = (
-            f"of {examples.height + unusable.height} rows {held_out.height + rest.height} can be used, and "
-            f"{heldout + least} are needed (heldout: {heldout}, queries: {queries or 'at least one'}): lower one of "
-            "them, or give more rows"
-        )
-        raise UserError("\n  ".join([message, *(f"rejected {number} x {kind}" for kind, number in reasons)]))
+        count, usable = examples.height + unusable.height, held_out.height + rest.height
+        message = f"of {count} rows {usable} can be used, and {rows_needed(queries, heldout)}"
+        raise UserError("\n  ".join([message, *rejections(rejected["reason"])]))
     drawn = sorted(random.Random(f"queries-{seed}").sample(range(rest.height), queries or rest.height))
     return Divided(rest[drawn], held_out, pl.concat([rejected, apart]))

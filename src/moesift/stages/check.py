@@ -24,6 +24,7 @@ from moesift.check.disk import FOLDERS, written
 from moesift.check.models import Outline, described_reward, outline, require_routers
 from moesift.config import EMBEDDED, HUB, SMOLLM2, Config, Task
 from moesift.data.pool import COLUMNS, concatenated, deduplicated, frequent_reasons
+from moesift.data.targets import rows_needed
 from moesift.errors import UserError
 from moesift.evaluation.index import unusable
 from moesift.evaluation.local_data import localise_tasks, reader
@@ -86,13 +87,12 @@ def main(
     for role, model in {"selector": selector, "target": target}.items():
         if found := problems.attempt(outline, config, role, model, tokenizer):
             shape = found.shape
-            gradients = any(column.pass_name == "gradients" for column in plan.columns)
             section, train = (
                 ("train", config.train) if role == "target" else ("gradients.train", config.gradients.train)
             )
             if role == "target" and config.train.method == "full":
                 problems.attempt(require_tunable, found.empty.config)
-            elif role == "target" or gradients:
+            elif role == "target" or plan.tunes_selector:
                 given = (found.empty, train.lora_targets, train.lora_dropout, section)
                 shape = dataclasses.replace(shape, lora=tuple(problems.attempt(lora_weights, *given) or ()))
             models[role] = found._replace(shape=shape)
@@ -177,13 +177,10 @@ def check_targets(config: Config, problems: Problems) -> None:
         if (found := problems.attempt(sample, target)) is None:
             continue
         print(f"  {found.describe()}")
-        usable, needed = found.size(config.estimate.pool_examples), target.heldout + (target.queries or 1)
-        if usable < needed:
-            problems.append(
-                f"targets: {target.name}: about {usable:,.0f} of its rows can be used, and {needed:,} are needed "
-                f"(heldout: {target.heldout}, queries: {target.queries or 'at least one'}): lower one of them, or give "
-                "more rows"
-            )
+        usable = found.size(config.estimate.pool_examples)
+        if usable < target.heldout + (target.queries or 1):
+            needed = rows_needed(target.queries, target.heldout)
+            problems.append(f"targets: {target.name}: about {usable:,.0f} of its rows can be used, and {needed}")
 
 
 def check_tasks(config: Config, target: Outline | None, problems: Problems) -> dict[str, int]:

@@ -23,11 +23,11 @@ from moesift.data.pool import (
     as_rejected,
     conversations,
     deduplicated,
-    frequent_reasons,
     held_out,
     messages_type,
     read_examples,
     refused,
+    rejections,
     with_ids,
 )
 from moesift.data.scores import require_scores
@@ -86,16 +86,8 @@ def main(data: config.Data, pool: Path, heldout: Path, rejected: Path) -> None:
     print("read:", ", ".join(f"{source.name} {read[source.name]}" for source in data.sources))
     print(f"pool: {kinds['len'].sum()}, held out: {held.sum()}, rejected: {len(unpooled)}")
     print("pool by corruption:", ", ".join(f"{kind} {count}" for kind, count in kinds.iter_rows()))
-    say_rejected(unpooled["reason"])
-
-
-def say_rejected(reasons: pl.Series) -> None:
-    """Print the most frequent kinds of reasons, and how many rows have others."""
-    frequent = frequent_reasons(reasons.to_list(), most=10)
-    for reason, count in frequent:
-        print(f"rejected {count} x {reason}")
-    if others := len(reasons) - sum(count for _, count in frequent):
-        print(f"rejected {others} x other reasons: rejected.parquet has them")
+    for line in rejections(unpooled["reason"]):
+        print(line)
 
 
 def store(examples: Iterator[pl.DataFrame], path: Path) -> tuple[pl.Series, pl.DataType]:

@@ -10,6 +10,7 @@ from moesift.data.pool import (
     concatenated,
     conversations,
     deduplicated,
+    rejections,
     to_examples,
 )
 from moesift.data.sources import read_source
@@ -18,7 +19,6 @@ from moesift.demo.wheel import default_cache
 from moesift.errors import UserError
 from moesift.evaluation.tasks import examples_of, read_questions
 from moesift.files import atomic_write
-from moesift.stages.prepare import say_rejected
 
 
 def main(
@@ -68,7 +68,8 @@ def main(
         with atomic_write(out / f"{name}.parquet") as part:
             frame.write_parquet(part)
     print(f"{target.name}: {len(parts.queries)} queries, {len(parts.heldout)} held out, {len(parts.refused)} rejected")
-    say_rejected(parts.refused["reason"])
+    for line in rejections(parts.refused["reason"]):
+        print(line)
 
 
 if __name__ == "__main__":
